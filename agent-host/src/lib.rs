@@ -1,0 +1,1 @@
+//! One Kennel agent: its event loop, its sessions, its model.

@@ -1,0 +1,3 @@
+//! The `kennel-agent-host` binary.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `kennel` binary.
+
+fn main() {}

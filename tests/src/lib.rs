@@ -1,0 +1,1 @@
+//! Harness, fakes and measuring tools for Kennel's integration tests.
