@@ -1,0 +1,345 @@
+//! What supervisor and agent-host say to each other.
+//!
+//! Wire types only: each program converts them to its own types beside the link. Variants and
+//! fields are encoded by position, so changing one changes [`PROTOCOL`]; `tests/golden.rs` fails
+//! when that is forgotten.
+//!
+//! ```text
+//! agent-host                         supervisor
+//!     │ ── Hello ─────────────────────► │  token, peer uid and pid, generation, version
+//!     │ ◄───────────── Welcome | Refuse │  what to be, the secrets, the next token
+//!     │ ── Ready ─────────────────────► │
+//!     │ ◄─────────────────────── Deliver│
+//!     │ ── Started, Delta…, Finished ─► │
+//!     │ ── heartbeats all the while ──► │
+//!     │ ◄───────────────────────── Drain│
+//!     │ ── Drained, then exit ────────► │
+//! ```
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    envelope::Sender,
+    ids::{AgentId, DeliveryId, Generation, TurnId},
+    secret::{Secret, Token},
+    session_key::SessionKey,
+};
+
+/// The version of everything in this module. Both sides must speak it.
+pub const PROTOCOL: u16 = 1;
+
+/// The longest reply that travels, in bytes. An agent cuts a longer one, says so at its end, and
+/// keeps the whole in its own store no longer than this either.
+pub const REPLY_MAX_BYTES: usize = 512 * 1024;
+
+/// The longest piece of text in one [`ToSupervisor::Delta`], in bytes, merged ones included.
+pub const DELTA_MAX_BYTES: usize = 64 * 1024;
+
+/// The longest system prompt, in bytes.
+pub const SYSTEM_PROMPT_MAX_BYTES: usize = 256 * 1024;
+
+/// The first frame of an agent on a new connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The sender's [`PROTOCOL`]. First, so that every version can read it.
+    pub protocol: u16,
+    /// The sender's build, for the log.
+    pub build: String,
+    /// Who it says it is.
+    pub agent: AgentId,
+    /// Which life of it.
+    pub generation: Generation,
+    /// Proof: from the bootstrap at first, then from the last [`Welcome`].
+    pub token: Token,
+    /// Where its end of the link stands; all zero on the first connection.
+    pub resume: Position,
+}
+
+/// Where one end of a link stands: what the other may forget, and may send.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The last message received in sequence; 0 before the first.
+    pub received: u64,
+    /// How many bytes of message bodies the other end may have sent in all.
+    pub granted: u64,
+}
+
+/// The supervisor's answer to [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HelloReply {
+    /// Come in.
+    Welcome(Box<Welcome>),
+    /// Go away.
+    Refuse(Refusal),
+}
+
+/// What an accepted agent is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The token for the next handshake of this generation.
+    pub next_token: Token,
+    /// Where the supervisor's end of the link stands.
+    pub resume: Position,
+    /// What to be.
+    pub spec: AgentSpec,
+}
+
+/// Why an agent is refused. An agent that is refused leaves: none of these mends itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Another protocol version.
+    Protocol {
+        /// What this supervisor speaks.
+        supported: u16,
+    },
+    /// The first frame was not a [`Hello`].
+    Malformed,
+    /// No such agent, or it has no running generation.
+    UnknownAgent,
+    /// The generation is over.
+    StaleGeneration {
+        /// The one that runs.
+        current: Generation,
+    },
+    /// The token is not the expected one.
+    Token,
+    /// The connecting process has another uid, or is not the child that was started.
+    Peer,
+    /// The two ends do not agree on what was exchanged before.
+    Resume,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protocol { supported } => write!(
+                f,
+                "wrong protocol version (this supervisor speaks {supported})"
+            ),
+            Self::Malformed => f.write_str("the first frame is not a hello"),
+            Self::UnknownAgent => f.write_str("no such agent is running"),
+            Self::StaleGeneration { current } => {
+                write!(f, "stale generation (the current one is {current})")
+            }
+            Self::Token => f.write_str("wrong token"),
+            Self::Peer => f.write_str("the connecting process is not the child that was started"),
+            Self::Resume => f.write_str("the link cannot be resumed from there"),
+        }
+    }
+}
+
+/// Everything that an agent-host needs to be its agent. It reads no configuration of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    /// The model and how to reach it.
+    pub model: ModelSpec,
+    /// The system prompt; at most [`SYSTEM_PROMPT_MAX_BYTES`].
+    pub system_prompt: Option<String>,
+    /// How much history a turn sees.
+    pub context: ContextSpec,
+    /// How many turns may run at once, in different sessions.
+    pub max_concurrent: u16,
+    /// The longest time a turn may take, in milliseconds.
+    pub turn_timeout_ms: u64,
+    /// The agent's working directory.
+    pub workspace: PathBuf,
+    /// How often to send a heartbeat, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+}
+
+/// The part of a session that goes to the model: a window at its tail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextSpec {
+    /// At most so many messages.
+    pub max_messages: u32,
+    /// At most so many bytes of text.
+    pub max_bytes: u32,
+}
+
+/// A model, and the provider that serves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelSpec {
+    /// The provider's name in the configuration, for messages.
+    pub provider: String,
+    /// The model's name, as the provider knows it.
+    pub model: String,
+    /// Sampling temperature in thousandths; the provider's default when absent.
+    pub temperature_milli: Option<u32>,
+    /// The most tokens to generate.
+    pub max_tokens: Option<u32>,
+    /// How to reach the provider.
+    pub endpoint: Endpoint,
+}
+
+/// How a provider is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Endpoint {
+    /// The built-in provider for tests and benchmarks: it repeats the message.
+    Echo(EchoSpec),
+    /// A model server.
+    Http(HttpSpec),
+}
+
+/// How the echo provider answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EchoSpec {
+    /// How long to wait before the first piece, in milliseconds.
+    pub delay_ms: u64,
+    /// In how many pieces to answer; 0 counts as 1.
+    pub chunks: u32,
+    /// How long to wait between pieces, in milliseconds.
+    pub chunk_delay_ms: u64,
+}
+
+/// A model server behind HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpSpec {
+    /// Which API it speaks.
+    pub api: ModelApi,
+    /// Where it is, up to and including the version: `http://127.0.0.1:8080/v1`. The API's public
+    /// address when absent.
+    pub base_url: Option<String>,
+    /// The key, if it wants one.
+    pub api_key: Option<Secret>,
+    /// The longest time to wait for a connection, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// The longest silence before and between pieces of an answer, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// How often to try again after 429, 5xx or a lost connection.
+    pub max_retries: u32,
+}
+
+/// The APIs that model servers speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModelApi {
+    /// OpenAI's chat completions, and everything compatible with it.
+    OpenAi,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Google's Gemini.
+    Gemini,
+    /// Ollama.
+    Ollama,
+}
+
+/// From the supervisor to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToAgent {
+    /// Answer this.
+    Deliver(Delivery),
+    /// Stop answering; the turn ends as [`TurnOutcome::Cancelled`], unless it has ended already.
+    Cancel(TurnId),
+    /// Finish the turns that run, take no more, say [`ToSupervisor::Drained`], exit.
+    Drain,
+}
+
+/// A message to answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Stays the same over redeliveries.
+    pub delivery: DeliveryId,
+    /// This attempt.
+    pub turn: TurnId,
+    /// The conversation.
+    pub session: SessionKey,
+    /// Who writes.
+    pub sender: Sender,
+    /// What; at most [`crate::envelope::TEXT_MAX_BYTES`].
+    pub text: String,
+}
+
+/// From an agent to its supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSupervisor {
+    /// The store is open and the loop runs: deliveries may come.
+    Ready,
+    /// A turn has begun.
+    Started(TurnId),
+    /// A piece of the answer's text, in order. Pieces that wait may be merged.
+    Delta {
+        /// The turn that answers.
+        turn: TurnId,
+        /// At most [`DELTA_MAX_BYTES`].
+        text: String,
+    },
+    /// A turn has ended, and its session is committed.
+    Finished {
+        /// The message that was answered.
+        delivery: DeliveryId,
+        /// The turn that answered.
+        turn: TurnId,
+        /// How it ended.
+        outcome: TurnOutcome,
+        /// What it took.
+        spent: Spent,
+    },
+    /// No turn is running and none will.
+    Drained,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TurnOutcome {
+    /// With an answer; at most [`REPLY_MAX_BYTES`].
+    Replied(String),
+    /// Without one.
+    Failed(TurnFailure),
+    /// On request.
+    Cancelled,
+}
+
+/// Why a turn has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnFailure {
+    /// What kind of trouble.
+    pub kind: FailureKind,
+    /// Plain words for the person in the chat; no secret, no internals.
+    pub message: String,
+}
+
+/// Kinds of trouble, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// The provider refused the key, the model or the request: trying again does not help.
+    Provider,
+    /// The provider was busy, broken or out of reach, also after retries.
+    Unavailable,
+    /// The turn took longer than it may.
+    Timeout,
+    /// The agent's own store failed.
+    Store,
+    /// The agent was asked for more than it takes: a bug in the supervisor, or a full queue.
+    Overloaded,
+}
+
+/// What a turn took. Times in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Loading the window of the session.
+    pub context_us: u64,
+    /// Until the first piece of the answer.
+    pub first_token_us: u64,
+    /// Waiting for the provider in all.
+    pub provider_us: u64,
+    /// Committing the turn.
+    pub commit_us: u64,
+    /// From delivery to the end.
+    pub total_us: u64,
+    /// Tokens read by the model, where the provider says.
+    pub input_tokens: u32,
+    /// Tokens written by the model, where the provider says.
+    pub output_tokens: u32,
+    /// Attempts at the provider beyond the first.
+    pub retries: u32,
+}
+
+/// A sign of life, from the very loop that does the work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// How late the loop came to send this, in microseconds.
+    pub lag_us: u64,
+    /// How many turns are running.
+    pub running: u32,
+}

@@ -1,0 +1,72 @@
+//! Golden bytes: the wire format, held still. When one of these fails, the protocol changed: give
+//! `PROTOCOL` its next number and these their new bytes, in one commit.
+
+use bytes::BytesMut;
+use kennel_shared::{
+    codec,
+    link::Packet,
+    protocol::{
+        FailureKind, Heartbeat, HelloReply, PROTOCOL, Position, Refusal, ToAgent, ToSupervisor,
+        TurnFailure, TurnOutcome,
+    },
+};
+
+fn hex<T: serde::Serialize>(message: &T) -> String {
+    let mut buffer = BytesMut::new();
+    codec::encode_frame(message, &mut buffer).unwrap();
+    buffer
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+#[test]
+fn the_wire_format_is_the_one_of_this_protocol_version() {
+    assert_eq!(PROTOCOL, 1, "new version: check the bytes below against it");
+    let turn = "0190a1b2c3d47e5f8a9b0c1d2e3f4a5b".parse().unwrap();
+    let packets: [(Packet<ToSupervisor>, &str); 4] = [
+        (
+            Packet::Message {
+                seq: 1,
+                message: ToSupervisor::Ready,
+            },
+            "03000000000100",
+        ),
+        (
+            Packet::Message {
+                seq: 300,
+                message: ToSupervisor::Delta {
+                    turn,
+                    text: "hé".into(),
+                },
+            },
+            "1a00000000fb2c0102100190a1b2c3d47e5f8a9b0c1d2e3f4a5b0368c3a9",
+        ),
+        (
+            Packet::Ack(Position {
+                received: 7,
+                granted: 2_097_152,
+            }),
+            "0700000001 07fc00002000",
+        ),
+        (
+            Packet::Heartbeat(Heartbeat {
+                lag_us: 9,
+                running: 2,
+            }),
+            "03000000020902",
+        ),
+    ];
+    for (packet, expected) in packets {
+        assert_eq!(hex(&packet), expected.replace(' ', ""), "{packet:?}");
+    }
+    assert_eq!(hex(&ToAgent::Drain), "0100000002");
+    assert_eq!(
+        hex(&HelloReply::Refuse(Refusal::Protocol { supported: 1 })),
+        "03000000010001"
+    );
+    let failed = TurnOutcome::Failed(TurnFailure {
+        kind: FailureKind::Timeout,
+        message: "x".into(),
+    });
+    assert_eq!(hex(&failed), "0400000001020178");
+}
