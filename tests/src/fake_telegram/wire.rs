@@ -44,7 +44,9 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Splits the path: a bot's method, a bot's file, or the control API.
 async fn route(shared: &Shared, request: Request<Body>) -> Response {
-    let path = request.uri().path().trim_matches('/').to_owned();
+    // Some clients escape the colon of a token.
+    let path = request.uri().path().trim_matches('/');
+    let path = path.replace("%3A", ":").replace("%3a", ":");
     if let Some(command) = path.strip_prefix("control/") {
         return control::handle(shared, command, request).await;
     }
@@ -58,7 +60,7 @@ async fn route(shared: &Shared, request: Request<Body>) -> Response {
         .strip_prefix("bot")
         .and_then(|rest| rest.split_once('/'))
     {
-        Some((token, method)) => answer(shared, &token.replace("%3A", ":"), method, request).await,
+        Some((token, method)) => answer(shared, token, method, request).await,
         None => ApiError::new(404, "Not Found").into_response(),
     }
 }
