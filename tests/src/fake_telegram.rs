@@ -162,6 +162,12 @@ impl FakeTelegram {
         self.shared.look(calls).unwrap_or(0)
     }
 
+    /// How many polls of this bot have parked so far: found nothing, and waited. A call is counted when it arrives;
+    /// only a parked poll can be ended by another, or wake.
+    pub fn parked(&self, token: &str) -> u64 {
+        self.shared.look(|world| world.bot(token).parked)
+    }
+
     /// How many requests of this bot hang at this moment.
     pub fn hung(&self, token: &str) -> usize {
         self.shared.look(|world| world.bot(token).hung)

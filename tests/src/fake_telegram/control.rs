@@ -10,7 +10,7 @@
 //! | `POST say` | `token`, `user`, `chat`?, `thread`?, `reply_to`?, `text` | `{"update_id", "message_id"}` |
 //! | `GET sent` | `token`, `after`? (a message id) | `{"messages": […]}` |
 //! | `POST wait` | `token`, `contains`?, `after`?, `timeout_ms`? | the message, or 408 |
-//! | `GET state` | `token` | `{"confirmed", "pending", "calls", "hung", "actions"}` |
+//! | `GET state` | `token` | `{"confirmed", "pending", "calls", "parked", "hung", "actions"}` |
 //! | `POST fault` | `token`, `kind`, `method`?, `times`?, `code`?, `retry_after`?, `millis`? | `{}` |
 //! | `POST clear` | `token` | `{}` |
 
@@ -226,6 +226,7 @@ fn state(shared: &Shared, given: &Which) -> Result<Value, Refused> {
             "confirmed": bot.confirmed(),
             "pending": pending,
             "calls": bot.calls,
+            "parked": bot.parked,
             "hung": bot.hung,
             "actions": bot.actions,
         }))

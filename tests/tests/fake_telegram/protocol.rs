@@ -205,10 +205,7 @@ async fn a_poll_parks_until_something_is_said() {
 
     let poll = result(&fake, "getUpdates", json!({"timeout": 50}));
     let speak = async {
-        assert!(
-            fake.wait_until(|fake| fake.calls(TOKEN, "getUpdates") == 2, SOON)
-                .await
-        );
+        assert!(fake.wait_until(|fake| fake.parked(TOKEN) == 2, SOON).await);
         fake.say(TOKEN, ADA, "now")
     };
     let (updates, said) = tokio::time::timeout(SOON, async { tokio::join!(poll, speak) })
@@ -222,17 +219,11 @@ async fn a_second_poll_or_a_webhook_ends_the_first() {
     let fake = start().await;
     let first = refusal(&fake, "getUpdates", json!({"timeout": 50}));
     let second = async {
-        assert!(
-            fake.wait_until(|fake| fake.calls(TOKEN, "getUpdates") == 1, SOON)
-                .await
-        );
+        assert!(fake.wait_until(|fake| fake.parked(TOKEN) == 1, SOON).await);
         refusal(&fake, "getUpdates", json!({"timeout": 50})).await
     };
     let hook = async {
-        assert!(
-            fake.wait_until(|fake| fake.calls(TOKEN, "getUpdates") == 2, SOON)
-                .await
-        );
+        assert!(fake.wait_until(|fake| fake.parked(TOKEN) == 2, SOON).await);
         result(
             &fake,
             "setWebhook",

@@ -68,11 +68,11 @@ fn parked(bot: &Bot, ticket: u64, limit: usize) -> Result<Option<Value>, ApiErro
     if bot.logged_out {
         return Err(ApiError::logged_out());
     }
-    if bot.webhook.is_some() {
-        return Err(ApiError::conflict("terminated by setWebhook request"));
-    }
     if bot.parked != ticket {
         return Err(ApiError::conflict(OTHER_POLL));
+    }
+    if bot.webhook.is_some() {
+        return Err(ApiError::conflict("terminated by setWebhook request"));
     }
     let batch = bot.batch(limit);
     Ok((!batch.is_empty()).then(|| batch.into()))
