@@ -162,7 +162,10 @@ impl<'a> Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.shared
-            .change(|world| world.bot_mut(self.token).hung -= 1);
+        self.shared.change(|world| {
+            let bot = world.bot_mut(self.token);
+            // The test may have replaced the bot by a fresh one meanwhile.
+            bot.hung = bot.hung.saturating_sub(1);
+        });
     }
 }
