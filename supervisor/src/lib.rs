@@ -1,6 +1,8 @@
 //! The Kennel supervisor: one light process that holds the chat connections and runs one child
 //! process per agent.
 
+pub mod config;
+pub mod control;
 pub mod dispatch;
 pub mod supervision;
 mod sys;
