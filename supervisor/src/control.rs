@@ -1,0 +1,3 @@
+//! The control plane: HTTP over the control socket.
+
+pub mod wire;
