@@ -1,3 +1,4 @@
 //! The Kennel supervisor: one light process that holds the chat connections and runs one child process per agent.
 
+pub mod client;
 pub mod control;
