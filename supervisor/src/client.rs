@@ -1,0 +1,198 @@
+//! The control API as seen by its client: typed requests over the control socket.
+//!
+//! One connection per request: the socket is local, and a connection that breaks then takes nothing
+//! else with it. Every answer is bounded in size, every wait that is not for a person or a model is
+//! bounded in time. Nothing is tried twice: whether that is safe is for the caller to know.
+
+mod error;
+mod request;
+pub mod sse;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::de::DeserializeOwned;
+
+use self::request::{Request, decode};
+pub use self::{
+    error::ClientError,
+    stream::{EventStream, TurnStream},
+};
+use crate::control::wire::{
+    Action, ActionReply, ActionRequest, AgentList, AgentStatus, CancelReply, ChannelList, Health,
+    LogLines, ShutdownReply, Status, TurnReply, TurnRequest,
+};
+
+/// The largest answer that is read, in bytes; also the largest event of a stream.
+pub const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long a question that needs no work may take.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// How long an action may take that has no limit of its own: the agents' grace periods are shorter.
+const ACTION: Duration = Duration::from_mins(15);
+
+/// What an action with a limit may take beyond it, for the supervisor to say so itself.
+const ACTION_SLACK: Duration = Duration::from_secs(5);
+
+/// An answer as it came, and what it means.
+#[derive(Debug, Clone)]
+pub struct Answer<T> {
+    /// The JSON, byte for byte.
+    pub json: String,
+    /// What it means.
+    pub value: T,
+}
+
+/// A supervisor, by its control socket.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// The supervisor that listens on `socket`. Connects only when asked something.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+        }
+    }
+
+    /// Where it is looked for.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Whether it is there.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.get("/health").await.map(|answer| answer.value)
+    }
+
+    /// The supervisor and all agents.
+    pub async fn status(&self) -> Result<Answer<Status>, ClientError> {
+        self.get("/status").await
+    }
+
+    /// All agents.
+    pub async fn agents(&self) -> Result<Vec<AgentStatus>, ClientError> {
+        let answer: Answer<AgentList> = self.get("/agents").await?;
+        Ok(answer.value.agents)
+    }
+
+    /// One agent.
+    pub async fn agent(&self, id: &str) -> Result<AgentStatus, ClientError> {
+        let path = format!("/agents/{}", segment(id));
+        self.get(&path).await.map(|answer| answer.value)
+    }
+
+    /// Starts, stops or restarts an agent.
+    pub async fn act(
+        &self,
+        id: &str,
+        action: Action,
+        request: &ActionRequest,
+    ) -> Result<ActionReply, ClientError> {
+        let path = format!("/agents/{}/{}", segment(id), action.as_str());
+        let limit = request.timeout_ms.map_or(ACTION, |ms| {
+            Duration::from_millis(ms).saturating_add(ACTION_SLACK)
+        });
+        let request = Request::post(&path).json(request).within(limit);
+        request
+            .answer(&self.socket)
+            .await
+            .map(|answer| answer.value)
+    }
+
+    /// Has an agent answer, and waits for the whole answer for as long as the agent may take.
+    pub async fn turn(
+        &self,
+        id: &str,
+        request: &TurnRequest,
+    ) -> Result<Answer<TurnReply>, ClientError> {
+        let path = format!("/agents/{}/turns", segment(id));
+        Request::post(&path)
+            .json(request)
+            .answer(&self.socket)
+            .await
+    }
+
+    /// Has an agent answer, piece by piece.
+    pub async fn turn_stream(
+        &self,
+        id: &str,
+        request: &TurnRequest,
+    ) -> Result<TurnStream, ClientError> {
+        let path = format!("/agents/{}/turns", segment(id));
+        let request = Request::post(&path).json(request).within(SHORT);
+        request.stream(&self.socket).await.map(TurnStream::new)
+    }
+
+    /// Cancels a turn.
+    pub async fn cancel(&self, turn_id: &str) -> Result<CancelReply, ClientError> {
+        let path = format!("/turns/{}", segment(turn_id));
+        let answer = Request::delete(&path).within(SHORT).answer(&self.socket);
+        answer.await.map(|answer| answer.value)
+    }
+
+    /// The last lines of an agent's log.
+    pub async fn logs(&self, id: &str, tail: u32) -> Result<LogLines, ClientError> {
+        let path = format!("/agents/{}/logs?tail={tail}&follow=false", segment(id));
+        self.get(&path).await.map(|answer| answer.value)
+    }
+
+    /// The last lines of an agent's log, and those that are written from now on.
+    pub async fn follow_logs(&self, id: &str, tail: u32) -> Result<EventStream, ClientError> {
+        let path = format!("/agents/{}/logs?tail={tail}&follow=true", segment(id));
+        Request::get(&path).within(SHORT).stream(&self.socket).await
+    }
+
+    /// All channel accounts.
+    pub async fn channels(&self) -> Result<Answer<ChannelList>, ClientError> {
+        self.get("/channels").await
+    }
+
+    /// What happens to the agents from now on.
+    pub async fn events(&self) -> Result<EventStream, ClientError> {
+        let request = Request::get("/events").within(SHORT);
+        request.stream(&self.socket).await
+    }
+
+    /// Ends the supervisor and all agents. Returns before that is done.
+    pub async fn shutdown(&self) -> Result<ShutdownReply, ClientError> {
+        let answer = Request::post("/shutdown")
+            .within(SHORT)
+            .answer(&self.socket);
+        answer.await.map(|answer| answer.value)
+    }
+
+    /// The OpenAPI document, as JSON.
+    pub async fn openapi(&self) -> Result<String, ClientError> {
+        let request = Request::get("/openapi.json").within(SHORT);
+        let answer: Answer<serde_json::Value> = request.answer(&self.socket).await?;
+        Ok(answer.json)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, ClientError> {
+        Request::get(path).within(SHORT).answer(&self.socket).await
+    }
+}
+
+/// `text` as one segment of a path, whatever it contains.
+fn segment(text: &str) -> String {
+    use std::fmt::Write as _;
+
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").expect("a string takes everything");
+        }
+        out
+    })
+}
