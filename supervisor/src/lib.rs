@@ -1,1 +1,3 @@
 //! The Kennel supervisor: one light process that holds the chat connections and runs one child process per agent.
+
+pub mod channel;
