@@ -214,7 +214,7 @@ pub struct HttpSpec {
 /// The APIs that model servers speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ModelApi {
-    /// OpenAI's chat completions, and everything compatible with it.
+    /// `OpenAI`'s chat completions, and everything compatible with it.
     OpenAi,
     /// Anthropic's messages.
     Anthropic,

@@ -149,6 +149,11 @@ where
         poll_fn(|cx| self.poll_write_out(cx)).await
     }
 
+    /// The number of the last message that the peer has acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.session.acknowledged()
+    }
+
     /// Ends this connection and gives the session back, to resume on another.
     pub fn into_session(self) -> Session<Out> {
         self.session

@@ -1,0 +1,175 @@
+//! The configuration: TOML in, a checked [`Config`] or everything that is wrong with it out.
+//!
+//! ```text
+//! files ── source ──► toml's spanned tree ── reader + sections ──► Draft ── link ──► Config
+//!                                   └───────────── Diagnostics ◄──────────────┘
+//! ```
+//!
+//! Pure but for [`Config::load`], which reads the files, and the secrets, which are fetched only when they are
+//! needed. Nothing here stops at the first mistake: a reader reports and goes on, and whoever asks gets all of them,
+//! each with its place and a hint. `schema` describes the same keys for editors; a test keeps the two alike.
+//! TOML is read in this module and nowhere else.
+
+mod check;
+mod diagnostic;
+mod domain;
+mod draft;
+mod intensity;
+mod link;
+mod mask;
+mod nearest;
+mod reader;
+pub mod schema;
+mod secret;
+mod sections;
+mod source;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Report, Severity, Style};
+pub use domain::{
+    AgentConfig, AgentId, AllowFrom, Backoff, Binding, Channel, ChannelId, ChannelKind, Config,
+    ContextWindow, EchoProvider, Http, Irc, Limits, LogFormat, LogLevel, LogRotation, ModelApi,
+    ModelRef, PeerKind, Provider, ProviderId, ProviderKind, RemoteProvider, RestartMode,
+    RestartPolicy, Sampling, Sasl, Supervisor, SystemPrompt, Telegram, Timeouts, Tls, is_name,
+};
+pub use schema::json_schema;
+pub use secret::{COMMAND_TIMEOUT, InlineSecret, MAX_SECRET_BYTES, SecretError, SecretRef};
+pub use source::{FRAGMENTS, MAX_FILE_BYTES, MAX_FILES};
+
+use diagnostic::Location;
+use reader::{Context, SecretSite};
+use source::Sources;
+
+/// What `kennel init` writes: it works as it is, with the built-in echo provider.
+pub fn starter_file() -> &'static str {
+    include_str!("../../config/minimal.toml")
+}
+
+/// Every key with its meaning and its default.
+pub fn example_file() -> &'static str {
+    include_str!("../../config/example.toml")
+}
+
+/// Where state and sockets go when the configuration does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directories {
+    /// The home folder, for `~/`.
+    pub home: Option<PathBuf>,
+    /// The default of `state_dir`.
+    pub state: PathBuf,
+    /// The default of `runtime_dir`.
+    pub runtime: PathBuf,
+}
+
+impl Directories {
+    /// By the rules of the XDG base directories; a process without a home uses the system's.
+    pub fn from_env() -> Self {
+        let var = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        Self::from_vars(var("HOME"), var("XDG_STATE_HOME"), var("XDG_RUNTIME_DIR"))
+    }
+
+    fn from_vars(
+        home: Option<PathBuf>,
+        state_home: Option<PathBuf>,
+        runtime_home: Option<PathBuf>,
+    ) -> Self {
+        let state = state_home
+            .or_else(|| home.as_ref().map(|home| home.join(".local/state")))
+            .unwrap_or_else(|| PathBuf::from("/var/lib"))
+            .join("kennel");
+        Self {
+            runtime: runtime_home.map_or_else(|| state.join("run"), |dir| dir.join("kennel")),
+            home,
+            state,
+        }
+    }
+
+    /// Everything below one folder.
+    pub fn below(folder: &Path) -> Self {
+        Self {
+            home: Some(folder.to_owned()),
+            state: folder.join("state"),
+            runtime: folder.join("run"),
+        }
+    }
+}
+
+/// A configuration that can be used, and what else there is to say about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings; never an error.
+    pub warnings: Diagnostics,
+    /// The files that it came from, the main one first.
+    pub files: Vec<PathBuf>,
+    secrets: Vec<SecretSite>,
+    sources: Arc<Sources>,
+}
+
+impl Config {
+    /// Reads the file and those of `agents.d` beside it.
+    pub fn load(path: &Path, directories: &Directories) -> Result<Loaded, Diagnostics> {
+        let files = source::read(path).map_err(|found| Diagnostics::new(found, Arc::default()))?;
+        // Absolute, so that no path depends on where the supervisor happens to stand later. Messages keep the path
+        // as it was given.
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let loaded = Self::assemble(&files, folder(&absolute), directories)?;
+        let missing = check::prompt_files(&loaded);
+        if missing.errors() > 0 {
+            return Err(loaded.warnings.merge(missing));
+        }
+        Ok(loaded)
+    }
+
+    /// Reads texts; the first is the main file. Touches neither files nor the environment.
+    pub fn parse(
+        files: &[(PathBuf, String)],
+        directories: &Directories,
+    ) -> Result<Loaded, Diagnostics> {
+        let base_dir = files.first().map_or(Path::new(""), |(path, _)| folder(path));
+        Self::assemble(files, base_dir, directories)
+    }
+
+    fn assemble(
+        files: &[(PathBuf, String)],
+        base_dir: &Path,
+        directories: &Directories,
+    ) -> Result<Loaded, Diagnostics> {
+        let context = Context::new(base_dir.to_owned(), directories.home.clone());
+        let draft = draft::read(&context, files, directories);
+        // What seems to dangle may point into what could not be read.
+        let config = (!context.any_broken()).then(|| link::link(&context, draft, directories));
+
+        let found = context.take_found();
+        let mut sources = Sources::new(files);
+        let masked: Vec<Location> = context.masked.take();
+        sources.mask(&masked);
+        let sources = Arc::new(sources);
+        let found = Diagnostics::new(found, Arc::clone(&sources));
+        match config {
+            Some(config) if found.errors() == 0 => Ok(Loaded {
+                config,
+                warnings: found,
+                files: sources.paths(),
+                secrets: context.secrets.take(),
+                sources,
+            }),
+            _ => Err(found),
+        }
+    }
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}

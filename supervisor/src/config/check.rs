@@ -1,0 +1,101 @@
+//! What only the machine can tell: whether files and secrets that the configuration names are there.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::sync::Arc;
+
+use super::diagnostic::{Diagnostic, Diagnostics};
+use super::domain::SystemPrompt;
+use super::secret::{SecretError, SecretRef};
+use super::Loaded;
+
+impl Loaded {
+    /// Looks for every secret that is in use, without running a command and without showing one. A missing secret is
+    /// an error, a secret file that others can read a warning.
+    pub fn check_secrets(&self) -> Diagnostics {
+        let used: BTreeSet<String> = self
+            .config
+            .agents
+            .values()
+            .filter(|agent| agent.enabled)
+            .map(|agent| format!("providers.{}.", agent.model.provider))
+            .collect();
+        let in_use = |name: &str| {
+            !name.starts_with("providers.") || used.iter().any(|prefix| name.starts_with(prefix))
+        };
+        let base_dir = &self.config.base_dir;
+        let mut found = Vec::new();
+        for site in self.secrets.iter().filter(|site| in_use(&site.name)) {
+            if let Err(error) = site.secret.probe(base_dir) {
+                found.push(
+                    Diagnostic::error(format!("`{}`: {}", site.name, chain(&error)))
+                        .at(site.at.clone(), "no secret here")
+                        .hint(remedy(&error, &site.secret)),
+                );
+            }
+            if let (Some(mode), SecretRef::File(path)) =
+                (site.secret.exposed_mode(base_dir), &site.secret)
+            {
+                found.push(
+                    Diagnostic::warning(format!(
+                        "`{}`: others can read this secret's file (mode {mode:03o})",
+                        site.name
+                    ))
+                    .at(site.at.clone(), "not private")
+                    .hint(format!("run `chmod 600 {}`", path.display())),
+                );
+            }
+        }
+        Diagnostics::new(found, Arc::clone(&self.sources))
+    }
+}
+
+fn remedy(error: &SecretError, secret: &SecretRef) -> String {
+    match (error, secret) {
+        (SecretError::EnvMissing(name), _) => {
+            format!("set {name} in the environment of `kennel up`")
+        }
+        (_, SecretRef::Env(name)) => format!("set {name} to the secret alone"),
+        (_, SecretRef::File(path)) => format!(
+            "put the secret alone into {}, readable by the supervisor",
+            path.display()
+        ),
+        _ => "write the secret alone".to_owned(),
+    }
+}
+
+/// The error and its causes on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Tries every prompt file: an agent without its prompt must not start as another character.
+pub(super) fn prompt_files(loaded: &Loaded) -> Diagnostics {
+    let found = loaded
+        .config
+        .agents
+        .values()
+        .filter_map(|agent| {
+            let prompt @ SystemPrompt::File(path) = agent.system_prompt.as_ref()? else {
+                return None;
+            };
+            let error = prompt.load().err()?;
+            Some(
+                Diagnostic::error(format!(
+                    "failed to read the system prompt of \"{}\": {error}",
+                    agent.id
+                ))
+                .in_file(path)
+                .hint("`system_prompt_file` counts from the folder of the main file"),
+            )
+        })
+        .collect();
+    Diagnostics::new(found, Arc::clone(&loaded.sources))
+}

@@ -1,0 +1,290 @@
+//! The configuration as the rest of the supervisor sees it: checked, merged, with every path resolved.
+//!
+//! These types know nothing of TOML, of files or of places in them. Two of them are equal exactly when they mean the
+//! same, which is what a reload compares.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::SecretRef;
+
+mod agent;
+mod channel;
+
+pub use agent::{
+    AgentConfig, Backoff, ContextWindow, Limits, LogRotation, ModelRef, RestartMode, RestartPolicy,
+    Sampling, SystemPrompt, Timeouts,
+};
+pub use channel::{AllowFrom, Channel, ChannelKind, Irc, Sasl, Telegram, Tls};
+
+/// `[a-z0-9][a-z0-9_-]{0,63}`: names of agents, providers, channels and classes.
+pub fn is_name(text: &str) -> bool {
+    let first = text.bytes().next();
+    text.len() <= 64
+        && first.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && text
+            .bytes()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'_' | b'-'))
+}
+
+/// A duration as people write it: "1m 30s".
+pub(super) fn plain_duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes a text that follows [`is_name`].
+            pub fn new(text: impl Into<String>) -> Option<Self> {
+                let text = text.into();
+                is_name(&text).then_some(Self(text))
+            }
+
+            /// The name.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    )*};
+}
+
+names! {
+    /// The name of an agent.
+    AgentId;
+    /// The name of a provider.
+    ProviderId;
+    /// The name of a channel.
+    ChannelId;
+}
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The folder of the main file, from which relative paths count.
+    pub base_dir: PathBuf,
+    /// The supervisor's own settings.
+    pub supervisor: Supervisor,
+    /// Where models are.
+    pub providers: BTreeMap<ProviderId, Provider>,
+    /// Every agent, with `[defaults]` merged in.
+    pub agents: BTreeMap<AgentId, AgentConfig>,
+    /// The chat connections.
+    pub channels: BTreeMap<ChannelId, Channel>,
+    /// Who answers where, in the order of the files.
+    pub bindings: Vec<Binding>,
+}
+
+impl Config {
+    /// The agent called `id`, with `[defaults]` merged in.
+    pub fn agent(&self, id: &str) -> Option<&AgentConfig> {
+        self.agents.get(id)
+    }
+
+    /// The provider of an agent's model.
+    pub fn provider_of(&self, agent: &AgentConfig) -> Option<&Provider> {
+        self.providers.get(&agent.model.provider)
+    }
+}
+
+/// `[supervisor]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Supervisor {
+    /// What must survive a reboot.
+    pub state_dir: PathBuf,
+    /// Sockets and the pid file.
+    pub runtime_dir: PathBuf,
+    /// Turns at once over all agents.
+    pub max_concurrent: u32,
+    /// Who answers where no binding says so.
+    pub default_agent: Option<AgentId>,
+    /// How long agents live on without a supervisor.
+    pub orphan_grace: Duration,
+    /// How long the whole fleet may take to stop before it is killed.
+    pub stop_grace: Duration,
+    /// What the supervisor logs.
+    pub log_level: LogLevel,
+    /// How the supervisor logs.
+    pub log_format: LogFormat,
+    /// The control API on TCP.
+    pub http: Option<Http>,
+}
+
+impl Supervisor {
+    /// The socket that agents connect to.
+    pub fn link_socket(&self) -> PathBuf {
+        self.runtime_dir.join("link.sock")
+    }
+
+    /// The socket of the control API.
+    pub fn control_socket(&self) -> PathBuf {
+        self.runtime_dir.join("control.sock")
+    }
+
+    /// The locked pid file.
+    pub fn pid_file(&self) -> PathBuf {
+        self.runtime_dir.join("kennel.pid")
+    }
+
+    /// The folder of one agent: its store, its lock, its workspace.
+    pub fn agent_dir(&self, id: &AgentId) -> PathBuf {
+        self.state_dir.join("agents").join(id.as_str())
+    }
+
+    /// Where an agent's output goes; rotated ones add `.1` and so on.
+    pub fn agent_log(&self, id: &AgentId) -> PathBuf {
+        self.state_dir.join("logs").join(format!("{id}.log"))
+    }
+}
+
+/// `[supervisor.http]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// Loopback, or there is a token.
+    pub listen: SocketAddr,
+    /// What callers must show.
+    pub token: Option<SecretRef>,
+    /// Web pages that may call, beside those of the same origin.
+    pub allowed_origins: Vec<String>,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what needs an operator.
+    Error,
+    /// And what heals itself.
+    Warn,
+    /// And state transitions.
+    Info,
+    /// And steps.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// As filters of `tracing` write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object for each line.
+    Json,
+}
+
+/// `[providers.<id>]`: where a model is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Provider {
+    /// Its name.
+    pub id: ProviderId,
+    /// What it is.
+    pub kind: ProviderKind,
+}
+
+/// A model server, or the built-in stand-in for one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProviderKind {
+    /// A model behind HTTP.
+    Remote(RemoteProvider),
+    /// Answers with what was asked; for tests and benchmarks.
+    Echo(EchoProvider),
+}
+
+/// A model behind HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteProvider {
+    /// Which protocol it speaks.
+    pub api: ModelApi,
+    /// Without one, the vendor's own address.
+    pub base_url: Option<String>,
+    /// The credential.
+    pub api_key: Option<SecretRef>,
+    /// One whole answer at most.
+    pub request_timeout: Duration,
+    /// Until the first byte of an answer.
+    pub first_byte_timeout: Duration,
+    /// Between two pieces of a streamed answer.
+    pub idle_timeout: Duration,
+    /// Tries after the first one, on 429, 5xx and lost connections.
+    pub max_retries: u32,
+}
+
+/// The protocols of model servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelApi {
+    /// `OpenAI`'s, which most servers speak.
+    OpenAi,
+    /// `Anthropic`'s.
+    Anthropic,
+    /// `Google`'s.
+    Gemini,
+    /// `Ollama`'s.
+    Ollama,
+}
+
+/// `kind = "echo"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EchoProvider {
+    /// Before the first piece.
+    pub delay: Duration,
+    /// In how many pieces the answer comes.
+    pub chunks: u32,
+    /// Between two pieces.
+    pub chunk_delay: Duration,
+}
+
+/// `[[bindings]]`: who answers on a channel. The most precise one wins: peer and kind, then peer, then kind, then
+/// channel alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Where.
+    pub channel: ChannelId,
+    /// Who answers.
+    pub agent: AgentId,
+    /// Only for this peer: the person or the group, as the channel names it.
+    pub peer: Option<String>,
+    /// Only for this kind of conversation.
+    pub kind: Option<PeerKind>,
+}
+
+/// A kind of conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerKind {
+    /// With one person.
+    Direct,
+    /// With several.
+    Group,
+}

@@ -1,0 +1,245 @@
+//! What one agent is: the merged view of `[defaults]` and `[agents.<id>]`.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{AgentId, ProviderId};
+
+/// A system prompt longer than this is refused.
+const MAX_PROMPT_BYTES: u64 = 1024 * 1024;
+
+/// One agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentConfig {
+    /// Its name.
+    pub id: AgentId,
+    /// Whether it exists at all; a disabled one is only listed.
+    pub enabled: bool,
+    /// Whether it starts with the supervisor.
+    pub autostart: bool,
+    /// Which model answers.
+    pub model: ModelRef,
+    /// How the model answers.
+    pub sampling: Sampling,
+    /// Where its tools work.
+    pub workspace: PathBuf,
+    /// What the model is told first.
+    pub system_prompt: Option<SystemPrompt>,
+    /// When it is started again.
+    pub restart: RestartPolicy,
+    /// How long each thing may take.
+    pub timeouts: Timeouts,
+    /// What it may use of the machine.
+    pub limits: Limits,
+    /// Turns at once.
+    pub max_concurrent: u32,
+    /// Messages that wait; more are refused.
+    pub max_queued: u32,
+    /// The class of its turns.
+    pub class: String,
+    /// How much history a turn sees.
+    pub context: ContextWindow,
+    /// Its captured output.
+    pub log: LogRotation,
+}
+
+/// `"provider/model"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelRef {
+    /// The provider's name.
+    pub provider: ProviderId,
+    /// The model's name at the provider; may hold slashes itself.
+    pub model: String,
+}
+
+impl std::fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.provider, self.model)
+    }
+}
+
+/// How the model answers; what is not set is left to the provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sampling {
+    /// From 0 to 2.
+    pub temperature: Option<f64>,
+    /// The longest answer, in tokens.
+    pub max_tokens: Option<u32>,
+}
+
+/// What the model is told first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SystemPrompt {
+    /// In the configuration.
+    Text(String),
+    /// In a file.
+    File(PathBuf),
+}
+
+impl SystemPrompt {
+    /// The text; reads the file, of at most 1 MiB.
+    pub fn load(&self) -> io::Result<String> {
+        let path = match self {
+            Self::Text(text) => return Ok(text.clone()),
+            Self::File(path) => path,
+        };
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let mut text = String::new();
+        std::fs::File::open(path)?
+            .take(MAX_PROMPT_BYTES + 1)
+            .read_to_string(&mut text)?;
+        if text.len() as u64 > MAX_PROMPT_BYTES {
+            return Err(io::Error::other("larger than 1 MiB"));
+        }
+        Ok(text)
+    }
+}
+
+/// When an agent that ended is started again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RestartPolicy {
+    /// After which ends.
+    pub mode: RestartMode,
+    /// How long to wait before.
+    pub backoff: Backoff,
+    /// More restarts than this within `window` put it into quarantine.
+    pub max_restarts: u32,
+    /// See `max_restarts`.
+    pub window: Duration,
+    /// A life this long forgets earlier failures: the backoff begins anew.
+    pub stable_after: Duration,
+}
+
+/// After which ends an agent is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartMode {
+    /// After every one.
+    Always,
+    /// After a crash, not after exit code 0.
+    OnFailure,
+    /// After none.
+    Never,
+}
+
+impl RestartMode {
+    /// As the configuration writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::OnFailure => "on-failure",
+            Self::Never => "never",
+        }
+    }
+}
+
+/// The wait before the n-th restart in a row: `initial * factor^(n-1)`, at most `max`, changed by chance by up to
+/// `jitter` of itself in either direction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Backoff {
+    /// Before the first restart.
+    pub initial: Duration,
+    /// The longest wait.
+    pub max: Duration,
+    /// From 1.
+    pub factor: f64,
+    /// From 0 to 1.
+    pub jitter: f64,
+}
+
+impl Backoff {
+    /// The wait before the `attempt`-th restart in a row (from 1), without jitter.
+    pub fn nominal(&self, attempt: u32) -> Duration {
+        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        let seconds = self.initial.as_secs_f64() * self.factor.powi(exponent);
+        // Infinity is more than any maximum.
+        if seconds < self.max.as_secs_f64() {
+            Duration::from_secs_f64(seconds)
+        } else {
+            self.max
+        }
+    }
+
+    /// The shortest wait that jitter can make of it.
+    pub fn shortest(&self, attempt: u32) -> Duration {
+        self.nominal(attempt).mul_f64((1.0 - self.jitter).max(0.0))
+    }
+}
+
+/// How long each thing may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From spawn to handshake.
+    pub start: Duration,
+    /// Between two signs of life.
+    pub heartbeat_interval: Duration,
+    /// Without a sign of life for this long, it hangs.
+    pub watchdog: Duration,
+    /// From TERM to KILL.
+    pub stop_grace: Duration,
+    /// From the wish to stop to TERM, for turns in flight.
+    pub drain: Duration,
+    /// One whole turn.
+    pub turn: Duration,
+}
+
+/// What an agent may use of the machine. Read and not enforced yet: see [`Limits::requested`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// CPUs at most.
+    pub cpu: Option<f64>,
+    /// The share of the CPU beside others, from 1 to 10000; 100 is usual.
+    pub cpu_weight: Option<u32>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+    /// Open files.
+    pub open_files: Option<u32>,
+}
+
+impl Limits {
+    /// Whether this version makes limits bite. `status` and `check` say so while it does not.
+    pub const ENFORCED: bool = false;
+
+    /// The names of the limits that are set.
+    pub fn requested(&self) -> Vec<&'static str> {
+        [
+            ("memory", self.memory.is_some()),
+            ("cpu", self.cpu.is_some()),
+            ("cpu_weight", self.cpu_weight.is_some()),
+            ("pids", self.pids.is_some()),
+            ("open_files", self.open_files.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, set)| set.then_some(name))
+        .collect()
+    }
+
+    /// "limits not enforced: memory, pids", for `status`; nothing when there is nothing to say.
+    pub fn notice(&self) -> Option<String> {
+        let requested = self.requested();
+        (!Self::ENFORCED && !requested.is_empty())
+            .then(|| format!("limits not enforced: {}", requested.join(", ")))
+    }
+}
+
+/// How much of a session's end a turn sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextWindow {
+    /// Messages at most.
+    pub max_messages: u32,
+    /// Bytes of text at most.
+    pub max_bytes: u64,
+}
+
+/// How an agent's captured output is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRotation {
+    /// A file is turned over at this size.
+    pub max_size: u64,
+    /// Old files that are kept.
+    pub keep: u32,
+}

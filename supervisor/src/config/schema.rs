@@ -1,0 +1,51 @@
+//! The shape of the configuration for editors: one type for each table, from which `kennel.schema.json` is made.
+//!
+//! These types describe and are not used to read: [`super::Config`] reads the text itself, to report every mistake
+//! with its place. A test compares the keys of both, and that whatever the one takes the other takes too.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::Deserialize;
+
+mod scalar;
+mod tables;
+
+pub use scalar::{AllowedSender, Name, PeerName, Secret, SizeText, TimeText};
+pub use tables::{
+    AgentTable, BackoffTable, BindingTable, ChannelTable, ContextTable, HttpTable, LimitsTable,
+    LogTable, ProviderTable, SaslTable, SupervisorTable,
+};
+
+/// The configuration of Kennel. The main file may hold all of it; the files of `agents.d` beside it hold providers,
+/// agents, channels and bindings.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Kennel configuration")]
+pub struct ConfigFile {
+    /// The supervisor's own settings. Only in the main file.
+    pub supervisor: Option<SupervisorTable>,
+    /// Where models are, by name.
+    #[serde(default)]
+    pub providers: BTreeMap<Name, ProviderTable>,
+    /// What holds for every agent that does not say otherwise, key by key. Only in the main file.
+    pub defaults: Option<AgentTable>,
+    /// The agents, by name. Each runs as a process of its own.
+    #[serde(default)]
+    pub agents: BTreeMap<Name, AgentTable>,
+    /// The chat connections, by name.
+    #[serde(default)]
+    pub channels: BTreeMap<Name, ChannelTable>,
+    /// Who answers where. The most precise binding wins: peer and kind, then peer, then kind, then channel alone.
+    #[serde(default)]
+    pub bindings: Vec<BindingTable>,
+}
+
+/// The JSON Schema of a configuration file.
+pub fn json_schema() -> serde_json::Value {
+    let schema = SchemaSettings::draft07()
+        .into_generator()
+        .into_root_schema_for::<ConfigFile>();
+    serde_json::Value::from(schema)
+}

@@ -1,0 +1,330 @@
+//! The tables.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::scalar::{AllowedSender, Name, PeerName, Secret, SizeText, TimeText};
+
+/// The supervisor's own settings.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SupervisorTable {
+    /// What must survive a reboot: sessions, logs, agents' workspaces. Default: `$XDG_STATE_HOME/kennel`, that is
+    /// `~/.local/state/kennel`.
+    pub state_dir: Option<String>,
+    /// Sockets and the pid file; a short path. Default: `$XDG_RUNTIME_DIR/kennel`, or `run` in the state folder,
+    /// also when `state_dir` is set.
+    pub runtime_dir: Option<String>,
+    /// Turns at once over all agents. Default: 8.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_concurrent: Option<u32>,
+    /// The agent that answers where no binding says who.
+    pub default_agent: Option<Name>,
+    /// How long agents live on without a supervisor. Default: 1m.
+    pub orphan_grace: Option<TimeText>,
+    /// How long the whole fleet may take to stop before it is killed. Default: 30s.
+    pub stop_grace: Option<TimeText>,
+    /// What the supervisor logs. Default: info.
+    pub log_level: Option<LogLevel>,
+    /// How the supervisor logs. Default: text.
+    pub log_format: Option<LogFormat>,
+    /// Takes secrets that stand in the file itself, with a warning for each. Default: false.
+    pub allow_inline_secrets: Option<bool>,
+    /// The control API on TCP. Without this table it is only on a Unix socket.
+    pub http: Option<HttpTable>,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words are the documentation")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words are the documentation")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The control API on TCP.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpTable {
+    /// Address and port. One that other machines reach needs a token.
+    pub listen: SocketAddr,
+    /// What callers must show as a bearer token.
+    pub token: Option<Secret>,
+    /// Web pages that may call, as in `https://example.org`. Default: none.
+    pub allowed_origins: Option<Vec<String>>,
+}
+
+/// Where a model is.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum ProviderTable {
+    /// Any server that speaks `OpenAI`'s protocol. Without `base_url`: `OpenAI` itself.
+    Openai(RemoteTable),
+    /// `Anthropic`.
+    Anthropic(RemoteTable),
+    /// `Google`'s `Gemini`.
+    Gemini(RemoteTable),
+    /// `Ollama`. Without `base_url`: on this machine.
+    Ollama(RemoteTable),
+    /// Answers with what was asked; for tests and benchmarks. Any model name works.
+    Echo(EchoTable),
+}
+
+/// A model behind HTTP.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteTable {
+    /// Where the server is. Default: the vendor's own address.
+    pub base_url: Option<String>,
+    /// The credential. Needed at the vendor's own address.
+    pub api_key: Option<Secret>,
+    /// One whole answer at most. Default: 5m.
+    pub request_timeout: Option<TimeText>,
+    /// Until the first byte of an answer. Default: 1m.
+    pub first_byte_timeout: Option<TimeText>,
+    /// Between two pieces of a streamed answer. Default: 30s.
+    pub idle_timeout: Option<TimeText>,
+    /// Tries after the first one, on 429, 5xx and lost connections. Default: 2.
+    #[schemars(range(min = 0, max = 20))]
+    pub max_retries: Option<u32>,
+}
+
+/// The built-in stand-in for a model.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EchoTable {
+    /// Before the first piece. Default: 0.
+    pub delay: Option<TimeText>,
+    /// In how many pieces the answer comes. Default: 1.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub chunks: Option<u32>,
+    /// Between two pieces. Default: 0.
+    pub chunk_delay: Option<TimeText>,
+}
+
+/// An agent, or what holds for all of them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentTable {
+    /// Whether the agent exists at all; a disabled one is only listed. Default: true.
+    pub enabled: Option<bool>,
+    /// Whether it starts with the supervisor. Default: true.
+    pub autostart: Option<bool>,
+    /// Which model answers, as in `provider/model`. Needed here or in `[defaults]`.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9_-]{0,63}/.+$"))]
+    pub model: Option<String>,
+    /// How freely the model answers, from 0 to 2. Default: the provider's.
+    #[schemars(range(min = 0.0, max = 2.0))]
+    pub temperature: Option<f64>,
+    /// The longest answer, in tokens. Default: the provider's.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_tokens: Option<u32>,
+    /// Where its tools work. Default: a folder of its own in the state folder.
+    pub workspace: Option<String>,
+    /// What the model is told first.
+    pub system_prompt: Option<String>,
+    /// A file with what the model is told first, instead of `system_prompt`.
+    pub system_prompt_file: Option<String>,
+    /// After which ends it is started again. Default: on-failure.
+    pub restart: Option<RestartWord>,
+    /// How long to wait before a restart.
+    pub backoff: Option<BackoffTable>,
+    /// More restarts than this within `window` put it into quarantine. Default: 10.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub max_restarts: Option<u32>,
+    /// See `max_restarts`. Default: 10m.
+    pub window: Option<TimeText>,
+    /// A life this long forgets earlier failures. Default: 1m.
+    pub stable_after: Option<TimeText>,
+    /// From its start to its first sign of life. Default: 10s.
+    pub start_timeout: Option<TimeText>,
+    /// Between two signs of life. Default: 1s.
+    pub heartbeat_interval: Option<TimeText>,
+    /// Without a sign of life for this long it counts as hung, and is started anew. Default: 15s.
+    pub watchdog: Option<TimeText>,
+    /// From being told to end to being killed. Default: 5s.
+    pub stop_grace: Option<TimeText>,
+    /// For turns in flight, before it is told to end. Default: 30s.
+    pub drain_timeout: Option<TimeText>,
+    /// One whole turn. Default: 10m.
+    pub turn_timeout: Option<TimeText>,
+    /// What it may use of the machine. Read, and not enforced yet.
+    pub limits: Option<LimitsTable>,
+    /// Turns at once. Default: 1.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub max_concurrent: Option<u32>,
+    /// Messages that wait; more are refused. Default: 100.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_queued: Option<u32>,
+    /// The class of its turns, as in `interactive` or `batch`. Default: interactive.
+    pub class: Option<Name>,
+    /// How much of a session's end a turn sees.
+    pub context: Option<ContextTable>,
+    /// How its captured output is kept.
+    pub log: Option<LogTable>,
+}
+
+/// After which ends an agent is started again.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the words are the documentation")]
+pub enum RestartWord {
+    Always,
+    OnFailure,
+    Never,
+}
+
+/// The wait before the n-th restart in a row: `initial * factor^(n-1)`, at most `max`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackoffTable {
+    /// Before the first restart. Default: 200ms.
+    pub initial: Option<TimeText>,
+    /// The longest wait. Default: 30s.
+    pub max: Option<TimeText>,
+    /// From 1. Default: 2.
+    #[schemars(range(min = 1.0, max = 100.0))]
+    pub factor: Option<f64>,
+    /// By which share of itself chance changes a wait, either way, from 0 to 1. Default: 0.2.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub jitter: Option<f64>,
+}
+
+/// What an agent may use of the machine. Read, and not enforced yet.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsTable {
+    /// Memory, from 4MiB.
+    pub memory: Option<SizeText>,
+    /// CPUs at most, as in 0.5.
+    #[schemars(range(min = 0.01, max = 4096.0))]
+    pub cpu: Option<f64>,
+    /// The share of the CPU beside others; 100 is usual.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub cpu_weight: Option<u32>,
+    /// Processes and threads.
+    #[schemars(range(min = 1, max = 4_194_304))]
+    pub pids: Option<u32>,
+    /// Open files.
+    #[schemars(range(min = 16, max = 1_048_576))]
+    pub open_files: Option<u32>,
+}
+
+/// How much of a session's end a turn sees.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContextTable {
+    /// Messages at most. Default: 100.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_messages: Option<u32>,
+    /// Text at most. Default: 128KiB.
+    pub max_bytes: Option<SizeText>,
+}
+
+/// How an agent's captured output is kept.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogTable {
+    /// A file is turned over at this size. Default: 10MiB.
+    pub max_size: Option<SizeText>,
+    /// Old files that are kept. Default: 5.
+    #[schemars(range(min = 0, max = 1_000))]
+    pub keep: Option<u32>,
+}
+
+/// A chat connection.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum ChannelTable {
+    /// A Telegram bot, by long poll.
+    Telegram(TelegramTable),
+    /// A user of an IRC network.
+    Irc(IrcTable),
+}
+
+/// A Telegram bot.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TelegramTable {
+    /// Who is answered: numbers, `"@name"`, or `"*"` alone for everybody. Default: nobody.
+    pub allow_from: Option<Vec<AllowedSender>>,
+    /// The bot's token.
+    pub token: Secret,
+    /// A Bot API server of one's own.
+    pub api_url: Option<String>,
+    /// How long one poll waits at the server, in whole seconds. Default: 30s.
+    pub poll_timeout: Option<TimeText>,
+}
+
+/// A user of an IRC network.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IrcTable {
+    /// Whose messages are answered: nicks, or `"*"` alone for everybody. Default: nobody.
+    pub allow_from: Option<Vec<String>>,
+    /// Host name or address.
+    pub server: String,
+    /// Default: 6697, or 6667 without TLS.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// Encrypts the connection. Default: true.
+    pub tls: Option<bool>,
+    /// A PEM file of the authorities to trust, instead of the system's.
+    pub tls_ca: Option<String>,
+    /// The nick.
+    pub nick: String,
+    /// The server's password.
+    pub password: Option<Secret>,
+    /// The account to log in with.
+    pub sasl: Option<SaslTable>,
+    /// Channels to join, as in `#kennel`.
+    pub channels: Option<Vec<String>>,
+}
+
+/// An account at the network's services.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SaslTable {
+    /// Its name.
+    pub account: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// Who answers where.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BindingTable {
+    /// The channel.
+    pub channel: Name,
+    /// The agent that answers.
+    pub agent: Name,
+    /// Only for this person or group, as the channel names it.
+    pub peer: Option<PeerName>,
+    /// Only for this kind of conversation.
+    pub kind: Option<PeerKind>,
+}
+
+/// A kind of conversation.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words are the documentation")]
+pub enum PeerKind {
+    Direct,
+    Group,
+}

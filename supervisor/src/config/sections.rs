@@ -1,0 +1,8 @@
+//! One reader for each table of the configuration.
+
+pub(super) mod agent;
+pub(super) mod binding;
+pub(super) mod channel;
+pub(super) mod provider;
+pub(super) mod secret;
+pub(super) mod supervisor;

@@ -1,0 +1,269 @@
+//! `[defaults]` and `[agents.<id>]`: the same keys, the second over the first.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::diagnostic::Location;
+use super::super::domain::{
+    AgentConfig, AgentId, Backoff, ContextWindow, Limits, LogRotation, ModelRef, ProviderId,
+    RestartMode, RestartPolicy, Sampling, SystemPrompt, Timeouts,
+};
+use super::super::reader::{Node, Table};
+use super::super::value::{self, Placed, placed};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const TIB: u64 = 1024 * 1024 * MIB;
+
+const RESTART: &[(&str, RestartMode)] = &[
+    ("always", RestartMode::Always),
+    ("on-failure", RestartMode::OnFailure),
+    ("never", RestartMode::Never),
+];
+
+/// Declares the patch, and how one lies over another: key by key.
+macro_rules! patch {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Default)]
+        pub(in super::super) struct $name {
+            $(pub(in super::super) $field: Option<$type>,)*
+        }
+
+        impl $name {
+            pub(in super::super) fn over(self, below: &Self) -> Self {
+                Self { $($field: self.$field.or_else(|| below.$field.clone()),)* }
+            }
+        }
+    };
+}
+
+patch! {
+    /// What one table says about an agent.
+    AgentPatch {
+        enabled: bool,
+        autostart: bool,
+        model: Placed<ModelRef>,
+        // Whether a model is named, even one that could not be read.
+        model_given: (),
+        temperature: f64,
+        max_tokens: u32,
+        workspace: PathBuf,
+        system_prompt: Placed<SystemPrompt>,
+        restart: RestartMode,
+        backoff_initial: Placed<Duration>,
+        backoff_max: Placed<Duration>,
+        backoff_factor: Placed<f64>,
+        backoff_jitter: Placed<f64>,
+        max_restarts: Placed<u32>,
+        window: Placed<Duration>,
+        stable_after: Duration,
+        start_timeout: Duration,
+        heartbeat_interval: Placed<Duration>,
+        watchdog: Placed<Duration>,
+        stop_grace: Duration,
+        drain_timeout: Duration,
+        turn_timeout: Duration,
+        limits_at: Location,
+        memory: u64,
+        cpu: f64,
+        cpu_weight: u32,
+        pids: u32,
+        open_files: u32,
+        max_concurrent: u32,
+        max_queued: u32,
+        class: String,
+        context_messages: u32,
+        context_bytes: u64,
+        log_max_size: u64,
+        log_keep: u32,
+    }
+}
+
+pub(in super::super) fn read(node: Node<'_>, path: String) -> Option<AgentPatch> {
+    let mut table = node.table("AgentTable", path)?;
+    let mut patch = AgentPatch {
+        enabled: table.optional("enabled", value::boolean),
+        autostart: table.optional("autostart", value::boolean),
+        model_given: table.place("model").map(drop),
+        model: table.optional("model", placed(model)),
+        temperature: table.optional("temperature", value::number(0.0..=2.0)),
+        max_tokens: table.optional("max_tokens", value::integer(1..=10_000_000)),
+        workspace: table.optional("workspace", value::path),
+        system_prompt: system_prompt(&mut table),
+        restart: table.optional("restart", value::choice(RESTART)),
+        max_restarts: table.optional("max_restarts", placed(value::integer(0..=10_000))),
+        window: table.optional("window", placed(value::duration)),
+        stable_after: table.optional("stable_after", value::duration),
+        start_timeout: table.optional("start_timeout", value::duration),
+        heartbeat_interval: table.optional("heartbeat_interval", placed(value::duration)),
+        watchdog: table.optional("watchdog", placed(value::duration)),
+        stop_grace: table.optional("stop_grace", value::duration),
+        drain_timeout: table.optional("drain_timeout", value::duration_or_zero),
+        turn_timeout: table.optional("turn_timeout", value::duration),
+        max_concurrent: table.optional("max_concurrent", value::integer(1..=1_000)),
+        max_queued: table.optional("max_queued", value::integer(1..=100_000)),
+        class: table.optional("class", value::name),
+        ..AgentPatch::default()
+    };
+    let path = |key| table.path_of(key);
+    let (backoff, limits, context, log) =
+        (path("backoff"), path("limits"), path("context"), path("log"));
+    table.optional("backoff", |node| read_backoff(node, backoff, &mut patch));
+    table.optional("limits", |node| read_limits(node, limits, &mut patch));
+    table.optional("context", |node| read_context(node, context, &mut patch));
+    table.optional("log", |node| read_log(node, log, &mut patch));
+    table.finish();
+    Some(patch)
+}
+
+fn model(node: Node<'_>) -> Option<ModelRef> {
+    let written = value::line(node)?;
+    let parts = written
+        .split_once('/')
+        .map(|(provider, model)| (ProviderId::new(provider), model));
+    match parts {
+        Some((Some(provider), model)) if !model.trim().is_empty() => Some(ModelRef {
+            provider,
+            model: model.to_owned(),
+        }),
+        _ => node.fail(
+            "`model` must name a provider and its model",
+            "not \"provider/model\"",
+            "write `model = \"provider/model\"`, the provider being one of [providers.*]",
+        ),
+    }
+}
+
+fn system_prompt(table: &mut Table<'_>) -> Option<Placed<SystemPrompt>> {
+    let text = table.optional("system_prompt", placed(value::owned_text));
+    let file = table.get("system_prompt_file");
+    if let (Some(_), Some(file)) = (table.place("system_prompt"), file) {
+        return file.fail(
+            "`system_prompt` and `system_prompt_file` exclude each other",
+            "the prompt is given already",
+            "keep one of the two",
+        );
+    }
+    let file = file.and_then(placed(value::path)).map(|file| Placed {
+        value: SystemPrompt::File(file.value),
+        at: file.at,
+    });
+    file.or(text.map(|text| Placed {
+        value: SystemPrompt::Text(text.value),
+        at: text.at,
+    }))
+}
+
+fn read_backoff(node: Node<'_>, path: String, patch: &mut AgentPatch) -> Option<()> {
+    let mut table = node.table("BackoffTable", path)?;
+    patch.backoff_initial = table.optional("initial", placed(value::duration));
+    patch.backoff_max = table.optional("max", placed(value::duration));
+    patch.backoff_factor = table.optional("factor", placed(value::number(1.0..=100.0)));
+    patch.backoff_jitter = table.optional("jitter", placed(value::number(0.0..=1.0)));
+    table.finish();
+    Some(())
+}
+
+fn read_limits(node: Node<'_>, path: String, patch: &mut AgentPatch) -> Option<()> {
+    let mut table = node.table("LimitsTable", path)?;
+    patch.memory = table.optional("memory", value::size(4 * MIB..=64 * TIB));
+    patch.cpu = table.optional("cpu", value::number(0.01..=4096.0));
+    patch.cpu_weight = table.optional("cpu_weight", value::integer(1..=10_000));
+    patch.pids = table.optional("pids", value::integer(1..=4_194_304));
+    patch.open_files = table.optional("open_files", value::integer(16..=1_048_576));
+    table.finish();
+    patch.limits_at = Some(node.at());
+    Some(())
+}
+
+fn read_context(node: Node<'_>, path: String, patch: &mut AgentPatch) -> Option<()> {
+    let mut table = node.table("ContextTable", path)?;
+    patch.context_messages = table.optional("max_messages", value::integer(1..=100_000));
+    patch.context_bytes = table.optional("max_bytes", value::size(KIB..=256 * MIB));
+    table.finish();
+    Some(())
+}
+
+fn read_log(node: Node<'_>, path: String, patch: &mut AgentPatch) -> Option<()> {
+    let mut table = node.table("LogTable", path)?;
+    patch.log_max_size = table.optional("max_size", value::size(4 * KIB..=TIB));
+    patch.log_keep = table.optional("keep", value::integer(0..=1_000));
+    table.finish();
+    Some(())
+}
+
+impl AgentPatch {
+    /// How an agent of this patch is restarted.
+    pub(in super::super) fn restart_policy(&self) -> RestartPolicy {
+        RestartPolicy {
+            mode: self.restart.unwrap_or(RestartMode::OnFailure),
+            backoff: Backoff {
+                initial: given(self.backoff_initial.as_ref(), Duration::from_millis(200)),
+                max: given(self.backoff_max.as_ref(), Duration::from_secs(30)),
+                factor: given(self.backoff_factor.as_ref(), 2.0),
+                jitter: given(self.backoff_jitter.as_ref(), 0.2),
+            },
+            max_restarts: given(self.max_restarts.as_ref(), 10),
+            window: given(self.window.as_ref(), Duration::from_mins(10)),
+            stable_after: self.stable_after.unwrap_or(Duration::from_mins(1)),
+        }
+    }
+
+    pub(in super::super) fn timeouts(&self) -> Timeouts {
+        let seconds = Duration::from_secs;
+        Timeouts {
+            start: self.start_timeout.unwrap_or(seconds(10)),
+            heartbeat_interval: given(self.heartbeat_interval.as_ref(), seconds(1)),
+            watchdog: given(self.watchdog.as_ref(), seconds(15)),
+            stop_grace: self.stop_grace.unwrap_or(seconds(5)),
+            drain: self.drain_timeout.unwrap_or(seconds(30)),
+            turn: self.turn_timeout.unwrap_or(seconds(600)),
+        }
+    }
+
+    /// The whole agent; `workspace` is where it works when nothing says so.
+    pub(in super::super) fn settle(
+        self,
+        id: AgentId,
+        model: ModelRef,
+        workspace: PathBuf,
+    ) -> AgentConfig {
+        AgentConfig {
+            id,
+            enabled: self.enabled.unwrap_or(true),
+            autostart: self.autostart.unwrap_or(true),
+            model,
+            sampling: Sampling {
+                temperature: self.temperature,
+                max_tokens: self.max_tokens,
+            },
+            restart: self.restart_policy(),
+            timeouts: self.timeouts(),
+            limits: Limits {
+                memory: self.memory,
+                cpu: self.cpu,
+                cpu_weight: self.cpu_weight,
+                pids: self.pids,
+                open_files: self.open_files,
+            },
+            workspace: self.workspace.unwrap_or(workspace),
+            system_prompt: self.system_prompt.map(|prompt| prompt.value),
+            max_concurrent: self.max_concurrent.unwrap_or(1),
+            max_queued: self.max_queued.unwrap_or(100),
+            class: self.class.unwrap_or_else(|| "interactive".to_owned()),
+            context: ContextWindow {
+                max_messages: self.context_messages.unwrap_or(100),
+                max_bytes: self.context_bytes.unwrap_or(128 * KIB),
+            },
+            log: LogRotation {
+                max_size: self.log_max_size.unwrap_or(10 * MIB),
+                keep: self.log_keep.unwrap_or(5),
+            },
+        }
+    }
+}
+
+fn given<T: Copy>(value: Option<&Placed<T>>, otherwise: T) -> T {
+    value.map_or(otherwise, |placed| placed.value)
+}
