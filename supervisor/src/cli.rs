@@ -1,1 +1,102 @@
-//! x
+//! The command line.
+//!
+//! ```text
+//! args ──► locate (which config, which socket) ──► one module per command ──► output
+//!                                                        │
+//!                                                        └─► client ──► control socket
+//! ```
+//!
+//! Every command is a function that ends with an [`Exit`] or a [`Failure`]; only [`main`] turns those
+//! into messages and a code. Only `up` runs a supervisor in this process, everything else asks the
+//! one that runs. Everything is printed through [`output`], so that colour, `--quiet`, a closed pipe
+//! and control characters in foreign text are dealt with in one place.
+
+mod act;
+mod args;
+mod channels;
+mod chat;
+mod check;
+mod detach;
+mod events;
+mod exit;
+mod generate;
+mod init;
+mod interrupt;
+mod locate;
+mod logs;
+mod output;
+#[cfg(test)]
+mod reference;
+mod send;
+mod status;
+mod table;
+mod units;
+mod up;
+
+use std::{future::Future, process::ExitCode};
+
+use clap::Parser as _;
+
+pub use self::exit::Exit;
+use self::{
+    args::{Args, Command},
+    exit::{Failure, Outcome},
+    locate::Locator,
+    output::Output,
+};
+use crate::{client::Client, control::wire::Action};
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    args.color.apply();
+    let out = Output::new(args.verbosity());
+    let exit = match dispatch(args, &out) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            out.failure(&failure);
+            failure.exit
+        }
+    };
+    exit.into()
+}
+
+fn dispatch(args: Args, out: &Output) -> Outcome {
+    let locator = Locator::from_env(args.config, args.socket);
+    // Only what talks to a supervisor needs to know where it is.
+    let client = || locator.socket(out).map(Client::new);
+    match args.command {
+        Command::Up(up) => up::run(&up, &locator, out),
+        Command::Check(check) => check::run(check.json, &locator, out),
+        Command::Init(init) => init::run(init.path.as_deref(), out),
+        Command::Status(status) => block_on(status::run(&client()?, &status, out)),
+        Command::Start(which) => block_on(act::run(&client()?, Action::Start, &which, out)),
+        Command::Stop(which) => block_on(act::run(&client()?, Action::Stop, &which, out)),
+        Command::Restart(which) => block_on(act::run(&client()?, Action::Restart, &which, out)),
+        Command::Logs(logs) => block_on(logs::run(&client()?, &logs, out)),
+        Command::Send(send) => {
+            let text = send::text(&send.text)?;
+            block_on(send::run(&client()?, &send, text, out))
+        }
+        Command::Chat(chat) => {
+            let history = locator.state_dir(out).map(|dir| dir.join("chat_history"));
+            block_on(chat::run(&client()?, &chat, history, out))
+        }
+        Command::Channels(channels) => block_on(channels::run(&client()?, channels.json, out)),
+        Command::Events(events) => block_on(events::run(&client()?, events.json, out)),
+        Command::Shutdown(shutdown) => block_on(act::shutdown(&client()?, &shutdown, out)),
+        Command::Completions(completions) => generate::completions(completions.shell, out),
+        Command::Man(man) => generate::man(man.out.as_deref(), out),
+        Command::Schema => generate::schema(out),
+        Command::Openapi => block_on(generate::openapi(&client()?, out)),
+    }
+}
+
+/// Runs one command's conversation with the supervisor.
+fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?
+        .block_on(command)
+}

@@ -1,3 +1,7 @@
-//! The `kennel` binary.
+//! The `kennel` binary: the supervisor, and the command line that talks to it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kennel::cli::main()
+}

@@ -1,0 +1,259 @@
+//! What can be asked for. The doc comments here are the help texts, and `docs/cli.md`.
+
+use std::{path::PathBuf, time::Duration};
+
+use anstream::ColorChoice;
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
+
+use super::output::Verbosity;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done, or was so already
+  1    the operation failed
+  2    wrong usage, or a configuration that is refused
+  3    no supervisor is running here
+  4    no such agent
+  5    it took longer than it may
+  6    refused
+  130  interrupted with Ctrl-C";
+
+/// A supervisor for AI agents: one process each, so that none can hurt another.
+#[derive(Debug, Parser)]
+#[command(name = "kennel", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Args {
+    /// The configuration file
+    ///
+    /// Else ./kennel.toml, $XDG_CONFIG_HOME/kennel/kennel.toml (~/.config), /etc/kennel/kennel.toml: the first that
+    /// exists.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "KENNEL_CONFIG",
+        hide_env_values = true
+    )]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Global options")]
+    pub(super) config: Option<PathBuf>,
+
+    /// The control socket of the supervisor
+    ///
+    /// Else control.sock in the `runtime_dir` of the configuration, else in the default one.
+    #[arg(long, global = true, env = "KENNEL_SOCKET", hide_env_values = true)]
+    #[arg(value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Global options")]
+    pub(super) socket: Option<PathBuf>,
+
+    /// When to use colour; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(help_heading = "Global options")]
+    pub(super) color: Color,
+
+    /// Only print what was asked for, and errors
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
+    quiet: bool,
+
+    /// Say more about errors
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    verbose: bool,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+impl Args {
+    pub(super) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal
+    Auto,
+    /// Also into files and pipes
+    Always,
+    /// Not at all
+    Never,
+}
+
+impl Color {
+    /// Decides for all output of this process.
+    pub(super) fn apply(self) {
+        match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the supervisor and its agents
+    Up(Up),
+    /// Say whether the configuration is right
+    Check(Json),
+    /// Write a configuration to start from
+    Init(Init),
+    /// Show the supervisor and its agents
+    Status(Status),
+    /// Start agents
+    Start(Which),
+    /// Stop agents; they stay down
+    Stop(Which),
+    /// Restart agents; also the way out of quarantine
+    Restart(Which),
+    /// Show what an agent wrote to its output
+    Logs(Logs),
+    /// Send an agent a message and print its answer
+    Send(Send),
+    /// Talk to an agent
+    Chat(Chat),
+    /// Show the chat connections
+    Channels(Json),
+    /// Show what happens to the agents, as it happens
+    Events(Json),
+    /// Stop all agents, then the supervisor
+    Shutdown(Shutdown),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print the manual page
+    Man(Man),
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Print the OpenAPI document of the running supervisor's control API
+    Openapi,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Up {
+    /// Return once the supervisor answers, and leave it running in the background
+    #[arg(short, long)]
+    pub(super) detach: bool,
+
+    /// This process is the background one: leave the terminal's session.
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    pub(super) detached: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Init {
+    /// Where: a file that ends in .toml, or a folder for kennel.toml; here when absent
+    #[arg(value_name = "DIR|FILE", value_hint = ValueHint::AnyPath)]
+    pub(super) path: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Status {
+    /// Print the control API's JSON
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Show it anew every second until Ctrl-C
+    #[arg(short, long)]
+    pub(super) watch: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = false, args = ["agents", "all"])]
+pub(super) struct Which {
+    /// Which agents
+    #[arg(value_name = "AGENT")]
+    pub(super) agents: Vec<String>,
+
+    /// All agents of the configuration
+    #[arg(long)]
+    pub(super) all: bool,
+
+    /// Give up waiting after this time, as in 30s; the agents' own limits when absent
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(super) timeout: Option<Duration>,
+
+    /// Print one JSON object per agent
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Logs {
+    /// Which agent
+    pub(super) agent: String,
+
+    /// Go on with new lines as they come, over restarts of the agent, until Ctrl-C
+    #[arg(short, long)]
+    pub(super) follow: bool,
+
+    /// How many of the last lines
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub(super) lines: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Send {
+    /// Which agent
+    pub(super) agent: String,
+
+    /// The message; - reads it from standard input
+    pub(super) text: String,
+
+    /// Which conversation to go on with; a fresh one when absent
+    #[arg(short, long, value_name = "NAME")]
+    pub(super) session: Option<String>,
+
+    /// Print the control API's JSON: one object, also when it fails
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Print the answer only when it is complete
+    #[arg(long)]
+    pub(super) no_stream: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Chat {
+    /// Which agent
+    pub(super) agent: String,
+
+    /// Which conversation to go on with; a fresh one when absent
+    #[arg(short, long, value_name = "NAME")]
+    pub(super) session: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Shutdown {
+    /// Give up waiting for its end after this time; it ends all the same
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(super) timeout: Duration,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Completions {
+    /// For which shell
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Man {
+    /// Write the pages of all commands into this folder instead
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) out: Option<PathBuf>,
+}

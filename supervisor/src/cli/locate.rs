@@ -1,0 +1,216 @@
+//! Which configuration, and which supervisor.
+//!
+//! The socket: `--socket`, else what the configuration says, else the default one. The configuration:
+//! `--config`, else the first file that exists of the usual places. What the environment says is read
+//! once, in [`Locator::from_env`]; the rest is a function of it.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    exit::{Exit, Failure},
+    output::Output,
+};
+use crate::config::{Config, Directories, Loaded};
+
+/// The name that is looked for.
+pub(super) const FILE_NAME: &str = "kennel.toml";
+
+/// Finds configuration and socket.
+#[derive(Debug)]
+pub(super) struct Locator {
+    config: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    places: Vec<PathBuf>,
+    directories: Directories,
+}
+
+impl Locator {
+    /// `config` and `socket` are the options, which have taken their variables in already.
+    pub(super) fn from_env(config: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
+        let directories = Directories::from_env();
+        let config_home = env::var_os("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(|| Some(directories.home.as_ref()?.join(".config")));
+        Self {
+            config,
+            socket,
+            places: places(config_home.as_deref()),
+            directories,
+        }
+    }
+
+    /// The configuration file, if there is one.
+    fn file(&self) -> Option<PathBuf> {
+        let usual = || self.places.iter().find(|path| path.exists()).cloned();
+        self.config.clone().or_else(usual)
+    }
+
+    /// The configuration file, for a command that cannot do without.
+    pub(super) fn config_file(&self) -> Result<PathBuf, Failure> {
+        self.file().ok_or_else(|| {
+            let looked: Vec<_> = self
+                .places
+                .iter()
+                .map(|p| p.display().to_string())
+                .collect();
+            Failure::new("there is no configuration here")
+                .exit(Exit::Usage)
+                .hint("write one with `kennel init`, or name one with --config")
+                .detail(format!("looked for: {}", looked.join(", ")))
+        })
+    }
+
+    /// Reads a configuration and prints what is wrong with it, or what there is to say about it.
+    pub(super) fn load(&self, file: &Path, out: &Output) -> Result<Loaded, Failure> {
+        match Config::load(file, &self.directories) {
+            Ok(loaded) => {
+                out.diagnostics(&loaded.warnings);
+                Ok(loaded)
+            }
+            Err(found) => {
+                out.diagnostics(&found);
+                Err(Failure::new(format!(
+                    "{} is refused: {}",
+                    file.display(),
+                    found.summary()
+                ))
+                .exit(Exit::Usage))
+            }
+        }
+    }
+
+    /// Reads a configuration and leaves it to the caller to print what was found.
+    pub(super) fn inspect(&self, file: &Path) -> Result<Loaded, crate::config::Diagnostics> {
+        Config::load(file, &self.directories)
+    }
+
+    /// The control socket.
+    pub(super) fn socket(&self, out: &Output) -> Result<PathBuf, Failure> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let Some(file) = self.file() else {
+            return Ok(self.directories.runtime.join("control.sock"));
+        };
+        // What there is to say about the configuration is said by `check` and `up`.
+        let loaded = self.inspect(&file).map_err(|found| {
+            out.diagnostics(&found);
+            Failure::new(format!(
+                "{} does not say where the supervisor is: {}",
+                file.display(),
+                found.summary()
+            ))
+            .exit(Exit::Usage)
+            .hint("mend the configuration, or name the control socket with --socket")
+        })?;
+        Ok(loaded.config.supervisor.control_socket())
+    }
+
+    /// Where the user's own state goes; `None` when that cannot be told.
+    pub(super) fn state_dir(&self, out: &Output) -> Option<PathBuf> {
+        let Some(file) = self.file() else {
+            return Some(self.directories.state.clone());
+        };
+        match self.inspect(&file) {
+            Ok(loaded) => Some(loaded.config.supervisor.state_dir),
+            Err(_) => {
+                out.note(format_args!("no history: {} is refused", file.display()));
+                None
+            }
+        }
+    }
+}
+
+fn places(config_home: Option<&Path>) -> Vec<PathBuf> {
+    let mut places = vec![PathBuf::from(FILE_NAME)];
+    places.extend(config_home.map(|home| home.join("kennel").join(FILE_NAME)));
+    places.push(Path::new("/etc/kennel").join(FILE_NAME));
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::cli::output::Verbosity;
+
+    struct Place {
+        dir: tempfile::TempDir,
+        locator: Locator,
+    }
+
+    fn place(config: Option<&str>, socket: Option<&str>) -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let locator = Locator {
+            config: config.map(at),
+            socket: socket.map(PathBuf::from),
+            places: vec![at("first.toml"), at("second.toml")],
+            directories: Directories::below(dir.path()),
+        };
+        Place { dir, locator }
+    }
+
+    fn write(place: &Place, name: &str, runtime_dir: &str) {
+        let text = format!(
+            "[supervisor]\nruntime_dir = \"{runtime_dir}\"\n\n{}",
+            crate::config::starter_file()
+        );
+        fs::write(place.dir.path().join(name), text).unwrap();
+    }
+
+    fn socket(place: &Place) -> Result<PathBuf, Failure> {
+        place.locator.socket(&Output::new(Verbosity::Quiet))
+    }
+
+    #[test]
+    fn the_option_wins_even_over_a_broken_file() {
+        let place = place(Some("named.toml"), Some("/a/control.sock"));
+        fs::write(place.dir.path().join("named.toml"), "][").unwrap();
+        assert_eq!(socket(&place).unwrap(), Path::new("/a/control.sock"));
+    }
+
+    #[test]
+    fn a_named_file_wins_over_the_usual_places() {
+        let place = place(Some("named.toml"), None);
+        write(&place, "named.toml", "/named");
+        write(&place, "first.toml", "/first");
+        assert_eq!(socket(&place).unwrap(), Path::new("/named/control.sock"));
+    }
+
+    #[test]
+    fn the_first_usual_place_that_exists_wins() {
+        let place = place(None, None);
+        assert_eq!(
+            socket(&place).unwrap(),
+            place.dir.path().join("run/control.sock")
+        );
+        write(&place, "second.toml", "/second");
+        assert_eq!(socket(&place).unwrap(), Path::new("/second/control.sock"));
+        write(&place, "first.toml", "/first");
+        assert_eq!(socket(&place).unwrap(), Path::new("/first/control.sock"));
+    }
+
+    #[test]
+    fn a_named_file_that_is_missing_is_an_error() {
+        let place = place(Some("absent.toml"), None);
+        write(&place, "first.toml", "/first");
+        assert_eq!(socket(&place).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn the_usual_places_are_in_order() {
+        let found = places(Some(Path::new("/home/x/.config")));
+        let expected = [
+            "kennel.toml",
+            "/home/x/.config/kennel/kennel.toml",
+            "/etc/kennel/kennel.toml",
+        ];
+        assert_eq!(found, expected.map(PathBuf::from));
+    }
+}

@@ -1,0 +1,249 @@
+//! Tables for people.
+//!
+//! Pure: values and a width in, text with colours in it out; [`super::output`] takes the colours out
+//! where they do not belong. A table that is too wide for the screen gets narrower in steps: smaller
+//! gaps, then shorter names, then fewer columns.
+
+use std::fmt::Write as _;
+
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets::NOTHING,
+};
+
+use super::{
+    output::printable,
+    units::{bytes, duration, percent},
+};
+use crate::control::wire::{AgentState, AgentStatus, ChannelList, ChannelState, Status};
+
+/// A column and how it gives way.
+struct Column {
+    header: &'static str,
+    right: bool,
+    /// May be cut to so many characters.
+    shortest: Option<usize>,
+    /// May go; the lowest goes first.
+    goes: Option<u8>,
+    cells: Vec<(String, Option<Color>)>,
+}
+
+impl Column {
+    fn new<T>(header: &'static str, rows: &[T], cell: impl Fn(&T) -> String) -> Self {
+        Self {
+            header,
+            right: false,
+            shortest: None,
+            goes: None,
+            cells: rows
+                .iter()
+                .map(|row| (printable(&cell(row)).to_string(), None))
+                .collect(),
+        }
+    }
+
+    fn right(mut self) -> Self {
+        self.right = true;
+        self
+    }
+
+    fn shortest(mut self, width: usize) -> Self {
+        self.shortest = Some(width);
+        self
+    }
+
+    fn goes(mut self, rank: u8) -> Self {
+        self.goes = Some(rank);
+        self
+    }
+
+    fn colored<T>(mut self, rows: &[T], color: impl Fn(&T) -> Option<Color>) -> Self {
+        for (cell, row) in self.cells.iter_mut().zip(rows) {
+            cell.1 = color(row);
+        }
+        self
+    }
+
+    fn width(&self) -> usize {
+        let cells = self.cells.iter().map(|(text, _)| text.chars().count());
+        cells.max().unwrap_or(0).max(self.header.len())
+    }
+
+    fn cut(&mut self, width: usize) {
+        for (text, _) in &mut self.cells {
+            if text.chars().count() > width {
+                *text = text.chars().take(width - 1).chain(['…']).collect();
+            }
+        }
+    }
+}
+
+/// The supervisor, its agents, and what there is to say about them.
+pub(super) fn status(status: &Status, width: Option<usize>) -> String {
+    let supervisor = &status.supervisor;
+    let mut out = format!(
+        "kennel {}  pid {}  up {}",
+        supervisor.version,
+        supervisor.pid,
+        duration(supervisor.uptime_ms)
+    );
+    if let Some(memory) = supervisor.memory_bytes {
+        write!(out, "  memory {}", bytes(memory)).expect(STRING);
+    }
+    writeln!(out, "  {}\n", printable(&supervisor.config)).expect(STRING);
+    if status.agents.is_empty() {
+        out.push_str("no agents are configured\n");
+        return out;
+    }
+    out.push_str(&draw(agent_columns(&status.agents), width));
+    let details = status.agents.iter().filter_map(|agent| {
+        let detail = agent.detail.as_ref()?;
+        Some(format!("{}: {}\n", agent.id, printable(detail)))
+    });
+    let details: String = details.collect();
+    if !details.is_empty() {
+        write!(out, "\n{details}").expect(STRING);
+    }
+    out
+}
+
+const STRING: &str = "a string takes everything";
+
+fn agent_columns(agents: &[AgentStatus]) -> Vec<Column> {
+    let none = || "-".to_owned();
+    vec![
+        Column::new("AGENT", agents, |a| a.id.clone()).shortest(10),
+        Column::new("STATE", agents, |a| a.state.to_string())
+            .colored(agents, |a| state_color(a.state)),
+        Column::new("PID", agents, |a| {
+            a.pid.map_or_else(none, |pid| pid.to_string())
+        })
+        .right(),
+        Column::new("GEN", agents, |a| a.generation.to_string())
+            .right()
+            .goes(1),
+        Column::new("UP", agents, |a| a.uptime_ms.map_or_else(none, duration)).right(),
+        Column::new("RST", agents, |a| a.restarts.to_string())
+            .right()
+            .goes(4),
+        Column::new("QUEUE", agents, |a| queue(a.queued, a.running)).right(),
+        Column::new("TURNS", agents, |a| a.turns.to_string())
+            .right()
+            .goes(2),
+        Column::new("CPU%", agents, |a| a.cpu_percent.map_or_else(none, percent))
+            .right()
+            .goes(5),
+        Column::new("MEM", agents, |a| a.memory_bytes.map_or_else(none, bytes))
+            .right()
+            .goes(6),
+        Column::new("MODEL", agents, |a| a.model.clone())
+            .shortest(8)
+            .goes(3),
+    ]
+}
+
+/// Waiting messages, and running turns behind a plus.
+fn queue(queued: u64, running: u64) -> String {
+    match running {
+        0 => queued.to_string(),
+        _ => format!("{queued}+{running}"),
+    }
+}
+
+fn state_color(state: AgentState) -> Option<Color> {
+    match state {
+        AgentState::Ready => Some(Color::Green),
+        AgentState::Starting | AgentState::Draining | AgentState::Stopping => Some(Color::Yellow),
+        AgentState::BackingOff | AgentState::Quarantined | AgentState::Exited => Some(Color::Red),
+        AgentState::Stopped | AgentState::Hibernated | AgentState::Unknown => None,
+    }
+}
+
+/// The chat connections.
+pub(super) fn channels(list: &ChannelList, width: Option<usize>) -> String {
+    let channels = &list.channels;
+    let columns = vec![
+        Column::new("CHANNEL", channels, |c| c.id.clone()).shortest(10),
+        Column::new("KIND", channels, |c| c.kind.clone()),
+        Column::new("STATE", channels, |c| c.state.as_str().to_owned()).colored(channels, |c| {
+            match c.state {
+                ChannelState::Connected => Some(Color::Green),
+                ChannelState::Connecting => Some(Color::Yellow),
+                ChannelState::BackingOff | ChannelState::Failed => Some(Color::Red),
+                ChannelState::Stopped | ChannelState::Unknown => None,
+            }
+        }),
+        Column::new("SINCE", channels, |c| duration(c.since_ms)).right(),
+        Column::new("IN", channels, |c| c.received.to_string()).right(),
+        Column::new("OUT", channels, |c| c.sent.to_string()).right(),
+        Column::new("RECONNECTS", channels, |c| c.reconnects.to_string())
+            .right()
+            .goes(1),
+        Column::new("DETAIL", channels, |c| c.detail.clone().unwrap_or_default())
+            .shortest(12)
+            .goes(2),
+    ];
+    draw(columns, width)
+}
+
+fn draw(mut columns: Vec<Column>, width: Option<usize>) -> String {
+    let gap = fit(&mut columns, width.unwrap_or(usize::MAX));
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .enforce_styling();
+    let header = columns
+        .iter()
+        .map(|c| Cell::new(c.header).add_attribute(Attribute::Dim));
+    table.set_header(header);
+    for row in 0..columns[0].cells.len() {
+        table.add_row(columns.iter().map(|column| {
+            let (text, color) = &column.cells[row];
+            match color {
+                Some(color) => Cell::new(text).fg(*color),
+                None => Cell::new(text),
+            }
+        }));
+    }
+    let last = columns.len() - 1;
+    for (index, (column, drawn)) in columns.iter().zip(table.column_iter_mut()).enumerate() {
+        drawn.set_padding((0, if index == last { 0 } else { gap }));
+        if column.right {
+            drawn.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// Makes the columns fit, and tells how far apart they are.
+fn fit(columns: &mut Vec<Column>, width: usize) -> u16 {
+    let needs = |columns: &[Column], gap: usize| {
+        columns.iter().map(Column::width).sum::<usize>() + gap * (columns.len() - 1)
+    };
+    if needs(columns, 2) <= width {
+        return 2;
+    }
+    loop {
+        // From the right: what is most important stands left.
+        for index in (0..columns.len()).rev() {
+            let excess = needs(columns, 1).saturating_sub(width);
+            let column = &mut columns[index];
+            if let Some(shortest) = column.shortest
+                && excess > 0
+            {
+                let cut = column.width().saturating_sub(excess).max(shortest);
+                column.cut(cut);
+            }
+        }
+        let first_to_go = (0..columns.len())
+            .filter(|index| columns[*index].goes.is_some())
+            .min_by_key(|index| columns[*index].goes);
+        match first_to_go {
+            Some(index) if needs(columns, 1) > width => columns.remove(index),
+            _ => return 1,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;
