@@ -88,7 +88,10 @@ pub async fn serve_tcp(listener: TcpListener, guard: Guard, app: Arc<App>) {
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    let guarded = routes(app).layer(axum::middleware::from_fn_with_state(Arc::new(guard), auth::check));
+    let guarded = routes(app).layer(axum::middleware::from_fn_with_state(
+        Arc::new(guard),
+        auth::check,
+    ));
     if let Err(error) = axum::serve(listener, guarded).await {
         error!(%error, "the control API is not served on TCP any more");
     }

@@ -27,7 +27,12 @@ const TYPING_EVERY: Duration = Duration::from_secs(4);
 pub type Accounts = Arc<HashMap<ChannelId, AccountHandle>>;
 
 /// Runs until no account is left. Takes what they hand in, in order.
-pub async fn run(mut inbound: mpsc::Receiver<Inbound>, accounts: Accounts, router: Router, dispatcher: DispatcherHandle) {
+pub async fn run(
+    mut inbound: mpsc::Receiver<Inbound>,
+    accounts: Accounts,
+    router: Router,
+    dispatcher: DispatcherHandle,
+) {
     while let Some(Inbound { envelope, verdict }) = inbound.recv().await {
         let Some(account) = accounts.get(&envelope.channel) else {
             warn!(channel.id = %envelope.channel, "a message came from an unknown channel");
@@ -68,11 +73,16 @@ async fn take(
     };
     match dispatcher.submit(submission).await {
         Ok(dispatch::Accepted) => Ok(Accepted::New),
-        Err(dispatch::Rejected::QueueFull { .. }) => Err(Rejected::Full { retry_after: RETRY_AFTER }),
+        Err(dispatch::Rejected::QueueFull { .. }) => Err(Rejected::Full {
+            retry_after: RETRY_AFTER,
+        }),
         Err(dispatch::Rejected::Leaving) => Err(Rejected::Closed),
         Err(error @ (dispatch::Rejected::Resting { .. } | dispatch::Rejected::UnknownAgent(_))) => {
             info!(channel.id = %envelope.channel, %error, "a message came for an agent that does not run");
-            let end = TurnEnd::Failed { kind: EndKind::Stopped, message: String::new() };
+            let end = TurnEnd::Failed {
+                kind: EndKind::Stopped,
+                message: String::new(),
+            };
             Box::new(reply).end(end);
             Ok(Accepted::New)
         }
@@ -91,7 +101,11 @@ struct ChannelReply {
 
 impl ChannelReply {
     fn outbound(&self, kind: OutboundKind) -> Outbound {
-        Outbound { peer: self.peer.clone(), reply_to: Some(self.reply_to.clone()), kind }
+        Outbound {
+            peer: self.peer.clone(),
+            reply_to: Some(self.reply_to.clone()),
+            kind,
+        }
     }
 }
 
@@ -120,7 +134,10 @@ impl ReplySink for ChannelReply {
         }
         let text = match end {
             TurnEnd::Replied { text, .. } => text,
-            TurnEnd::Failed { kind: EndKind::Stopped, .. } => "I am not running at the moment. Please try again later.".into(),
+            TurnEnd::Failed {
+                kind: EndKind::Stopped,
+                ..
+            } => "I am not running at the moment. Please try again later.".into(),
             TurnEnd::Failed { message, .. } => message,
             TurnEnd::Cancelled => return,
         };

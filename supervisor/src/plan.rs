@@ -51,7 +51,10 @@ pub fn policy(agent: &AgentConfig) -> Policy {
             factor: restart.backoff.factor,
             jitter: restart.backoff.jitter,
         },
-        intensity: IntensityPolicy { max_restarts: restart.max_restarts, window: restart.window },
+        intensity: IntensityPolicy {
+            max_restarts: restart.max_restarts,
+            window: restart.window,
+        },
         stable_after: restart.stable_after,
         start_timeout: timeouts.start,
         watchdog: timeouts.watchdog,
@@ -62,7 +65,10 @@ pub fn policy(agent: &AgentConfig) -> Policy {
 
 /// How an agent's log is kept.
 pub fn rotation(agent: &AgentConfig) -> Rotation {
-    Rotation { max_bytes: agent.log.max_size, keep: agent.log.keep }
+    Rotation {
+        max_bytes: agent.log.max_size,
+        keep: agent.log.keep,
+    }
 }
 
 /// What an agent is told to be, made anew at every start: secrets and prompt files are read then.
@@ -72,12 +78,24 @@ pub fn spec_source(config: &Arc<Config>, agent: &AgentConfig) -> SpecSource {
 }
 
 fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
-    let system_prompt = agent.system_prompt.as_ref().map(config::SystemPrompt::load).transpose();
-    let system_prompt = system_prompt.map_err(|error| format!("the system prompt cannot be read: {error}"))?;
-    if system_prompt.as_ref().is_some_and(|prompt| prompt.len() > SYSTEM_PROMPT_MAX_BYTES) {
-        return Err(format!("the system prompt is longer than {SYSTEM_PROMPT_MAX_BYTES} bytes"));
+    let system_prompt = agent
+        .system_prompt
+        .as_ref()
+        .map(config::SystemPrompt::load)
+        .transpose();
+    let system_prompt =
+        system_prompt.map_err(|error| format!("the system prompt cannot be read: {error}"))?;
+    if system_prompt
+        .as_ref()
+        .is_some_and(|prompt| prompt.len() > SYSTEM_PROMPT_MAX_BYTES)
+    {
+        return Err(format!(
+            "the system prompt is longer than {SYSTEM_PROMPT_MAX_BYTES} bytes"
+        ));
     }
-    let provider = config.provider_of(agent).expect("the configuration checks references");
+    let provider = config
+        .provider_of(agent)
+        .expect("the configuration checks references");
     let endpoint = match &provider.kind {
         ProviderKind::Echo(echo) => Endpoint::Echo(EchoSpec {
             delay_ms: millis(echo.delay),
@@ -85,9 +103,17 @@ fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
             chunk_delay_ms: millis(echo.chunk_delay),
         }),
         ProviderKind::Remote(remote) => {
-            let key = remote.api_key.as_ref().map(|key| key.resolve(&config.base_dir)).transpose();
+            let key = remote
+                .api_key
+                .as_ref()
+                .map(|key| key.resolve(&config.base_dir))
+                .transpose();
             let key = key.map_err(|error| {
-                format!("the api_key of provider `{}` cannot be read: {}", provider.id, crate::error_chain(&error))
+                format!(
+                    "the api_key of provider `{}` cannot be read: {}",
+                    provider.id,
+                    crate::error_chain(&error)
+                )
             })?;
             Endpoint::Http(HttpSpec {
                 api: match remote.api {
@@ -129,7 +155,11 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be 0 to 2")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be 0 to 2"
+)]
 fn milli(number: f64) -> u32 {
     (number * 1000.0).round() as u32
 }
@@ -145,7 +175,10 @@ pub fn router(config: &Config) -> Router {
         }),
         agent: agent_id(&binding.agent),
     });
-    Router::new(bindings, config.supervisor.default_agent.as_ref().map(agent_id))
+    Router::new(
+        bindings,
+        config.supervisor.default_agent.as_ref().map(agent_id),
+    )
 }
 
 /// Where the agent-host binary is: `KENNEL_AGENT_HOST`, else beside this one, else on the path.
@@ -154,6 +187,20 @@ pub fn agent_host() -> PathBuf {
     if let Some(path) = std::env::var_os("KENNEL_AGENT_HOST") {
         return path.into();
     }
-    let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name(NAME));
-    beside.filter(|path| path.is_file()).unwrap_or_else(|| NAME.into())
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|exe| exe.with_file_name(NAME));
+    beside
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| NAME.into())
+}
+
+/// Starts the account of a channel.
+pub fn start_account(
+    _config: &Config,
+    _channel: &config::Channel,
+    _inbound: &tokio::sync::mpsc::Sender<crate::channel::Inbound>,
+    _options: crate::channel::AccountOptions,
+) -> Result<crate::channel::AccountHandle, String> {
+    Err("not merged".into())
 }

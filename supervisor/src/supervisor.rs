@@ -113,11 +113,16 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
         .max_blocking_threads(16)
         .thread_keep_alive(Duration::from_secs(5))
         .build()
-        .map_err(|source| RunError::System { what: "the runtime cannot be built", source })?;
+        .map_err(|source| RunError::System {
+            what: "the runtime cannot be built",
+            source,
+        })?;
     let ended = runtime.block_on(async {
-        let mut signals = Signals::listen()
-            .map_err(|source| RunError::System { what: "signals cannot be listened for", source })?;
-        let running = Running::start(Arc::new(loaded.config), config_path).await?;
+        let mut signals = Signals::listen().map_err(|source| RunError::System {
+            what: "signals cannot be listened for",
+            source,
+        })?;
+        let mut running = Running::start(Arc::new(loaded.config), config_path).await?;
         running.until_told(&mut signals).await;
         running.drain(&mut signals).await;
         Ok(())
@@ -145,19 +150,19 @@ impl Running {
         let began = Instant::now();
         let settings = &config.supervisor;
         let (link_path, control_path) = (settings.link_socket(), settings.control_socket());
-        let bind = |path: &Path, result| {
+        let unbound = |path: &Path| {
             let path = path.to_owned();
-            result.map_err(|source| RunError::Socket { path, source })
+            move |source| RunError::Socket { path, source }
         };
-        let link_listener = bind(&link_path, links::bind(&link_path))?;
-        let control_listener = control::bind(&control_path)
-            .map_err(|source| RunError::Socket { path: control_path.clone(), source })?;
+        let link_listener = links::bind(&link_path).map_err(unbound(&link_path))?;
+        let control_listener = control::bind(&control_path).map_err(unbound(&control_path))?;
         let tcp = bind_tcp(&config).await?;
 
         let system = |what| move |source| RunError::System { what, source };
         let spawner = Spawner::start().map_err(system("the spawner cannot be started"))?;
         let logs = settings.state_dir.join("logs");
-        let (writer, _) = LogWriter::start(logs).map_err(system("the log writer cannot be started"))?;
+        let (writer, _) =
+            LogWriter::start(logs).map_err(system("the log writer cannot be started"))?;
         let (dispatcher, mut dispatcher_task) = dispatch::prepare(settings.max_concurrent as usize);
         let events = broadcast::Sender::<LifecycleEvent>::new(EVENTS);
 
@@ -181,14 +186,20 @@ impl Running {
             };
             home::prepare_agent(&setup.directory, &agent.workspace)?;
             let (handle, driver) = driver::prepare(setup);
-            dispatcher_task.add(&handle, agent.max_concurrent as usize, agent.max_queued as usize);
+            dispatcher_task.add(
+                &handle,
+                agent.max_concurrent as usize,
+                agent.max_queued as usize,
+            );
             agents.push(handle);
             drivers.push(tokio::spawn(driver.run()));
         }
 
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
-        let by_id: HashMap<AgentId, _> =
-            agents.iter().map(|agent| (agent.agent.clone(), agent.commands.clone())).collect();
+        let by_id: HashMap<AgentId, _> = agents
+            .iter()
+            .map(|agent| (agent.agent.clone(), agent.commands.clone()))
+            .collect();
         tasks.push(tokio::spawn(links::accept(link_listener, Arc::new(by_id))));
         let (accounts, gateway) = start_channels(&config, &dispatcher)?;
         tasks.push(gateway);
@@ -197,7 +208,10 @@ impl Running {
         let app = Arc::new(App {
             config: Arc::clone(&config),
             config_path,
-            agents: agents.iter().map(|agent| (agent.agent.to_string(), agent.clone())).collect::<BTreeMap<_, _>>(),
+            agents: agents
+                .iter()
+                .map(|agent| (agent.agent.to_string(), agent.clone()))
+                .collect::<BTreeMap<_, _>>(),
             accounts: Arc::clone(&accounts),
             dispatcher: dispatcher.clone(),
             sample: sampler::start(agents.clone()),
@@ -205,17 +219,28 @@ impl Running {
             shutdown: shutdown_tx,
             began,
         });
-        tasks.push(tokio::spawn(control::serve_unix(control_listener, Arc::clone(&app))));
+        tasks.push(tokio::spawn(control::serve_unix(
+            control_listener,
+            Arc::clone(&app),
+        )));
         if let Some((listener, guard)) = tcp {
             tasks.push(tokio::spawn(control::serve_tcp(listener, guard, app)));
         }
 
         for agent in &agents {
-            if config.agent(agent.agent.as_str()).is_some_and(|config| config.autostart) {
+            if config
+                .agent(agent.agent.as_str())
+                .is_some_and(|config| config.autostart)
+            {
                 agent.order(Event::Start).await;
             }
         }
-        info!(agents = agents.len(), channels = accounts.len(), pid = std::process::id(), "the supervisor is up");
+        info!(
+            agents = agents.len(),
+            channels = accounts.len(),
+            pid = std::process::id(),
+            "the supervisor is up"
+        );
         Ok(Self {
             agents,
             accounts,
@@ -233,7 +258,10 @@ impl Running {
             signal = signals.shutdown() => signal,
             _ = self.shutdown.recv() => "a request",
         };
-        info!(why, "the supervisor is shutting down; a second signal ends the agents at once");
+        info!(
+            why,
+            "the supervisor is shutting down; a second signal ends the agents at once"
+        );
     }
 
     async fn drain(mut self, signals: &mut Signals) {
@@ -255,7 +283,8 @@ impl Running {
             // KILL works unless a process is stuck in the kernel, which no wait of ours mends.
             let _ = tokio::time::timeout(Duration::from_secs(5), all_stopped(&self.agents)).await;
         }
-        let drained = futures::future::join_all(self.accounts.values().map(channel::AccountHandle::drained));
+        let drained =
+            futures::future::join_all(self.accounts.values().map(channel::AccountHandle::drained));
         let _ = tokio::time::timeout(CHANNEL_GRACE, drained).await;
         for account in self.accounts.values() {
             account.stop();
@@ -275,36 +304,63 @@ impl Running {
 async fn all_stopped(agents: &[AgentHandle]) {
     for agent in agents {
         let mut observed = agent.observed.clone();
-        let _ = observed.wait_for(|seen| seen.state == State::Stopped && seen.pid.is_none()).await;
+        let _ = observed
+            .wait_for(|seen| seen.state == State::Stopped && seen.pid.is_none())
+            .await;
     }
 }
 
-async fn bind_tcp(config: &Config) -> Result<Option<(tokio::net::TcpListener, control::Guard)>, RunError> {
+async fn bind_tcp(
+    config: &Config,
+) -> Result<Option<(tokio::net::TcpListener, control::Guard)>, RunError> {
     let Some(http) = &config.supervisor.http else {
         return Ok(None);
     };
-    let token = http.token.as_ref().map(|token| token.resolve(&config.base_dir)).transpose();
-    let token =
-        token.map_err(|source| RunError::Secret { what: "token of [supervisor.http]".into(), source })?;
-    let guard = control::Guard::new(http.listen, token, http.allowed_origins.clone())
-        .map_err(|source| RunError::Address { address: http.listen, source })?;
+    let token = http
+        .token
+        .as_ref()
+        .map(|token| token.resolve(&config.base_dir))
+        .transpose();
+    let token = token.map_err(|source| RunError::Secret {
+        what: "token of [supervisor.http]".into(),
+        source,
+    })?;
+    let guard = control::Guard::new(http.listen, token, http.allowed_origins.clone()).map_err(
+        |source| RunError::Address {
+            address: http.listen,
+            source,
+        },
+    )?;
     let listener = tokio::net::TcpListener::bind(http.listen)
         .await
-        .map_err(|source| RunError::Address { address: http.listen, source })?;
+        .map_err(|source| RunError::Address {
+            address: http.listen,
+            source,
+        })?;
     Ok(Some((listener, guard)))
 }
 
-fn start_channels(config: &Config, dispatcher: &DispatcherHandle) -> Result<(Accounts, JoinHandle<()>), RunError> {
+fn start_channels(
+    config: &Config,
+    dispatcher: &DispatcherHandle,
+) -> Result<(Accounts, JoinHandle<()>), RunError> {
     let (inbound_tx, inbound) = mpsc::channel(INBOUND);
     let mut accounts = HashMap::new();
     for channel in config.channels.values() {
         let id = plan::channel_id(&channel.id);
-        let handle = plan::start_account(config, channel, &inbound_tx, AccountOptions::default()).map_err(|detail| {
-            RunError::Channel { channel: channel.id.to_string(), detail }
+        let handle = plan::start_account(config, channel, &inbound_tx, AccountOptions::default())
+            .map_err(|detail| RunError::Channel {
+            channel: channel.id.to_string(),
+            detail,
         })?;
         accounts.insert(id, handle);
     }
     let accounts: Accounts = Arc::new(accounts);
-    let gateway = gateway::run(inbound, Arc::clone(&accounts), plan::router(config), dispatcher.clone());
+    let gateway = gateway::run(
+        inbound,
+        Arc::clone(&accounts),
+        plan::router(config),
+        dispatcher.clone(),
+    );
     Ok((accounts, tokio::spawn(gateway)))
 }

@@ -98,63 +98,108 @@ pub(super) async fn status(State(app): AppState) -> Json<wire::Status> {
 /// Every agent.
 #[utoipa::path(get, path = "/api/v1/agents", responses((status = 200, body = wire::AgentList)))]
 pub(super) async fn agents(State(app): AppState) -> Json<wire::AgentList> {
-    Json(wire::AgentList { agents: app.view_agents().await })
+    Json(wire::AgentList {
+        agents: app.view_agents().await,
+    })
 }
 
 /// One agent.
 #[utoipa::path(get, path = "/api/v1/agents/{id}", params(("id" = String, Path)), responses(
     (status = 200, body = wire::AgentStatus), (status = 404, body = wire::ErrorBody)))]
-pub(super) async fn agent(State(app): AppState, Path(id): Path<String>) -> Result<Json<wire::AgentStatus>, Failure> {
-    app.view_agent(&id).await.map(Json).ok_or_else(|| no_agent(&app, &id))
+pub(super) async fn agent(
+    State(app): AppState,
+    Path(id): Path<String>,
+) -> Result<Json<wire::AgentStatus>, Failure> {
+    app.view_agent(&id)
+        .await
+        .map(Json)
+        .ok_or_else(|| no_agent(&app, &id))
 }
 
 /// Runs an agent that does not.
 #[utoipa::path(post, path = "/api/v1/agents/{id}/start", params(("id" = String, Path)), request_body = wire::ActionRequest, responses(
     (status = 200, body = wire::ActionReply), (status = 404, body = wire::ErrorBody), (status = 504, body = wire::ErrorBody)))]
-pub(super) async fn start(State(app): AppState, Path(id): Path<String>, body: Bytes) -> Result<Json<wire::ActionReply>, Failure> {
+pub(super) async fn start(
+    State(app): AppState,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<wire::ActionReply>, Failure> {
     act(&app, &id, Event::Start, &body).await
 }
 
 /// Ends an agent after its turns, and keeps it down.
 #[utoipa::path(post, path = "/api/v1/agents/{id}/stop", params(("id" = String, Path)), request_body = wire::ActionRequest, responses(
     (status = 200, body = wire::ActionReply), (status = 404, body = wire::ErrorBody), (status = 504, body = wire::ErrorBody)))]
-pub(super) async fn stop(State(app): AppState, Path(id): Path<String>, body: Bytes) -> Result<Json<wire::ActionReply>, Failure> {
+pub(super) async fn stop(
+    State(app): AppState,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<wire::ActionReply>, Failure> {
     act(&app, &id, Event::Stop, &body).await
 }
 
 /// Gives an agent a new process, after the turns of the old one.
 #[utoipa::path(post, path = "/api/v1/agents/{id}/restart", params(("id" = String, Path)), request_body = wire::ActionRequest, responses(
     (status = 200, body = wire::ActionReply), (status = 404, body = wire::ErrorBody), (status = 504, body = wire::ErrorBody)))]
-pub(super) async fn restart(State(app): AppState, Path(id): Path<String>, body: Bytes) -> Result<Json<wire::ActionReply>, Failure> {
+pub(super) async fn restart(
+    State(app): AppState,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<wire::ActionReply>, Failure> {
     act(&app, &id, Event::Restart, &body).await
 }
 
-async fn act(app: &Arc<App>, id: &str, event: Event, body: &Bytes) -> Result<Json<wire::ActionReply>, Failure> {
+async fn act(
+    app: &Arc<App>,
+    id: &str,
+    event: Event,
+    body: &Bytes,
+) -> Result<Json<wire::ActionReply>, Failure> {
     let request = if body.is_empty() {
         wire::ActionRequest::default()
     } else {
-        serde_json::from_slice(body).map_err(|error| Failure::new(ErrorCode::InvalidRequest, error.to_string()))?
+        serde_json::from_slice(body)
+            .map_err(|error| Failure::new(ErrorCode::InvalidRequest, error.to_string()))?
     };
     let handle = find(app, id)?;
     let before = handle.observed.borrow().generation;
     let answer = handle.order(event).await.ok_or_else(leaving)?;
-    let limit = request.timeout_ms.map_or(ACTION_TIMEOUT, Duration::from_millis).min(ACTION_TIMEOUT_MAX);
-    if request.wait && !handle.wait(limit, |seen| settled(seen, event, before)).await {
+    let limit = request
+        .timeout_ms
+        .map_or(ACTION_TIMEOUT, Duration::from_millis)
+        .min(ACTION_TIMEOUT_MAX);
+    if request.wait
+        && !handle
+            .wait(limit, |seen| settled(seen, event, before))
+            .await
+    {
         let state = handle.observed.borrow().state.name();
-        return Err(Failure::new(ErrorCode::Timeout, format!("agent `{id}` is still {state} after {limit:?}"))
-            .hint(format!("`kennel status` shows how it goes on, `kennel logs {id}` why it takes so long")));
+        return Err(Failure::new(
+            ErrorCode::Timeout,
+            format!("agent `{id}` is still {state} after {limit:?}"),
+        )
+        .hint(format!(
+            "`kennel status` shows how it goes on, `kennel logs {id}` why it takes so long"
+        )));
     }
     let agent = app.view_agent(id).await.ok_or_else(|| no_agent(app, id))?;
     let failed = request.wait && event != Event::Stop && agent.state != wire::AgentState::Ready;
     let (outcome, reason) = match answer {
         _ if failed => {
             let why = agent.detail.clone().unwrap_or_default();
-            (wire::ActionOutcome::Denied, Some(format!("it did not become ready: {why}")))
+            (
+                wire::ActionOutcome::Denied,
+                Some(format!("it did not become ready: {why}")),
+            )
         }
         Answer::Accepted => (wire::ActionOutcome::Done, None),
         Answer::Already => (wire::ActionOutcome::Already, None),
     };
-    Ok(Json(wire::ActionReply { outcome, agent, reason }))
+    Ok(Json(wire::ActionReply {
+        outcome,
+        agent,
+        reason,
+    }))
 }
 
 /// Whether an action has come to its end, good or bad.
@@ -164,7 +209,9 @@ fn settled(seen: &Observed, event: Event, before: Generation) -> bool {
         Life::Ready { .. } => event != Event::Stop && renewed,
         Life::Stopped => event == Event::Stop,
         // What failed once is tried again, but not for a caller that waits.
-        Life::BackingOff { .. } | Life::Quarantined { .. } | Life::Exited(_) => event != Event::Stop && renewed,
+        Life::BackingOff { .. } | Life::Quarantined { .. } | Life::Exited(_) => {
+            event != Event::Stop && renewed
+        }
         Life::Starting { .. } | Life::Draining { .. } | Life::Stopping { .. } => false,
     }
 }
@@ -184,22 +231,35 @@ pub(super) async fn turn(
         return Err(Failure::new(ErrorCode::InvalidRequest, "the text is empty"));
     }
     if request.text.len() > TEXT_MAX_BYTES {
-        return Err(Failure::new(ErrorCode::TooLarge, format!("the text is longer than {TEXT_MAX_BYTES} bytes")));
+        return Err(Failure::new(
+            ErrorCode::TooLarge,
+            format!("the text is longer than {TEXT_MAX_BYTES} bytes"),
+        ));
     }
     let session = session(&handle.agent, request.session.as_deref())
         .map_err(|error| Failure::new(ErrorCode::InvalidRequest, error.to_string()))?;
-    let sender = Sender { id: "api".into(), name: None };
+    let sender = Sender {
+        id: "api".into(),
+        name: None,
+    };
     let turn = Turn {
         began: Instant::now(),
         agent: id,
         session: session.clone(),
         stream: app.dispatcher.ask(session, sender, request.text).await?,
     };
-    if request.stream { Ok(turn.stream().into_response()) } else { turn.reply().await }
+    if request.stream {
+        Ok(turn.stream().into_response())
+    } else {
+        turn.reply().await
+    }
 }
 
 /// The session that a caller of the API names, or a fresh one.
-pub(super) fn session(agent: &AgentId, name: Option<&str>) -> Result<SessionKey, kennel_shared::session_key::InvalidSessionKey> {
+pub(super) fn session(
+    agent: &AgentId,
+    name: Option<&str>,
+) -> Result<SessionKey, kennel_shared::session_key::InvalidSessionKey> {
     match name {
         // A whole key, as it was answered before.
         Some(name) if name.starts_with(&format!("agent:{agent}:")) => name.parse(),
@@ -228,7 +288,11 @@ impl Turn {
                     return match self.ended(end) {
                         wire::TurnEvent::Finished(reply) => Ok(Json(reply).into_response()),
                         wire::TurnEvent::Failed(failure) => Err(Failure::new(
-                            if failure.kind == wire::TurnFailureKind::Timeout { ErrorCode::Timeout } else { ErrorCode::TurnFailed },
+                            if failure.kind == wire::TurnFailureKind::Timeout {
+                                ErrorCode::Timeout
+                            } else {
+                                ErrorCode::TurnFailed
+                            },
                             failure.message,
                         )),
                         _ => unreachable!("an end is one of the two"),
@@ -241,13 +305,18 @@ impl Turn {
     }
 
     fn stream(self) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
-        let accepted = wire::TurnEvent::Accepted { turn_id: self.id(), session: self.session.to_string() };
+        let accepted = wire::TurnEvent::Accepted {
+            turn_id: self.id(),
+            session: self.session.to_string(),
+        };
         let events = stream::unfold((self, Some(accepted)), |(mut turn, first)| async move {
             let event = match first {
                 Some(first) => first,
                 None => loop {
                     match turn.stream.next().await? {
-                        TurnEvent::Started => break wire::TurnEvent::Started { turn_id: turn.id() },
+                        TurnEvent::Started => {
+                            break wire::TurnEvent::Started { turn_id: turn.id() };
+                        }
                         TurnEvent::Delta(text) => break wire::TurnEvent::Delta { text },
                         TurnEvent::Restarted => {
                             let text = "\n[the agent was restarted and answers anew]\n".to_owned();
@@ -263,7 +332,13 @@ impl Turn {
     }
 
     fn ended(&self, end: TurnEnd) -> wire::TurnEvent {
-        let failed = |kind, message| wire::TurnEvent::Failed(wire::TurnFailure { turn_id: self.id(), kind, message });
+        let failed = |kind, message| {
+            wire::TurnEvent::Failed(wire::TurnFailure {
+                turn_id: self.id(),
+                kind,
+                message,
+            })
+        };
         match end {
             TurnEnd::Replied { text, spent } => wire::TurnEvent::Finished(wire::TurnReply {
                 turn_id: self.id(),
@@ -274,21 +349,31 @@ impl Turn {
                 timing: view::timing(&spent, self.began.elapsed()),
             }),
             TurnEnd::Failed { kind, message } => failed(view::failure_kind(kind), message),
-            TurnEnd::Cancelled => failed(wire::TurnFailureKind::Cancelled, "the turn was cancelled".into()),
+            TurnEnd::Cancelled => failed(
+                wire::TurnFailureKind::Cancelled,
+                "the turn was cancelled".into(),
+            ),
         }
     }
 }
 
 fn sse(name: &str, data: &impl Serialize) -> SseEvent {
-    SseEvent::default().event(name).json_data(data).expect("wire types are JSON without line breaks")
+    SseEvent::default()
+        .event(name)
+        .json_data(data)
+        .expect("wire types are JSON without line breaks")
 }
 
 /// Cancels a turn, waiting or running.
 #[utoipa::path(delete, path = "/api/v1/turns/{turn_id}", params(("turn_id" = String, Path)), responses(
     (status = 200, body = wire::CancelReply), (status = 400, body = wire::ErrorBody)))]
-pub(super) async fn cancel(State(app): AppState, Path(turn_id): Path<String>) -> Result<Json<wire::CancelReply>, Failure> {
-    let delivery: DeliveryId =
-        turn_id.parse().map_err(|_| Failure::new(ErrorCode::InvalidRequest, "this is not the id of a turn"))?;
+pub(super) async fn cancel(
+    State(app): AppState,
+    Path(turn_id): Path<String>,
+) -> Result<Json<wire::CancelReply>, Failure> {
+    let delivery: DeliveryId = turn_id
+        .parse()
+        .map_err(|_| Failure::new(ErrorCode::InvalidRequest, "this is not the id of a turn"))?;
     let cancelled = app.dispatcher.cancel(delivery).await;
     Ok(Json(wire::CancelReply { turn_id, cancelled }))
 }
@@ -311,19 +396,47 @@ pub(super) async fn agent_logs(
     let read = tokio::task::spawn_blocking(move || logs::tail(&path, tail)).await;
     let lines = match read {
         Ok(Ok(lines)) => lines,
-        Ok(Err(error)) => return Err(Failure::new(ErrorCode::Internal, format!("the log cannot be read: {error}"))),
+        Ok(Err(error)) => {
+            return Err(Failure::new(
+                ErrorCode::Internal,
+                format!("the log cannot be read: {error}"),
+            ));
+        }
         Err(_) => return Err(leaving()),
     };
     if !query.follow {
-        let lines = lines.into_iter().map(|text| wire::LogLine { text }).collect();
+        let lines = lines
+            .into_iter()
+            .map(|text| wire::LogLine { text })
+            .collect();
         return Ok(Json(wire::LogLines { lines }).into_response());
     }
     let past = stream::iter(lines).map_line();
-    let new = live(follow, |line| sse("line", &wire::LogLine { text: line.to_string() }), |missed| {
-        sse("line", &wire::LogLine { text: format!("[{missed} lines left out: they came faster than they were read]") })
-    });
+    let new = live(
+        follow,
+        |line| {
+            sse(
+                "line",
+                &wire::LogLine {
+                    text: line.to_string(),
+                },
+            )
+        },
+        |missed| {
+            sse(
+                "line",
+                &wire::LogLine {
+                    text: format!(
+                        "[{missed} lines left out: they came faster than they were read]"
+                    ),
+                },
+            )
+        },
+    );
     let all = futures::StreamExt::chain(past, new);
-    Ok(Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    Ok(Sse::new(all)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response())
 }
 
 trait MapLine: Stream<Item = String> + Sized {
@@ -341,30 +454,39 @@ fn live<T: Clone>(
     view: impl Fn(T) -> SseEvent,
     missed: impl Fn(u64) -> SseEvent,
 ) -> impl Stream<Item = Result<SseEvent, Infallible>> {
-    stream::unfold((receiver, view, missed), |(mut receiver, view, missed)| async move {
-        let event = match receiver.recv().await {
-            Ok(item) => view(item),
-            Err(RecvError::Lagged(count)) => missed(count),
-            Err(RecvError::Closed) => return None,
-        };
-        Some((Ok(event), (receiver, view, missed)))
-    })
+    stream::unfold(
+        (receiver, view, missed),
+        |(mut receiver, view, missed)| async move {
+            let event = match receiver.recv().await {
+                Ok(item) => view(item),
+                Err(RecvError::Lagged(count)) => missed(count),
+                Err(RecvError::Closed) => return None,
+            };
+            Some((Ok(event), (receiver, view, missed)))
+        },
+    )
 }
 
 /// Every channel account.
 #[utoipa::path(get, path = "/api/v1/channels", responses((status = 200, body = wire::ChannelList)))]
 pub(super) async fn channels(State(app): AppState) -> Json<wire::ChannelList> {
-    Json(wire::ChannelList { channels: app.view_channels() })
+    Json(wire::ChannelList {
+        channels: app.view_channels(),
+    })
 }
 
 /// What happens to agents, as it happens.
 #[utoipa::path(get, path = "/api/v1/events", responses(
     (status = 200, body = wire::LifecycleEvent, description = "server-sent events named `lifecycle`, or `missed` with their count")))]
 pub(super) async fn events(State(app): AppState) -> Response {
-    let events = live(app.events.subscribe(), |event| sse("lifecycle", &view::view_event(&event)), |missed| {
-        sse("missed", &serde_json::json!({ "missed": missed }))
-    });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    let events = live(
+        app.events.subscribe(),
+        |event| sse("lifecycle", &view::view_event(&event)),
+        |missed| sse("missed", &serde_json::json!({ "missed": missed })),
+    );
+    Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response()
 }
 
 /// Ends the supervisor and its agents, after their turns.
@@ -372,7 +494,9 @@ pub(super) async fn events(State(app): AppState) -> Response {
 pub(super) async fn shutdown(State(app): AppState) -> Json<wire::ShutdownReply> {
     // Full means that it was asked before.
     let _ = app.shutdown.try_send(());
-    Json(wire::ShutdownReply { pid: std::process::id() })
+    Json(wire::ShutdownReply {
+        pid: std::process::id(),
+    })
 }
 
 fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
@@ -380,8 +504,11 @@ fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
         return Ok(handle);
     }
     if app.config.agent(id).is_some() {
-        return Err(Failure::new(ErrorCode::Denied, format!("agent `{id}` is disabled"))
-            .hint(format!("set `enabled = true` under [agents.{id}] and start the supervisor again")));
+        return Err(
+            Failure::new(ErrorCode::Denied, format!("agent `{id}` is disabled")).hint(format!(
+                "set `enabled = true` under [agents.{id}] and start the supervisor again"
+            )),
+        );
     }
     Err(no_agent(app, id))
 }

@@ -6,7 +6,10 @@ use super::api;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Kennel control API", description = "Supervises AI agents, one process each."),
+    info(
+        title = "Kennel control API",
+        description = "Supervises AI agents, one process each."
+    ),
     paths(
         api::health,
         api::status,

@@ -21,7 +21,11 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -36,7 +40,10 @@ impl Failure {
             .map(|known| (strsim::damerau_levenshtein(id, known), known))
             .min()
             .filter(|(distance, _)| *distance <= 2);
-        let failure = Self::new(ErrorCode::AgentNotFound, format!("there is no agent `{id}`"));
+        let failure = Self::new(
+            ErrorCode::AgentNotFound,
+            format!("there is no agent `{id}`"),
+        );
         match nearest {
             Some((_, nearest)) => failure.hint(format!("did you mean `{nearest}`?")),
             None => failure.hint("`kennel status` lists the agents"),
@@ -46,11 +53,18 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let error = ApiError { code: self.code, message: self.message, hint: self.hint };
+        let status = StatusCode::from_u16(self.code.http_status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let error = ApiError {
+            code: self.code,
+            message: self.message,
+            hint: self.hint,
+        };
         let mut response = (status, Json(ErrorBody { error })).into_response();
         if status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert("retry-after", axum::http::HeaderValue::from_static("1"));
+            response
+                .headers_mut()
+                .insert("retry-after", axum::http::HeaderValue::from_static("1"));
         }
         response
     }
@@ -69,7 +83,11 @@ impl From<Rejected> for Failure {
 }
 
 fn of_status(status: StatusCode) -> ErrorCode {
-    if status == StatusCode::PAYLOAD_TOO_LARGE { ErrorCode::TooLarge } else { ErrorCode::InvalidRequest }
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        ErrorCode::TooLarge
+    } else {
+        ErrorCode::InvalidRequest
+    }
 }
 
 impl From<JsonRejection> for Failure {
@@ -97,16 +115,28 @@ pub(super) fn openai_error_body(kind: &str, code: &str, message: &str) -> serde_
 pub(super) async fn no_route(uri: Uri) -> Response {
     let message = format!("there is no route {}", uri.path());
     if uri.path().starts_with("/v1/") {
-        return openai_error(StatusCode::NOT_FOUND, "invalid_request_error", "unknown_url", &message);
+        return openai_error(
+            StatusCode::NOT_FOUND,
+            "invalid_request_error",
+            "unknown_url",
+            &message,
+        );
     }
     let hint = "GET /api/v1/openapi.json describes the routes";
-    Failure::new(ErrorCode::NotFound, message).hint(hint).into_response()
+    Failure::new(ErrorCode::NotFound, message)
+        .hint(hint)
+        .into_response()
 }
 
 pub(super) async fn no_method(uri: Uri) -> Response {
     let message = format!("{} does not take this method", uri.path());
     if uri.path().starts_with("/v1/") {
-        return openai_error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed", &message);
+        return openai_error(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "invalid_request_error",
+            "method_not_allowed",
+            &message,
+        );
     }
     Failure::new(ErrorCode::MethodNotAllowed, message).into_response()
 }

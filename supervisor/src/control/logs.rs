@@ -46,7 +46,10 @@ fn tail_of(path: &Path, lines: usize) -> io::Result<Vec<String>> {
     }
     let text = String::from_utf8_lossy(&bytes);
     let all: Vec<&str> = text.lines().collect();
-    Ok(all[all.len().saturating_sub(lines)..].iter().map(|line| (*line).to_owned()).collect())
+    Ok(all[all.len().saturating_sub(lines)..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect())
 }
 
 fn newlines(bytes: &[u8]) -> usize {
@@ -65,14 +68,18 @@ mod tests {
         let path = directory.path().join("a.log");
         assert_eq!(tail(&path, 5).unwrap(), Vec::<String>::new());
         let numbered = |range: std::ops::Range<u32>| {
-            range.map(|n| format!("{n} {}\n", "x".repeat(100))).collect::<String>()
+            range
+                .map(|n| format!("{n} {}\n", "x".repeat(100)))
+                .collect::<String>()
         };
         fs::write(directory.path().join("a.log.1"), numbered(0..2_000)).unwrap();
         fs::write(&path, numbered(2_000..4_000)).unwrap();
         for wanted in [1, 700, 1_999, 2_001] {
             let found = tail(&path, wanted).unwrap();
-            let numbers: Vec<usize> =
-                found.iter().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+            let numbers: Vec<usize> = found
+                .iter()
+                .map(|line| line.split(' ').next().unwrap().parse().unwrap())
+                .collect();
             assert_eq!(numbers, (4_000 - wanted..4_000).collect::<Vec<_>>());
         }
     }

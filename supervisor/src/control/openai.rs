@@ -7,7 +7,11 @@
 
 mod request;
 
-use std::{convert::Infallible, sync::Arc, time::{Duration, SystemTime}};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     Json, Router,
@@ -66,7 +70,9 @@ fn model_object(app: &App, id: &str) -> Value {
 }
 
 fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// An error as these clients read it.
@@ -78,13 +84,28 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, code, message: message.into() }
+    fn new(
+        status: StatusCode,
+        kind: &'static str,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            kind,
+            code,
+            message: message.into(),
+        }
     }
 
     fn no_model(id: &str) -> Self {
         let message = format!("there is no agent `{id}`; GET /v1/models lists them");
-        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "invalid_request_error",
+            "model_not_found",
+            message,
+        )
     }
 
     fn body(&self) -> Value {
@@ -100,17 +121,38 @@ impl IntoResponse for Problem {
 
 impl From<Invalid> for Problem {
     fn from(invalid: Invalid) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_request", invalid.to_string())
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_request_error",
+            "invalid_request",
+            invalid.to_string(),
+        )
     }
 }
 
 impl From<Rejected> for Problem {
     fn from(rejected: Rejected) -> Self {
         let (status, kind, code) = match rejected {
-            Rejected::UnknownAgent(_) => (StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found"),
-            Rejected::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded"),
-            Rejected::Resting { .. } => (StatusCode::SERVICE_UNAVAILABLE, "server_error", "agent_not_running"),
-            Rejected::Leaving => (StatusCode::SERVICE_UNAVAILABLE, "server_error", "shutting_down"),
+            Rejected::UnknownAgent(_) => (
+                StatusCode::NOT_FOUND,
+                "invalid_request_error",
+                "model_not_found",
+            ),
+            Rejected::QueueFull { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limit_error",
+                "rate_limit_exceeded",
+            ),
+            Rejected::Resting { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "server_error",
+                "agent_not_running",
+            ),
+            Rejected::Leaving => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "server_error",
+                "shutting_down",
+            ),
         };
         Self::new(status, kind, code, rejected.to_string())
     }
@@ -135,15 +177,31 @@ impl From<TurnEnd> for Problem {
     }
 }
 
-async fn chat(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+async fn chat(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let request = ChatRequest::parse(&body)?;
-    let id = request.model.strip_prefix(MODEL_PREFIX).unwrap_or(&request.model);
+    let id = request
+        .model
+        .strip_prefix(MODEL_PREFIX)
+        .unwrap_or(&request.model);
     let handle = app.agents.get(id).ok_or_else(|| Problem::no_model(id))?;
-    let named = headers.get(SESSION_HEADER).map(|value| value.to_str()).transpose();
-    let named = named.map_err(|_| Invalid::Session)?.or(request.user.as_deref()).filter(|name| !name.is_empty());
+    let named = headers
+        .get(SESSION_HEADER)
+        .map(|value| value.to_str())
+        .transpose();
+    let named = named
+        .map_err(|_| Invalid::Session)?
+        .or(request.user.as_deref())
+        .filter(|name| !name.is_empty());
     let session = api::session(&handle.agent, named).map_err(|_| Invalid::Session)?;
     let text = request.text(named.is_some())?;
-    let sender = Sender { id: "openai".into(), name: None };
+    let sender = Sender {
+        id: "openai".into(),
+        name: None,
+    };
     let turn = app.dispatcher.ask(session, sender, text).await?;
     let answer = Answer {
         id: format!("chatcmpl-{}", turn.delivery()),
@@ -198,7 +256,8 @@ impl Answer {
     }
 
     fn delta(&self, delta: &Value, finish_reason: Option<&str>) -> Value {
-        let choice = json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason });
+        let choice =
+            json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason });
         self.chunk(json!([choice]), None)
     }
 }
@@ -220,9 +279,18 @@ struct Streaming {
     ready: Vec<SseEvent>,
 }
 
-fn stream_answer(answer: Answer, turn: TurnStream, include_usage: bool) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+fn stream_answer(
+    answer: Answer,
+    turn: TurnStream,
+    include_usage: bool,
+) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
     let opening = answer.delta(&json!({ "role": "assistant", "content": "" }), None);
-    let state = Streaming { ready: vec![data(&opening)], answer, turn: Some(turn), include_usage };
+    let state = Streaming {
+        ready: vec![data(&opening)],
+        answer,
+        turn: Some(turn),
+        include_usage,
+    };
     let events = stream::unfold(state, |mut state| async move {
         while state.ready.is_empty() {
             let event = state.turn.as_mut()?.next().await?;
@@ -238,7 +306,9 @@ impl Streaming {
         let text = |text: &str| json!({ "content": text });
         match event {
             TurnEvent::Started => {}
-            TurnEvent::Delta(delta) => self.ready.push(data(&self.answer.delta(&text(&delta), None))),
+            TurnEvent::Delta(delta) => self
+                .ready
+                .push(data(&self.answer.delta(&text(&delta), None))),
             TurnEvent::Restarted => {
                 let note = text("\n[the agent was restarted and answers anew]\n");
                 self.ready.push(data(&self.answer.delta(&note, None)));
@@ -246,9 +316,11 @@ impl Streaming {
             TurnEvent::End(TurnEnd::Replied { spent, .. }) => {
                 self.ready.push(SseEvent::default().data("[DONE]"));
                 if self.include_usage {
-                    self.ready.push(data(&self.answer.chunk(json!([]), Some(usage(&spent)))));
+                    self.ready
+                        .push(data(&self.answer.chunk(json!([]), Some(usage(&spent)))));
                 }
-                self.ready.push(data(&self.answer.delta(&json!({}), Some("stop"))));
+                self.ready
+                    .push(data(&self.answer.delta(&json!({}), Some("stop"))));
                 self.turn = None;
             }
             TurnEvent::End(end) => {
@@ -260,5 +332,7 @@ impl Streaming {
 }
 
 fn data(value: &Value) -> SseEvent {
-    SseEvent::default().json_data(value).expect("JSON has no line breaks")
+    SseEvent::default()
+        .json_data(value)
+        .expect("JSON has no line breaks")
 }

@@ -23,7 +23,11 @@ impl App {
     /// Every configured agent.
     pub(super) async fn view_agents(&self) -> Vec<wire::AgentStatus> {
         let counts = self.dispatcher.counts().await;
-        self.config.agents.values().map(|agent| self.view(agent, &counts)).collect()
+        self.config
+            .agents
+            .values()
+            .map(|agent| self.view(agent, &counts))
+            .collect()
     }
 
     /// One agent, if it is configured.
@@ -32,7 +36,11 @@ impl App {
         Some(self.view(agent, &self.dispatcher.counts().await))
     }
 
-    fn view(&self, agent: &AgentConfig, counts: &HashMap<AgentId, AgentCounts>) -> wire::AgentStatus {
+    fn view(
+        &self,
+        agent: &AgentConfig,
+        counts: &HashMap<AgentId, AgentCounts>,
+    ) -> wire::AgentStatus {
         let Some(handle) = self.agents.get(agent.id.as_str()) else {
             return disabled(agent);
         };
@@ -50,7 +58,10 @@ impl App {
             },
             pid: observed.pid.and_then(|pid| u32::try_from(pid).ok()),
             generation: observed.generation.0,
-            uptime_ms: observed.started_at.and_then(|at| at.elapsed().ok()).map(millis),
+            uptime_ms: observed
+                .started_at
+                .and_then(|at| at.elapsed().ok())
+                .map(millis),
             restarts: observed.restarts,
             queued: counts.waiting as u64,
             running: counts.running as u64,
@@ -58,7 +69,11 @@ impl App {
             cpu_percent: usage.map(|usage| f64::from(usage.cpu_percent)),
             memory_bytes: usage.map(|usage| usage.memory_bytes),
             model: agent.model.to_string(),
-            link: if observed.linked { wire::LinkState::Connected } else { wire::LinkState::Disconnected },
+            link: if observed.linked {
+                wire::LinkState::Connected
+            } else {
+                wire::LinkState::Disconnected
+            },
             detail: (!notes.is_empty()).then(|| notes.join("; ")),
         }
     }
@@ -70,8 +85,11 @@ impl App {
 
     /// Every channel account.
     pub(super) fn view_channels(&self) -> Vec<wire::ChannelStatus> {
-        let mut channels: Vec<_> =
-            self.accounts.values().map(|account| view_channel(&account.status().borrow())).collect();
+        let mut channels: Vec<_> = self
+            .accounts
+            .values()
+            .map(|account| view_channel(&account.status().borrow()))
+            .collect();
         channels.sort_by(|a, b| a.id.cmp(&b.id));
         channels
     }
@@ -131,7 +149,10 @@ fn view_channel(status: &channel::ChannelStatus) -> wire::ChannelStatus {
 
 /// A lifecycle event for its stream.
 pub(super) fn view_event(event: &LifecycleEvent) -> wire::LifecycleEvent {
-    let at = event.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let at = event
+        .at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     wire::LifecycleEvent {
         at_ms: millis(at),
         agent: event.agent.to_string(),
@@ -143,7 +164,11 @@ pub(super) fn view_event(event: &LifecycleEvent) -> wire::LifecycleEvent {
 
 /// Tokens and attempts of a turn.
 pub(super) fn usage(spent: &Spent) -> wire::Usage {
-    wire::Usage { input_tokens: spent.input_tokens, output_tokens: spent.output_tokens, retries: spent.retries }
+    wire::Usage {
+        input_tokens: spent.input_tokens,
+        output_tokens: spent.output_tokens,
+        retries: spent.retries,
+    }
 }
 
 /// Where the time of a turn went. `whole` is from the request to the end.

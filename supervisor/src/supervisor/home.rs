@@ -35,7 +35,9 @@ pub enum HomeError {
         problem: &'static str,
     },
     /// A socket's path is longer than the kernel takes.
-    #[error("the socket path {0} is longer than {SOCKET_PATH_MAX} bytes; set a shorter `runtime_dir` under [supervisor]")]
+    #[error(
+        "the socket path {0} is longer than {SOCKET_PATH_MAX} bytes; set a shorter `runtime_dir` under [supervisor]"
+    )]
     LongPath(PathBuf),
     /// Another supervisor has the lock.
     #[error("a supervisor is running here already, with pid {pid}")]
@@ -63,7 +65,11 @@ impl Home {
     /// Makes the directories, readable by this user only, and takes the lock.
     pub fn prepare(settings: &Supervisor) -> Result<Self, HomeError> {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-        for path in [&settings.state_dir, &settings.runtime_dir, &settings.state_dir.join("logs")] {
+        for path in [
+            &settings.state_dir,
+            &settings.runtime_dir,
+            &settings.state_dir.join("logs"),
+        ] {
             own_directory(path)?;
         }
         for socket in [settings.link_socket(), settings.control_socket()] {
@@ -71,14 +77,19 @@ impl Home {
                 return Err(HomeError::LongPath(socket));
             }
         }
-        Ok(Self { _lock: lock(&settings.pid_file())? })
+        Ok(Self {
+            _lock: lock(&settings.pid_file())?,
+        })
     }
 }
 
 /// Makes the directories of one agent. The workspace may be anybody's.
-pub fn prepare_agent(directory: &Path, workspace: &Path) -> Result<(), HomeError> {
+pub(super) fn prepare_agent(directory: &Path, workspace: &Path) -> Result<(), HomeError> {
     own_directory(directory)?;
-    make(workspace).map_err(|source| HomeError::Directory { path: workspace.to_owned(), source })
+    make(workspace).map_err(|source| HomeError::Directory {
+        path: workspace.to_owned(),
+        source,
+    })
 }
 
 fn make(path: &Path) -> io::Result<()> {
@@ -86,10 +97,16 @@ fn make(path: &Path) -> io::Result<()> {
 }
 
 fn own_directory(path: &Path) -> Result<(), HomeError> {
-    let failed = |source| HomeError::Directory { path: path.to_owned(), source };
+    let failed = |source| HomeError::Directory {
+        path: path.to_owned(),
+        source,
+    };
     make(path).map_err(failed)?;
     let metadata = fs::metadata(path).map_err(failed)?;
-    let unsafe_because = |problem| HomeError::Unsafe { path: path.to_owned(), problem };
+    let unsafe_because = |problem| HomeError::Unsafe {
+        path: path.to_owned(),
+        problem,
+    };
     if metadata.uid() != nix::unistd::geteuid().as_raw() {
         return Err(unsafe_because("belongs to another user"));
     }
@@ -100,7 +117,10 @@ fn own_directory(path: &Path) -> Result<(), HomeError> {
 }
 
 fn lock(path: &Path) -> Result<Flock<File>, HomeError> {
-    let failed = |source| HomeError::Lock { path: path.to_owned(), source };
+    let failed = |source| HomeError::Lock {
+        path: path.to_owned(),
+        source,
+    };
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -119,8 +139,10 @@ fn lock(path: &Path) -> Result<Flock<File>, HomeError> {
         Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
             let mut pid = String::new();
             // What it says is for people; the lock itself is what counts.
-            let _ = file.by_ref().take(32).read_to_string(&mut pid);
-            Err(HomeError::Running { pid: pid.trim().to_owned() })
+            let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut pid);
+            Err(HomeError::Running {
+                pid: pid.trim().to_owned(),
+            })
         }
         Err((_, errno)) => Err(failed(errno.into())),
     }
@@ -136,7 +158,10 @@ mod tests {
         let path = directory.path().join("kennel.pid");
         let first = lock(&path).unwrap();
         let second = lock(&path).unwrap_err();
-        assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
+        assert!(
+            second.to_string().contains(&std::process::id().to_string()),
+            "{second}"
+        );
         drop(first);
         assert!(lock(&path).is_ok());
     }
@@ -147,6 +172,9 @@ mod tests {
         let path = directory.path().join("open");
         make(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(own_directory(&path), Err(HomeError::Unsafe { .. })));
+        assert!(matches!(
+            own_directory(&path),
+            Err(HomeError::Unsafe { .. })
+        ));
     }
 }

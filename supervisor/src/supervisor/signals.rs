@@ -24,11 +24,14 @@ impl Signals {
         let mut incoming = Incoming::new([SIGHUP, SIGINT, SIGTERM])?;
         let handle = incoming.handle();
         let (signals, received) = mpsc::channel(QUEUE);
-        thread::Builder::new().name("signals".into()).stack_size(128 * 1024).spawn(move || {
-            for signal in incoming.forever() {
-                let _ = signals.try_send(signal);
-            }
-        })?;
+        thread::Builder::new()
+            .name("signals".into())
+            .stack_size(128 * 1024)
+            .spawn(move || {
+                for signal in incoming.forever() {
+                    let _ = signals.try_send(signal);
+                }
+            })?;
         Ok(Self { handle, received })
     }
 
@@ -36,7 +39,9 @@ impl Signals {
     pub(super) async fn shutdown(&mut self) -> &'static str {
         loop {
             match self.received.recv().await {
-                Some(SIGHUP) => warn!("SIGHUP is ignored: restart the supervisor to read the configuration again"),
+                Some(SIGHUP) => warn!(
+                    "SIGHUP is ignored: restart the supervisor to read the configuration again"
+                ),
                 Some(signal) => return signal_name(signal).unwrap_or("a signal"),
                 None => std::future::pending().await,
             }

@@ -24,7 +24,9 @@ pub(super) enum Invalid {
     Choices,
     #[error("`tools` and `functions` are not taken: an agent brings its own tools")]
     Tools,
-    #[error("the session's name is empty, too long, or has characters that a session key cannot have")]
+    #[error(
+        "the session's name is empty, too long, or has characters that a session key cannot have"
+    )]
     Session,
 }
 
@@ -89,7 +91,8 @@ pub(super) struct ChatRequest {
 
 impl ChatRequest {
     pub(super) fn parse(body: &[u8]) -> Result<Self, Invalid> {
-        let body: Body = serde_json::from_slice(body).map_err(|error| Invalid::Json(error.to_string()))?;
+        let body: Body =
+            serde_json::from_slice(body).map_err(|error| Invalid::Json(error.to_string()))?;
         if body.n.is_some_and(|n| n != 1) {
             return Err(Invalid::Choices);
         }
@@ -100,7 +103,10 @@ impl ChatRequest {
         if body.messages.is_empty() || body.messages.len() > MESSAGES_MAX {
             return Err(Invalid::Messages);
         }
-        let messages = body.messages.into_iter().map(|message| Ok((message.role, text_of(message.content)?)));
+        let messages = body
+            .messages
+            .into_iter()
+            .map(|message| Ok((message.role, text_of(message.content)?)));
         let messages = messages.collect::<Result<Vec<_>, Invalid>>()?;
         match messages.last() {
             Some((role, text)) if role == "user" && !text.trim().is_empty() => {}
@@ -110,7 +116,10 @@ impl ChatRequest {
             model: body.model,
             user: body.user,
             stream: body.stream.unwrap_or(false),
-            include_usage: body.stream_options.and_then(|options| options.include_usage).unwrap_or(false),
+            include_usage: body
+                .stream_options
+                .and_then(|options| options.include_usage)
+                .unwrap_or(false),
             messages,
         })
     }
@@ -119,8 +128,16 @@ impl ChatRequest {
     /// all of it.
     pub(super) fn text(&self, remembers: bool) -> Result<String, Invalid> {
         let (last, before) = self.messages.split_last().expect("checked when parsed");
-        let text = if remembers || before.is_empty() { last.1.clone() } else { transcript(before, &last.1) };
-        if text.len() > TEXT_MAX_BYTES { Err(Invalid::TooLong) } else { Ok(text) }
+        let text = if remembers || before.is_empty() {
+            last.1.clone()
+        } else {
+            transcript(before, &last.1)
+        };
+        if text.len() > TEXT_MAX_BYTES {
+            Err(Invalid::TooLong)
+        } else {
+            Ok(text)
+        }
     }
 }
 
@@ -140,17 +157,26 @@ fn text_of(content: Option<Content>) -> Result<String, Invalid> {
 
 fn transcript(before: &[(String, String)], last: &str) -> String {
     let mut text = String::new();
-    for (role, said) in before.iter().filter(|(role, _)| matches!(role.as_str(), "system" | "developer")) {
+    for (role, said) in before
+        .iter()
+        .filter(|(role, _)| matches!(role.as_str(), "system" | "developer"))
+    {
         debug_assert!(!role.is_empty());
         text.push_str(said);
         text.push_str("\n\n");
     }
-    let talk: Vec<_> =
-        before.iter().filter(|(role, _)| matches!(role.as_str(), "user" | "assistant")).collect();
+    let talk: Vec<_> = before
+        .iter()
+        .filter(|(role, _)| matches!(role.as_str(), "user" | "assistant"))
+        .collect();
     if !talk.is_empty() {
         text.push_str("The conversation so far:\n\n");
         for (role, said) in talk {
-            text.push_str(if role == "user" { "User: " } else { "Assistant: " });
+            text.push_str(if role == "user" {
+                "User: "
+            } else {
+                "Assistant: "
+            });
             text.push_str(said);
             text.push_str("\n\n");
         }
@@ -201,10 +227,22 @@ mod tests {
         let user = json!([{ "role": "user", "content": "hi" }]);
         let cases = [
             (json!({ "model": "a", "messages": [] }), Invalid::Messages),
-            (json!({ "model": "a", "messages": [{ "role": "assistant", "content": "x" }] }), Invalid::LastMessage),
-            (json!({ "model": "a", "messages": [{ "role": "user", "content": "  " }] }), Invalid::LastMessage),
-            (json!({ "model": "a", "messages": user, "n": 2 }), Invalid::Choices),
-            (json!({ "model": "a", "messages": user, "tools": [{}] }), Invalid::Tools),
+            (
+                json!({ "model": "a", "messages": [{ "role": "assistant", "content": "x" }] }),
+                Invalid::LastMessage,
+            ),
+            (
+                json!({ "model": "a", "messages": [{ "role": "user", "content": "  " }] }),
+                Invalid::LastMessage,
+            ),
+            (
+                json!({ "model": "a", "messages": user, "n": 2 }),
+                Invalid::Choices,
+            ),
+            (
+                json!({ "model": "a", "messages": user, "tools": [{}] }),
+                Invalid::Tools,
+            ),
             (
                 json!({ "model": "a", "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
                 Invalid::Part("image_url".into()),
