@@ -226,6 +226,12 @@ impl<Out: Message> Session<Out> {
         self.acked
     }
 
+    /// How many messages have not been sent once: they wait for credit, or for
+    /// [`fill`](Self::fill).
+    pub fn unsent(&self) -> usize {
+        self.kept.len() - self.ever_sent
+    }
+
     /// Lays out for writing what may be sent now: messages within the peer's credit, and an
     /// acknowledgement when one is due or rides along for free. A message that no frame can hold is
     /// an error of this end's program.

@@ -138,6 +138,11 @@ where
         self.session.kept()
     }
 
+    /// Messages that have not been written once, such as those that wait for credit.
+    pub fn unsent(&self) -> usize {
+        self.session.unsent()
+    }
+
     /// The next thing from the peer; writes what is queued meanwhile. Cancel-safe: nothing is lost
     /// when the future is dropped, and queued messages go on being written by the next call.
     pub async fn next(&mut self) -> Result<Incoming<In>, LinkError> {
