@@ -124,9 +124,8 @@ fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
                 },
                 base_url: remote.base_url.clone(),
                 api_key: key.map(Secret::from),
-                request_timeout_ms: millis(remote.request_timeout),
-                first_byte_timeout_ms: millis(remote.first_byte_timeout),
-                idle_timeout_ms: millis(remote.idle_timeout),
+                connect_timeout_ms: 10_000,
+                idle_timeout_ms: millis(remote.first_byte_timeout.max(remote.idle_timeout)),
                 max_retries: remote.max_retries,
             })
         }
