@@ -18,7 +18,11 @@ pub(super) fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> 
     let wrong = plain(wrong);
     names
         .map(|name| (strsim::damerau_levenshtein(&wrong, &plain(name)), name))
-        .filter(|(distance, name)| *distance <= wrong.len().max(name.len()).max(3) / 3)
+        .filter(|(distance, name)| {
+            let longer = wrong.len().max(name.len());
+            // Nothing in common is not near, however short.
+            *distance <= longer.max(3) / 3 && *distance < longer
+        })
         .min()
         .map(|(_, name)| name)
 }
@@ -36,6 +40,7 @@ mod tests {
         assert_eq!(near("MAX_RESTART"), Some("max_restarts"));
         assert_eq!(near("temperature"), None);
         assert_eq!(near(""), None);
+        assert_eq!(nearest("b", ["a"].into_iter()), None);
         assert_eq!(near(&"w".repeat(10_000)), None);
     }
 }
