@@ -6,6 +6,11 @@
 //! must be consumed whole. Golden bytes in `tests/golden.rs` hold the format still; `postcard` can
 //! take its place behind these same functions.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one module that may call them; every call has a limit"
+)]
+
 use bincode::config::{Configuration, Limit};
 use bytes::{BufMut, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};

@@ -7,7 +7,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use kennel_shared::{
     envelope::PeerKind,
-    ids::{AgentId, ChannelId},
     protocol::{
         AgentSpec, ContextSpec, EchoSpec, Endpoint, HttpSpec, ModelApi, ModelSpec,
         SYSTEM_PROMPT_MAX_BYTES,
@@ -25,16 +24,6 @@ use crate::{
         lifecycle::{Policy, RestartPolicy},
     },
 };
-
-/// An agent's id, which the configuration has checked.
-pub fn agent_id(id: &config::AgentId) -> AgentId {
-    AgentId::new(id.as_str()).expect("the configuration checks ids by the same rule")
-}
-
-/// A channel's id, which the configuration has checked.
-pub fn channel_id(id: &config::ChannelId) -> ChannelId {
-    ChannelId::new(id.as_str()).expect("the configuration checks ids by the same rule")
-}
 
 /// How to keep an agent.
 pub fn policy(agent: &AgentConfig) -> Policy {
@@ -166,18 +155,15 @@ fn milli(number: f64) -> u32 {
 /// Who answers where.
 pub fn router(config: &Config) -> Router {
     let bindings = config.bindings.iter().map(|binding| Binding {
-        channel: channel_id(&binding.channel),
+        channel: binding.channel.clone(),
         peer: binding.peer.clone(),
         kind: binding.kind.map(|kind| match kind {
             config::PeerKind::Direct => PeerKind::Direct,
             config::PeerKind::Group => PeerKind::Group,
         }),
-        agent: agent_id(&binding.agent),
+        agent: binding.agent.clone(),
     });
-    Router::new(
-        bindings,
-        config.supervisor.default_agent.as_ref().map(agent_id),
-    )
+    Router::new(bindings, config.supervisor.default_agent.clone())
 }
 
 /// Where the agent-host binary is: `KENNEL_AGENT_HOST`, else beside this one, else on the path.
