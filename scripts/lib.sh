@@ -119,10 +119,10 @@ find_python() {
   return 1
 }
 
-# python_env NAME [PIP OPTION…]: $CACHE/NAME as scripts/requirements/NAME.txt says; remade when that file changes.
+# python_env NAME FOLDER [PIP OPTION…]: $CACHE/FOLDER as scripts/requirements/NAME.txt says; remade when that changes.
 python_env() {
-  local name=$1 list=$ROOT/scripts/requirements/$1.txt dir=$CACHE/$1 stamp
-  shift
+  local name=$1 list=$ROOT/scripts/requirements/$1.txt dir=$CACHE/$2 stamp
+  shift 2
   stamp=$(sha256sum "$list" | cut -d' ' -f1)
   if [[ -x $dir/bin/python && $(cat "$dir/.stamp" 2>/dev/null) == "$stamp" ]] && "$dir/bin/python" -c ''; then
     already "python: $name"
@@ -180,10 +180,10 @@ build_cargo_program() {
 
 AICHAT_VERSION=0.30.0
 
-ensure_tools() { python_env tools; }
-ensure_clients() { python_env clients; }
+ensure_tools() { python_env tools tools; }
+ensure_clients() { python_env clients venv; }
 # Without their dependencies: the model's package would build a whole llama.cpp that the server brings along.
-ensure_model() { python_env model --no-deps; }
+ensure_model() { python_env model model --no-deps; }
 ensure_aichat() { cargo_program aichat "$AICHAT_VERSION"; }
 ensure_system() {
   system_package curl curl
