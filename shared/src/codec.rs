@@ -8,7 +8,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "this is the one module that may call them; every call has a limit"
+    reason = "the one module that may call bincode: with a limit, and to the last byte"
 )]
 
 use bincode::config::{Configuration, Limit};

@@ -238,7 +238,7 @@ pub enum ToAgent {
 /// A message to answer.
 #[expect(
     clippy::struct_field_names,
-    reason = "the id's name is the field's term"
+    reason = "the id of a delivery is called `delivery` in every message"
 )]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {

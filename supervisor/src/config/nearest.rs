@@ -35,7 +35,7 @@ mod tests {
     fn near_names_are_found_and_far_ones_are_not() {
         let names = ["model", "max_tokens", "max_restarts", "window"];
         let near = |wrong| nearest(wrong, names.into_iter());
-        assert_eq!(near("modle"), Some("model"));
+        assert_eq!(near("modle"), Some("model")); // typos: on purpose
         assert_eq!(near("max-tokens"), Some("max_tokens"));
         assert_eq!(near("MAX_RESTART"), Some("max_restarts"));
         assert_eq!(near("temperature"), None);
