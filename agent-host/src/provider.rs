@@ -152,6 +152,3 @@ impl<'a> Answer<'a> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
