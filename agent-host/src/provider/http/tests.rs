@@ -1,6 +1,6 @@
 //! Against a small HTTP server on loopback that says, byte by byte, what it is told to.
 
-use std::{collections::VecDeque, future::Future, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use kennel_shared::{
     protocol::{Endpoint, HttpSpec, ModelApi, ModelSpec},
@@ -26,6 +26,8 @@ enum Act {
     Say(Vec<String>),
     /// Says this, then nothing more.
     Hang(String),
+    /// Says the first once, and the second again and again, so long apart.
+    Drip(String, String, Duration),
     /// Closes without a word.
     Close,
 }
@@ -60,6 +62,13 @@ impl Server {
                             stream.write_all(piece.as_bytes()).await.unwrap();
                             stream.flush().await.unwrap();
                             tokio::task::yield_now().await;
+                        }
+                    }
+                    Act::Drip(first, again, pause) => {
+                        let mut said = stream.write_all(first.as_bytes()).await;
+                        while said.is_ok() {
+                            tokio::time::sleep(pause).await;
+                            said = stream.write_all(again.as_bytes()).await;
                         }
                     }
                     Act::Hang(text) => {
@@ -164,7 +173,8 @@ fn spec(api: ModelApi, base_url: String) -> ModelSpec {
             api,
             base_url: Some(base_url),
             api_key: Some(Secret::new(KEY)),
-            connect_timeout_ms: 2000,
+            request_timeout_ms: 1000,
+            first_byte_timeout_ms: 300,
             idle_timeout_ms: 200,
             max_retries: 2,
         }),
@@ -207,27 +217,25 @@ struct Outcome {
     retries: u32,
 }
 
-fn ask(http: &Http) -> impl Future<Output = Outcome> {
-    async move {
-        let request = request();
-        let mut answer = Answer::to(&request, http);
-        let mut text = String::new();
-        let error = loop {
-            match timeout(Duration::from_secs(20), answer.next())
-                .await
-                .unwrap()
-            {
-                Ok(Some(piece)) => text.push_str(&piece),
-                Ok(None) => break None,
-                Err(error) => break Some(error),
-            }
-        };
-        Outcome {
-            text,
-            error,
-            usage: answer.usage,
-            retries: answer.retries,
+async fn ask(http: &Http) -> Outcome {
+    let request = request();
+    let mut answer = Answer::to(&request, http);
+    let mut text = String::new();
+    let error = loop {
+        match timeout(Duration::from_secs(20), answer.next())
+            .await
+            .unwrap()
+        {
+            Ok(Some(piece)) => text.push_str(&piece),
+            Ok(None) => break None,
+            Err(error) => break Some(error),
         }
+    };
+    Outcome {
+        text,
+        error,
+        usage: answer.usage,
+        retries: answer.retries,
     }
 }
 
@@ -351,7 +359,7 @@ async fn a_wait_that_is_too_long_is_told_instead() {
         (Some(Fault::Status(429)), 0)
     );
     let asked = outcome.error.unwrap().retry_after;
-    assert_eq!(asked, Some(Duration::from_secs(3600)));
+    assert_eq!(asked, Some(Duration::from_hours(1)));
 }
 
 #[tokio::test]
@@ -395,14 +403,31 @@ async fn an_answer_without_its_end_mark_is_broken() {
 #[tokio::test]
 async fn silence_ends() {
     let before = Act::Hang(String::new());
-    let (outcome, _server) = ask_openai([before, openai(&["awake"])]).await;
+    let (outcome, _server) = ask_openai([before.clone(), openai(&["awake"])]).await;
     assert_eq!((outcome.text.as_str(), outcome.retries), ("awake", 1));
+
+    let (outcome, _server) = ask_openai(vec![before; 3]).await;
+    let limit = Duration::from_millis(300);
+    assert_eq!(fault(&outcome), Some(Fault::Silent(limit)));
 
     let amid = Act::Hang(format!("{}{}", stream_head(), openai_event("well")));
     let (outcome, _server) = ask_openai([amid]).await;
     assert_eq!(outcome.text, "well");
     let limit = Duration::from_millis(200);
     assert_eq!(fault(&outcome), Some(Fault::Silent(limit)));
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_given_up() {
+    let drip = Act::Drip(
+        stream_head(),
+        openai_event("and "),
+        Duration::from_millis(20),
+    );
+    let (outcome, _server) = ask_openai([drip]).await;
+    assert!(outcome.text.starts_with("and and "), "{}", outcome.text);
+    let limit = Duration::from_secs(1);
+    assert_eq!(fault(&outcome), Some(Fault::Slow(limit)));
 }
 
 #[tokio::test]
