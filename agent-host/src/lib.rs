@@ -1,1 +1,40 @@
 //! One Kennel agent: its event loop, its sessions, its model.
+//!
+//! The supervisor starts one `kennel-agent-host` per agent and writes a
+//! [bootstrap](kennel_shared::bootstrap) to its standard input. The process takes the agent's lock,
+//! opens its store, connects to the link socket and does as it is told. It reads no configuration,
+//! no environment but `KENNEL_LOG`, and no argument (the supervisor passes `--agent <id>` so that
+//! `ps` is readable).
+//!
+//! ```text
+//!             ┌────────────── one thread ───────────────┐
+//!  supervisor │ wire ◄──► agent (the loop) ──► turns    │      ┌─ store thread ─┐
+//!   ◄─ link ─►│            ▲  heartbeat,      │ │ ask ──┼─────►│ SQLite         │
+//!             │            │  signals         │ └───────┼──┐   └────────────────┘
+//!             │            └── events ◄───────┘         │  └─► model server, or echo
+//!             └─────────────────────────────────────────┘
+//! ```
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `start` | from the bootstrap to the running loop; the exit codes |
+//! | `sys` | the process itself: session, umask, limits, the lock, signals |
+//! | `wire` | the link, and the way back to it when it is lost |
+//! | `agent` | the loop |
+//! | `turn` | one turn, from delivery to commit |
+//! | `window` | which part of a session a turn sees |
+//! | `store` | sessions and deliveries, on disk |
+//! | `provider` | the model: `echo` and `http` |
+//!
+//! Nothing here is for other crates: they start the binary and speak the protocol.
+
+mod agent;
+mod provider;
+mod start;
+mod store;
+mod sys;
+mod turn;
+mod window;
+mod wire;
+
+pub use start::{Exit, run};

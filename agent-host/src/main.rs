@@ -1,3 +1,5 @@
-//! The `kennel-agent-host` binary.
+//! The `kennel-agent-host` binary: one agent, started by the supervisor.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    kennel_agent_host::run().into()
+}

@@ -1,3 +1,108 @@
-//! The control plane: HTTP over the control socket.
+//! The control API: HTTP over a Unix socket, and over TCP when configured.
+//!
+//! Whoever can open the Unix socket is the user who runs the supervisor, so nothing more is asked
+//! there. On TCP [`Guard`] checks every request before any route sees it. Routes live in `api` (the
+//! versioned API of Kennel) and `openai` (for clients of that API); `wire` has the JSON of the first.
 
+mod api;
+mod auth;
+mod document;
+mod error;
+mod logs;
+mod openai;
+mod view;
 pub mod wire;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use axum::{Router, extract::DefaultBodyLimit, serve::ListenerExt};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::{broadcast, mpsc, watch},
+};
+use tracing::error;
+
+pub use self::{auth::Guard, document::document};
+use crate::{
+    config::Config,
+    dispatch::DispatcherHandle,
+    gateway::Accounts,
+    supervision::{driver::AgentHandle, driver::LifecycleEvent, sampler::Sample},
+};
+
+/// The longest body of a request, in bytes: a message at its longest, written as JSON.
+const BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// What the routes see of the supervisor. All of it is handles: nobody's state is here.
+pub struct App {
+    /// The configuration that runs.
+    pub config: Arc<Config>,
+    /// The file that it came from.
+    pub config_path: PathBuf,
+    /// Every enabled agent, by id.
+    pub agents: BTreeMap<String, AgentHandle>,
+    /// Every channel account, by id.
+    pub accounts: Accounts,
+    /// Where messages go.
+    pub dispatcher: DispatcherHandle,
+    /// What processes use.
+    pub sample: watch::Receiver<Sample>,
+    /// What happens to agents.
+    pub events: broadcast::Sender<LifecycleEvent>,
+    /// Ends the supervisor.
+    pub shutdown: mpsc::Sender<()>,
+    /// When it began.
+    pub began: Instant,
+}
+
+/// Binds the control socket, readable and writable by this user only. The caller holds the lock
+/// that makes it the only one to replace a socket file that a dead supervisor left.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // The umask is 077 already; the mode says it again for who reads it.
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the Unix socket until the task is aborted.
+pub async fn serve_unix(listener: UnixListener, app: Arc<App>) {
+    if let Err(error) = axum::serve(listener, routes(app)).await {
+        error!(%error, "the control socket is not served any more");
+    }
+}
+
+/// Serves TCP until the task is aborted, every request checked by `guard`.
+pub async fn serve_tcp(listener: TcpListener, guard: Guard, app: Arc<App>) {
+    // Pieces of a stream are small and wanted at once.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let guarded = routes(app).layer(axum::middleware::from_fn_with_state(
+        Arc::new(guard),
+        auth::check,
+    ));
+    if let Err(error) = axum::serve(listener, guarded).await {
+        error!(%error, "the control API is not served on TCP any more");
+    }
+}
+
+fn routes(app: Arc<App>) -> Router {
+    Router::new()
+        .nest(wire::API, api::routes())
+        .nest("/v1", openai::routes())
+        .fallback(error::no_route)
+        .method_not_allowed_fallback(error::no_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .with_state(app)
+}

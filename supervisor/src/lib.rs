@@ -1,6 +1,36 @@
-//! The Kennel supervisor: one light process that holds the chat connections and runs one child process per agent.
+//! The Kennel supervisor: one light process that holds the chat connections and runs one child
+//! process per agent.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`cli`], [`client`] | the command line, which talks to a running supervisor |
+//! | [`config`] | TOML in, a checked configuration out; read here and nowhere else |
+//! | [`supervisor`] | puts a supervisor together, runs it, takes it down |
+//! | [`plan`] | from the configuration to what each part is told |
+//! | [`supervision`] | one driver per agent: lifecycle, child, link, log |
+//! | [`dispatch`] | lanes, routing, and where answers go |
+//! | [`channel`], [`gateway`] | chat platforms, and their way to the dispatcher |
+//! | [`control`] | the HTTP API, for people's programs and for `OpenAI` clients |
 
+pub mod channel;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod control;
+pub mod dispatch;
+pub mod gateway;
+pub mod plan;
+pub mod supervision;
+pub mod supervisor;
+mod sys;
+
+/// An error and all its causes on one line.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

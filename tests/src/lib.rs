@@ -1,1 +1,3 @@
 //! Harness, fakes and measuring tools for Kennel's integration tests.
+
+pub mod fake_telegram;

@@ -221,6 +221,17 @@ impl<Out: Message> Session<Out> {
         self.kept.len()
     }
 
+    /// The number of the last message that the peer has acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acked
+    }
+
+    /// How many messages have not been sent once: they wait for credit, or for
+    /// [`fill`](Self::fill).
+    pub fn unsent(&self) -> usize {
+        self.kept.len() - self.ever_sent
+    }
+
     /// Lays out for writing what may be sent now: messages within the peer's credit, and an
     /// acknowledgement when one is due or rides along for free. A message that no frame can hold is
     /// an error of this end's program.

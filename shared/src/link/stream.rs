@@ -138,6 +138,11 @@ where
         self.session.kept()
     }
 
+    /// Messages that have not been written once, such as those that wait for credit.
+    pub fn unsent(&self) -> usize {
+        self.session.unsent()
+    }
+
     /// The next thing from the peer; writes what is queued meanwhile. Cancel-safe: nothing is lost
     /// when the future is dropped, and queued messages go on being written by the next call.
     pub async fn next(&mut self) -> Result<Incoming<In>, LinkError> {
@@ -147,6 +152,11 @@ where
     /// Writes until everything queued has been handed to the kernel. For the end of a life.
     pub async fn flush(&mut self) -> Result<(), LinkError> {
         poll_fn(|cx| self.poll_write_out(cx)).await
+    }
+
+    /// The number of the last message that the peer has acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.session.acknowledged()
     }
 
     /// Ends this connection and gives the session back, to resume on another.

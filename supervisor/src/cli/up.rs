@@ -1,6 +1,8 @@
 //! `up`: runs the supervisor, here or in the background.
 
-use std::path::Path;
+use std::{io::IsTerminal as _, path::Path};
+
+use tracing_subscriber::EnvFilter;
 
 use super::{
     args::Up,
@@ -11,7 +13,8 @@ use super::{
 };
 use crate::{
     client::{Client, ClientError},
-    config::Loaded,
+    config::{Loaded, LogFormat, Supervisor},
+    supervisor::{HomeError, RunError},
 };
 
 /// `--socket` has no say here: a supervisor listens where its configuration says.
@@ -45,11 +48,32 @@ async fn refuse_second(client: &Client) -> Outcome {
     }
 }
 
-/// The supervisor's entry.
+/// Runs the supervisor until it is told to end.
 fn foreground(file: &Path, loaded: Loaded) -> Outcome {
-    drop(loaded);
-    Err(Failure::new(format!(
-        "this build has no supervisor to run {}",
-        file.display()
-    )))
+    log_to_stderr(&loaded.config.supervisor);
+    match crate::supervisor::run(loaded, file.to_owned()) {
+        Ok(()) => Ok(Exit::Ok),
+        Err(RunError::Home(error @ HomeError::Running { .. })) => {
+            let hint = "`kennel status` shows it, `kennel shutdown` ends it";
+            Err(Failure::new(error.to_string())
+                .exit(Exit::Refused)
+                .hint(hint))
+        }
+        Err(error) => Err(Failure::new(crate::error_chain(&error))),
+    }
+}
+
+/// `KENNEL_LOG` goes before the configuration, for one run.
+fn log_to_stderr(settings: &Supervisor) {
+    let level = settings.log_level.as_str();
+    let filter = EnvFilter::try_from_env("KENNEL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second subscriber can only be a test's, which then has the log.
+    let _ = match settings.log_format {
+        LogFormat::Text => log.with_target(false).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
 }

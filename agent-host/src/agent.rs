@@ -1,0 +1,331 @@
+//! The loop of an agent: one task that owns the wire, the turns and the heartbeat.
+//!
+//! ```text
+//!   wire ──► Deliver, Cancel, Drain ─┐            ┌─► turns (tasks) ─┐
+//!   signal ────────────────────────► │ agent loop │                  │ events, bounded
+//!   clock ──► heartbeat ───────────► │            │ ◄────────────────┘
+//! ```
+//!
+//! The heartbeat comes from this loop and says how late it came: whatever blocks the loop is seen by the
+//! supervisor. So nothing here blocks: SQLite has its thread, name lookups and TLS roots go to tokio's
+//! blocking pool.
+//!
+//! When the wire takes no more, events stay in their queue, and when that is full the turns wait. Nothing
+//! is dropped. Turns go on while the link is away.
+//!
+//! Ends: drained (finish what runs, then leave), a stop signal (abandon what runs, let commits finish,
+//! leave within a second), orphaned, refused.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use kennel_shared::{
+    ids::{AgentId, DeliveryId, TurnId},
+    protocol::{AgentSpec, Delivery, FailureKind, Heartbeat, Spent, ToAgent, ToSupervisor},
+    session_key::SessionKey,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{Id, JoinError, JoinSet},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
+};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    provider,
+    start::Exit,
+    store::Store,
+    sys::StopSignal,
+    turn::{self, Equipment, Stop},
+    wire::{Connector, Wire, WireError, WireEvent},
+};
+
+/// Events of turns that wait for the wire. Turns wait when it is full.
+const EVENTS: usize = 64;
+
+/// How long commits may take after a stop signal.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// How long the last messages may take to leave.
+const FLUSH_GRACE: Duration = Duration::from_millis(400);
+
+/// The same after a drain, where nobody hurries.
+const DRAIN_FLUSH_GRACE: Duration = Duration::from_secs(5);
+
+/// A turn that runs.
+#[derive(Debug)]
+struct Running {
+    turn: TurnId,
+    delivery: DeliveryId,
+    session: SessionKey,
+    /// Taken when it is used.
+    stop: Option<oneshot::Sender<Stop>>,
+}
+
+/// One agent.
+pub(crate) struct Agent<C: Connector> {
+    id: AgentId,
+    wire: Wire<C>,
+    equipment: Equipment,
+    events: mpsc::Receiver<ToSupervisor>,
+    tasks: JoinSet<()>,
+    running: HashMap<Id, Running>,
+    heartbeat: Interval,
+    draining: bool,
+}
+
+impl<C: Connector> Agent<C> {
+    pub(crate) fn new(id: AgentId, wire: Wire<C>, spec: AgentSpec, store: Store) -> Self {
+        let (events_tx, events) = mpsc::channel(EVENTS);
+        Self {
+            id,
+            wire,
+            heartbeat: heartbeat(&spec),
+            equipment: Equipment {
+                provider: provider::build(&spec.model).into(),
+                spec: Arc::new(spec),
+                store,
+                events_tx,
+            },
+            events,
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            draining: false,
+        }
+    }
+
+    /// Runs until there is a reason to leave.
+    pub(crate) async fn run(mut self, mut stop: impl StopRequests) -> Exit {
+        self.say(ToSupervisor::Ready);
+        loop {
+            if self.draining && self.tasks.is_empty() && self.events.is_empty() {
+                return self.drained().await;
+            }
+            tokio::select! {
+                event = self.wire.next() => match event {
+                    Ok(WireEvent::Message(message)) => self.on_message(message),
+                    Ok(WireEvent::Restored(spec)) => self.on_restored(*spec),
+                    Err(error) => return self.on_wire_over(&error).await,
+                },
+                Some(event) = self.events.recv(), if !self.wire.is_full() => self.forward(event),
+                Some(ended) = self.tasks.join_next_with_id() => self.on_turn_ended(ended),
+                due = self.heartbeat.tick() => self.beat(due),
+                () = stop.requested() => {
+                    info!(running = self.running.len(), "asked to stop");
+                    self.leave().await;
+                    return Exit::Done;
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: ToAgent) {
+        match message {
+            ToAgent::Deliver(delivery) => self.deliver(delivery),
+            ToAgent::Cancel(turn) => self.cancel(turn),
+            ToAgent::Drain => {
+                if !self.draining {
+                    info!(running = self.running.len(), "draining");
+                }
+                self.draining = true;
+            }
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        if self.draining {
+            // Unanswered, it goes back to the queue when this process ends.
+            warn!(delivery.id = %delivery.delivery, "a delivery came after the drain; left alone");
+            return;
+        }
+        let mut running = self.running.values();
+        if running.any(|running| running.delivery == delivery.delivery) {
+            // Redelivered while it runs: its end will name the delivery.
+            debug!(delivery.id = %delivery.delivery, "this delivery is running already");
+            return;
+        }
+        if let Some(reason) = self.objection(&delivery) {
+            warn!(turn.id = %delivery.turn, session.key = %delivery.session, reason, "delivery refused");
+            self.refuse(&delivery);
+            return;
+        }
+        let (stop_tx, stop) = oneshot::channel();
+        let running = Running {
+            turn: delivery.turn,
+            delivery: delivery.delivery,
+            session: delivery.session.clone(),
+            stop: Some(stop_tx),
+        };
+        let task = turn::run(self.equipment.clone(), delivery, stop);
+        let handle = self.tasks.spawn(task);
+        self.running.insert(handle.id(), running);
+    }
+
+    /// Why a delivery cannot be taken. Each is a mistake of the supervisor's.
+    fn objection(&self, delivery: &Delivery) -> Option<&'static str> {
+        if delivery.session.agent_str() != self.id.as_str() {
+            return Some("the session is another agent's");
+        }
+        if self.running.len() >= usize::from(self.equipment.spec.max_concurrent.max(1)) {
+            return Some("as many turns as allowed are running");
+        }
+        let mut running = self.running.values();
+        running
+            .any(|running| running.session == delivery.session)
+            .then_some("a turn of this session is running")
+    }
+
+    /// Nothing is stored, so the same delivery can be tried again.
+    fn refuse(&mut self, delivery: &Delivery) {
+        let outcome = turn::failed(
+            FailureKind::Overloaded,
+            "The agent is busy: try again in a moment.",
+        );
+        self.say(ToSupervisor::Finished {
+            delivery: delivery.delivery,
+            turn: delivery.turn,
+            outcome,
+            spent: Spent::default(),
+        });
+    }
+
+    fn cancel(&mut self, turn: TurnId) {
+        let found = self
+            .running
+            .values_mut()
+            .find(|running| running.turn == turn);
+        match found.and_then(|running| running.stop.take()) {
+            Some(stop) => {
+                let _ = stop.send(Stop::Cancel);
+            }
+            None => debug!(turn.id = %turn, "nothing to cancel: the turn has ended"),
+        }
+    }
+
+    /// A returned supervisor may want something else of us; turns that run finish as they began.
+    fn on_restored(&mut self, spec: AgentSpec) {
+        if spec == *self.equipment.spec {
+            return;
+        }
+        info!("the supervisor has changed this agent's settings");
+        if spec.heartbeat_interval_ms != self.equipment.spec.heartbeat_interval_ms {
+            self.heartbeat = heartbeat(&spec);
+        }
+        if spec.model != self.equipment.spec.model {
+            self.equipment.provider = provider::build(&spec.model).into();
+        }
+        self.equipment.spec = Arc::new(spec);
+    }
+
+    fn on_turn_ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(error) => {
+                // Panics are caught within the turn, and nobody aborts one.
+                error!(error = %error, "a turn's task failed");
+                error.id()
+            }
+        };
+        self.running.remove(&id);
+    }
+
+    fn beat(&mut self, due: Instant) {
+        let lag = Instant::now().saturating_duration_since(due);
+        self.wire.send_heartbeat(Heartbeat {
+            lag_us: u64::try_from(lag.as_micros()).unwrap_or(u64::MAX),
+            running: u32::try_from(self.running.len()).unwrap_or(u32::MAX),
+        });
+    }
+
+    /// Moves an event to the wire, and those behind it, so that they leave in one write.
+    fn forward(&mut self, first: ToSupervisor) {
+        self.say(first);
+        while !self.wire.is_full()
+            && let Ok(event) = self.events.try_recv()
+        {
+            self.say(event);
+        }
+    }
+
+    fn say(&mut self, message: ToSupervisor) {
+        if let Err(message) = self.wire.send(message) {
+            // Only what answers the supervisor's own messages comes here unasked: it floods us and
+            // does not read. What is left out is delivered again when the link is gone.
+            warn!(?message, "the link is full; left out");
+        }
+    }
+
+    async fn drained(mut self) -> Exit {
+        self.say(ToSupervisor::Drained);
+        if self.wire.is_up() {
+            let _ = timeout(DRAIN_FLUSH_GRACE, self.wire.flush()).await;
+        }
+        info!("drained");
+        Exit::Done
+    }
+
+    async fn on_wire_over(mut self, error: &WireError) -> Exit {
+        let exit = match error {
+            WireError::Orphaned(_) => {
+                info!(error = %error, running = self.running.len(), "leaving: there is no supervisor");
+                Exit::Done
+            }
+            WireError::Refused(_) | WireError::Resume(_) => {
+                error!(error = %error, "leaving");
+                Exit::Refused
+            }
+            WireError::Unsendable(_) => {
+                error!(error = %error, cause = ?error, "leaving");
+                Exit::Internal
+            }
+        };
+        self.leave().await;
+        exit
+    }
+
+    /// Abandons the turns, lets commits that have begun finish, and sends what there is to send.
+    async fn leave(&mut self) {
+        for running in self.running.values_mut() {
+            if let Some(stop) = running.stop.take() {
+                let _ = stop.send(Stop::Abandon);
+            }
+        }
+        let settle = async {
+            loop {
+                tokio::select! {
+                    ended = self.tasks.join_next() => if ended.is_none() { break },
+                    Some(event) = self.events.recv() => { let _ = self.wire.send(event); }
+                }
+            }
+            while let Ok(event) = self.events.try_recv() {
+                let _ = self.wire.send(event);
+            }
+        };
+        if timeout(STOP_GRACE, settle).await.is_err() {
+            warn!("a turn did not stop in time");
+        }
+        let _ = timeout(FLUSH_GRACE, self.wire.flush()).await;
+    }
+}
+
+/// Where the wish to stop comes from.
+pub(crate) trait StopRequests {
+    /// Waits for it. Cancel-safe.
+    async fn requested(&mut self);
+}
+
+impl StopRequests for StopSignal {
+    async fn requested(&mut self) {
+        self.caught().await;
+    }
+}
+
+fn heartbeat(spec: &AgentSpec) -> Interval {
+    let period = Duration::from_millis(spec.heartbeat_interval_ms.max(1));
+    let mut interval = interval_at(Instant::now() + period, period);
+    // A late beat is one beat, with its lag.
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The model, behind a small trait: a request in, pieces of text out.
+//!
+//! An [`Answer`] drives a provider: it asks again while nothing has been said yet, watches for silence,
+//! and adds up what was used. Providers only stream; they never retry by themselves.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`fault`] | what can go wrong, and what it means to the person, the log and the retry policy |
+//! | [`retry`] | when to try again, and how long to wait |
+//! | [`echo`] | the built-in provider for tests and benchmarks |
+//! | [`http`] | model servers |
+
+mod echo;
+mod fault;
+mod http;
+mod retry;
+
+use std::{pin::Pin, time::Duration};
+
+use futures::{Stream, StreamExt};
+use kennel_shared::protocol::{Endpoint, ModelSpec};
+use tokio::time::{Instant, timeout};
+use tracing::warn;
+
+pub(crate) use fault::{Fault, ProviderError, words};
+use retry::RetryPolicy;
+
+use crate::window::Message;
+
+/// What a model is asked. The new message is the last one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) system: Option<String>,
+    pub(crate) messages: Vec<Message>,
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Text to show.
+    Text(String),
+    /// The model is at work, with nothing to show: reasoning, keep-alives.
+    Progress,
+    /// What the answer took; at its end.
+    Usage(Usage),
+}
+
+/// Tokens, as far as the provider says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) input_tokens: u32,
+    pub(crate) output_tokens: u32,
+}
+
+/// An answer on its way. Dropping it ends the request.
+pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, ProviderError>> + Send>>;
+
+/// Something that answers.
+pub(crate) trait Provider: Send + Sync {
+    /// Asks once. Everything that goes wrong, also before the first byte, is an item of the stream; an
+    /// answer is whole when the stream ends without an error.
+    fn stream(&self, request: &Request) -> Pieces;
+
+    /// When to ask again.
+    fn retries(&self) -> RetryPolicy;
+
+    /// The longest silence before and between pieces; `None` waits as long as the turn may take.
+    fn idle_timeout(&self) -> Option<Duration>;
+}
+
+/// The provider of `spec`. Builds nothing expensive: an HTTP client comes with the first request.
+pub(crate) fn build(spec: &ModelSpec) -> Box<dyn Provider> {
+    match &spec.endpoint {
+        Endpoint::Echo(echo) => Box::new(echo::Echo::new(*echo)),
+        Endpoint::Http(http) => Box::new(http::Http::new(spec, http)),
+    }
+}
+
+/// One answer, read piece by piece. Dropping it ends the request.
+pub(crate) struct Answer<'a> {
+    provider: &'a dyn Provider,
+    request: &'a Request,
+    pieces: Pieces,
+    /// Tokens, once the provider has told.
+    pub(crate) usage: Usage,
+    /// Attempts beyond the first.
+    pub(crate) retries: u32,
+    /// When the first text came.
+    pub(crate) first_text_at: Option<Instant>,
+}
+
+impl<'a> Answer<'a> {
+    /// Asks `provider`; nothing happens before the first [`next`](Self::next).
+    pub(crate) fn to(request: &'a Request, provider: &'a dyn Provider) -> Self {
+        Self {
+            provider,
+            request,
+            pieces: provider.stream(request),
+            usage: Usage::default(),
+            retries: 0,
+            first_text_at: None,
+        }
+    }
+
+    /// The next text; `None` when the answer is whole. Asks again as long as nothing has come.
+    pub(crate) async fn next(&mut self) -> Result<Option<String>, ProviderError> {
+        loop {
+            let error = match self.next_text().await {
+                Ok(text) => return Ok(text),
+                Err(error) => error,
+            };
+            // What was shown cannot be taken back, so a broken answer is not begun anew.
+            let pause = match self.first_text_at {
+                Some(_) => None,
+                None => self
+                    .provider
+                    .retries()
+                    .pause(&error, self.retries, fastrand::f64()),
+            };
+            let Some(pause) = pause else {
+                return Err(error);
+            };
+            self.retries += 1;
+            warn!(
+                attempt = self.retries,
+                pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                error = %error,
+                "the model did not answer; asking again"
+            );
+            tokio::time::sleep(pause).await;
+            self.pieces = self.provider.stream(self.request);
+        }
+    }
+
+    async fn next_text(&mut self) -> Result<Option<String>, ProviderError> {
+        loop {
+            let piece = match self.provider.idle_timeout() {
+                None => self.pieces.next().await,
+                Some(limit) => timeout(limit, self.pieces.next())
+                    .await
+                    .map_err(|_elapsed| ProviderError::new(Fault::Silent(limit), ""))?,
+            };
+            match piece.transpose()? {
+                None => return Ok(None),
+                Some(Piece::Progress) => {}
+                Some(Piece::Usage(usage)) => self.usage = usage,
+                Some(Piece::Text(text)) => {
+                    self.first_text_at.get_or_insert_with(Instant::now);
+                    return Ok(Some(text));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

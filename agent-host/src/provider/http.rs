@@ -1,0 +1,291 @@
+//! Model servers behind HTTP, through `genai`: OpenAI's chat completions and all that is compatible,
+//! Anthropic, Gemini, Ollama.
+//!
+//! The client (TLS roots, connection pool) is built with the first request, off the event loop, and
+//! shared by all that follow. It takes nothing from the environment: no key, no proxy. It follows no
+//! redirection, which would turn the request into another one or carry the key elsewhere.
+//!
+//! What `genai` does to a model's name is kept: `…::name` drops what is before the colons, and for
+//! OpenAI's API a suffix such as `-high` becomes the reasoning effort.
+
+use std::{error::Error as _, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream};
+use genai::{
+    Client, ModelIden, ServiceTarget,
+    adapter::AdapterKind,
+    chat::{ChatMessage, ChatOptions, ChatRequest, ChatStream, ChatStreamEvent},
+    resolver::{AuthData, Endpoint},
+};
+use kennel_shared::{
+    protocol::{HttpSpec, ModelApi, ModelSpec},
+    secret::Secret,
+};
+use tokio::sync::OnceCell;
+
+use super::{
+    Fault, Piece, Pieces, Provider, ProviderError, Request, RetryPolicy, Usage, retry::retry_after,
+};
+use crate::window::Role;
+
+/// How long an unused connection is kept. Short: an idle agent should cost nobody anything.
+const POOL_IDLE: Duration = Duration::from_secs(60);
+
+pub(super) struct Http {
+    shared: Arc<Shared>,
+    retries: RetryPolicy,
+    idle_timeout: Duration,
+}
+
+/// What a request in flight needs.
+struct Shared {
+    client: OnceCell<Client>,
+    model: ModelIden,
+    endpoint: Endpoint,
+    key: Option<Secret>,
+    options: ChatOptions,
+    connect_timeout: Duration,
+}
+
+impl Http {
+    pub(super) fn new(model: &ModelSpec, http: &HttpSpec) -> Self {
+        let adapter = adapter(http.api);
+        let mut options = ChatOptions::default().with_capture_usage(true);
+        options.temperature = model
+            .temperature_milli
+            .map(|milli| f64::from(milli) / 1000.0);
+        options.max_tokens = model.max_tokens;
+        Self {
+            shared: Arc::new(Shared {
+                client: OnceCell::new(),
+                model: ModelIden::new(adapter, model.model.as_str()),
+                endpoint: Endpoint::from_owned(base_url(http)),
+                key: http.api_key.clone(),
+                options,
+                connect_timeout: Duration::from_millis(http.connect_timeout_ms),
+            }),
+            retries: RetryPolicy::for_servers(http.max_retries),
+            idle_timeout: Duration::from_millis(http.idle_timeout_ms),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_retries(mut self, retries: RetryPolicy) -> Self {
+        self.retries = retries;
+        self
+    }
+}
+
+impl Provider for Http {
+    fn stream(&self, request: &Request) -> Pieces {
+        let shared = Arc::clone(&self.shared);
+        let request = chat_request(request);
+        let opening = async move {
+            match shared.open(request).await {
+                Ok(stream) => pieces(shared, stream),
+                Err(error) => Box::pin(stream::iter([Err(error)])),
+            }
+        };
+        Box::pin(stream::once(opening).flatten())
+    }
+
+    fn retries(&self) -> RetryPolicy {
+        self.retries
+    }
+
+    fn idle_timeout(&self) -> Option<Duration> {
+        Some(self.idle_timeout)
+    }
+}
+
+impl Shared {
+    async fn open(&self, request: ChatRequest) -> Result<ChatStream, ProviderError> {
+        let client = self.client.get_or_try_init(|| self.build_client()).await?;
+        let target = ServiceTarget {
+            endpoint: self.endpoint.clone(),
+            auth: AuthData::from_single(self.key.as_ref().map_or("", Secret::expose)),
+            model: self.model.clone(),
+        };
+        let response = client
+            .exec_chat_stream(target, request, Some(&self.options))
+            .await
+            .map_err(|error| self.error(&error))?;
+        Ok(response.stream)
+    }
+
+    /// Reads the system's TLS roots, which takes milliseconds: so not on the event loop.
+    async fn build_client(&self) -> Result<Client, ProviderError> {
+        let connect_timeout = self.connect_timeout;
+        let build = move || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(connect_timeout)
+                .pool_max_idle_per_host(1)
+                .pool_idle_timeout(POOL_IDLE)
+                .tcp_nodelay(true)
+                .build()
+        };
+        let built = tokio::task::spawn_blocking(build)
+            .await
+            .map_err(|error| ProviderError::new(Fault::Request, &error.to_string()))?;
+        let reqwest = built.map_err(|error| ProviderError::new(Fault::Request, &chain(&error)))?;
+        Client::builder()
+            .with_reqwest(reqwest)
+            .build()
+            .map_err(|error| ProviderError::new(Fault::Request, &error.to_string()))
+    }
+
+    fn error(&self, error: &genai::Error) -> ProviderError {
+        let (fault, detail, retry_after) = classify(error);
+        let key = self.key.as_ref().map(Secret::expose);
+        let mut error = ProviderError::without_key(fault, &detail, key);
+        error.retry_after = retry_after;
+        error
+    }
+}
+
+/// The events of an answer as pieces. An answer that ends without its end mark is broken.
+fn pieces(shared: Arc<Shared>, events: ChatStream) -> Pieces {
+    enum State {
+        /// Whether any text has come.
+        Open(bool),
+        Over,
+    }
+    let state = (shared, events, State::Open(false));
+    Box::pin(stream::unfold(
+        state,
+        |(shared, mut events, state)| async move {
+            let State::Open(spoken) = state else {
+                return None;
+            };
+            let (item, state) = match events.next().await {
+                Some(Ok(ChatStreamEvent::Chunk(chunk))) => {
+                    (Ok(Piece::Text(chunk.content)), State::Open(true))
+                }
+                Some(Ok(ChatStreamEvent::End(end))) => {
+                    let usage = end.captured_usage.unwrap_or_default();
+                    let tokens = |count: Option<i32>| count.map_or(0, |n| n.max(0).cast_unsigned());
+                    let usage = Usage {
+                        input_tokens: tokens(usage.prompt_tokens),
+                        output_tokens: tokens(usage.completion_tokens),
+                    };
+                    (Ok(Piece::Usage(usage)), State::Over)
+                }
+                Some(Ok(_)) => (Ok(Piece::Progress), State::Open(spoken)),
+                Some(Err(error)) => (Err(shared.error(&error)), State::Over),
+                None => {
+                    let fault = if spoken {
+                        Fault::Disconnected
+                    } else {
+                        Fault::Garbage
+                    };
+                    let error = ProviderError::new(fault, "the answer ended without its end mark");
+                    (Err(error), State::Over)
+                }
+            };
+            Some((item, (shared, events, state)))
+        },
+    ))
+}
+
+fn adapter(api: ModelApi) -> AdapterKind {
+    match api {
+        ModelApi::OpenAi => AdapterKind::OpenAI,
+        ModelApi::Anthropic => AdapterKind::Anthropic,
+        ModelApi::Gemini => AdapterKind::Gemini,
+        ModelApi::Ollama => AdapterKind::Ollama,
+    }
+}
+
+/// The base URL as `genai` wants it: with a slash at its end, because paths are joined to it.
+fn base_url(http: &HttpSpec) -> String {
+    let url = match (&http.base_url, http.api) {
+        (Some(url), _) => url.trim().trim_end_matches('/'),
+        (None, ModelApi::OpenAi) => "https://api.openai.com/v1",
+        (None, ModelApi::Anthropic) => "https://api.anthropic.com/v1",
+        (None, ModelApi::Gemini) => "https://generativelanguage.googleapis.com/v1beta",
+        (None, ModelApi::Ollama) => "http://localhost:11434",
+    };
+    format!("{url}/")
+}
+
+fn chat_request(request: &Request) -> ChatRequest {
+    let messages = request.messages.iter().map(|message| match message.role {
+        Role::User => ChatMessage::user(message.text.as_str()),
+        Role::Assistant => ChatMessage::assistant(message.text.as_str()),
+    });
+    let chat = ChatRequest::new(messages.collect());
+    match &request.system {
+        Some(system) => chat.with_system(system.as_str()),
+        None => chat,
+    }
+}
+
+type Classified = (Fault, String, Option<Duration>);
+
+/// What an error of the library is.
+fn classify(error: &genai::Error) -> Classified {
+    use genai::Error;
+    match error {
+        Error::HttpError {
+            status,
+            body,
+            headers,
+            ..
+        } => {
+            let asked = retry_after(|name| headers.get(name)?.to_str().ok());
+            (Fault::Status(status.as_u16()), body.clone(), asked)
+        }
+        // What happens on the wire comes boxed, a bad status included.
+        Error::WebStream { error, cause, .. } => {
+            if let Some(inner) = error.downcast_ref::<Error>() {
+                classify(inner)
+            } else if let Some(inner) = error.downcast_ref::<reqwest::Error>() {
+                (transport_fault(inner), chain(inner), None)
+            } else {
+                (Fault::Garbage, cause.clone(), None)
+            }
+        }
+        Error::ChatResponse { body, .. } => (reported_fault(body), body.to_string(), None),
+        Error::StreamParse { serde_error, .. } => (Fault::Garbage, serde_error.to_string(), None),
+        other => (Fault::Request, other.to_string(), None),
+    }
+}
+
+fn transport_fault(error: &reqwest::Error) -> Fault {
+    if error.is_builder() {
+        Fault::Request
+    } else if error.is_connect() {
+        Fault::Connect
+    } else {
+        Fault::Disconnected
+    }
+}
+
+/// An error in the midst of an answer may say which status it would have been.
+fn reported_fault(body: &serde_json::Value) -> Fault {
+    let code = body.get("code").and_then(serde_json::Value::as_u64);
+    if let Some(status @ 400..=599) = code.and_then(|code| u16::try_from(code).ok()) {
+        return Fault::Status(status);
+    }
+    match body.get("type").and_then(serde_json::Value::as_str) {
+        Some("overloaded_error") => Fault::Status(529),
+        Some("rate_limit_error") => Fault::Status(429),
+        _ => Fault::Reported,
+    }
+}
+
+/// An error with its causes, for the log.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

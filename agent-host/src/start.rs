@@ -1,0 +1,183 @@
+//! From the bootstrap to the running loop, and the exit codes.
+//!
+//! Each step consumes what the one before it made: bootstrap, runtime, lock, store, wire, agent.
+//! Whatever fails is logged once, here, with its causes, and becomes an exit code.
+
+use std::{fmt, io, process::ExitCode, time::Duration};
+
+use kennel_shared::bootstrap::{Bootstrap, BootstrapError};
+use thiserror::Error;
+use tracing::{Level, error, info, level_filters::LevelFilter};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{
+    agent::Agent,
+    store::{OpenError, Store},
+    sys::{self, StopSignal},
+    wire::{Identity, Socket, Wire, WireError},
+};
+
+/// The file in the state directory that is locked.
+const LOCK_FILE: &str = "lock";
+
+/// The file in the state directory that is the store.
+const STORE_FILE: &str = "store.db";
+
+/// How this process ends. The numbers are those of `sysexits.h` where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: drained, asked to stop, or without a supervisor for longer than the grace.
+    Done,
+    /// 70: something of our own is broken, such as the store.
+    Internal,
+    /// 75: another instance of this agent holds its lock; try again later.
+    Locked,
+    /// 78: the bootstrap is no good, or the supervisor refused this agent; the same again will not help.
+    Refused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Internal => 70,
+            Exit::Locked => 75,
+            Exit::Refused => 78,
+        })
+    }
+}
+
+/// Why the agent could not start.
+#[derive(Debug, Error)]
+enum StartError {
+    #[error("failed to start: no bootstrap")]
+    Bootstrap(#[from] BootstrapError),
+    #[error("failed to start: {what}")]
+    System {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("failed to start: another instance of this agent is running (it holds {0})")]
+    Locked(String),
+    #[error("failed to start: no store")]
+    Store(#[from] OpenError),
+    #[error("failed to start: no link")]
+    Link(#[from] WireError),
+}
+
+impl StartError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Bootstrap(_) | Self::Link(WireError::Refused(_) | WireError::Resume(_)) => {
+                Exit::Refused
+            }
+            Self::Link(WireError::Orphaned(_)) => Exit::Done,
+            Self::Locked(_) => Exit::Locked,
+            Self::System { .. } | Self::Store(_) | Self::Link(WireError::Unsendable(_)) => {
+                Exit::Internal
+            }
+        }
+    }
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+/// Runs one agent: reads the bootstrap from standard input, and returns when the agent is done.
+pub fn run() -> Exit {
+    log_to_stderr();
+    live().unwrap_or_else(|error| {
+        error!(cause = %Causes(&error), "{error}");
+        error.exit()
+    })
+}
+
+fn live() -> Result<Exit, StartError> {
+    sys::isolate().map_err(system("the process cannot be isolated"))?;
+    let bootstrap = Bootstrap::read(io::stdin().lock())?;
+    // One thread; the blocking pool is for name lookups and TLS roots, and starts when one is needed.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .thread_keep_alive(Duration::from_secs(2))
+        .thread_stack_size(512 * 1024)
+        .build()
+        .map_err(system("no event loop"))?;
+    runtime.block_on(live_as(bootstrap))
+}
+
+async fn live_as(bootstrap: Bootstrap) -> Result<Exit, StartError> {
+    let stop = StopSignal::catch().map_err(system("signals cannot be caught"))?;
+    let lock_path = bootstrap.state_dir.join(LOCK_FILE);
+    let lock = sys::lock(&lock_path)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => StartError::Locked(lock_path.display().to_string()),
+            _ => StartError::System {
+                what: "the lock in the state directory cannot be taken",
+                source: error,
+            },
+        })?;
+    let (store, store_thread) = Store::open(&bootstrap.state_dir.join(STORE_FILE))?;
+    let identity = Identity {
+        agent: bootstrap.agent.clone(),
+        generation: bootstrap.generation,
+    };
+    let grace = Duration::from_millis(bootstrap.orphan_grace_ms);
+    let socket = Socket(bootstrap.socket);
+    let (wire, spec) = Wire::open(socket, identity, bootstrap.token, grace).await?;
+    info!(agent.id = %bootstrap.agent, generation = %bootstrap.generation, "ready");
+    let exit = Agent::new(bootstrap.agent, wire, spec, store)
+        .run(stop)
+        .await;
+    // The loop has dropped the last handle of the store, so its thread closes the file and ends. A
+    // panic in it has been logged, and answered to those who asked.
+    let _ = store_thread.join();
+    drop(lock);
+    Ok(exit)
+}
+
+/// One line per event, level first and without a time: the supervisor adds it. `KENNEL_LOG` is a level:
+/// off, error, warn, info, debug or trace.
+fn log_to_stderr() {
+    let wanted = std::env::var("KENNEL_LOG").ok();
+    let level = wanted
+        .and_then(|level| level.trim().parse().ok())
+        .unwrap_or(LevelFilter::INFO);
+    // The libraries' own words come too where they are asked for; what genai calls an error is one
+    // that a turn handles.
+    let others = level.min(LevelFilter::from(Level::WARN));
+    let targets = Targets::new()
+        .with_default(others)
+        .with_target("kennel", level)
+        .with_target("genai", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        // It would report to stderr, and panic when that is closed: agents outlive who reads it.
+        .log_internal_errors(false);
+    tracing_subscriber::registry()
+        .with(targets)
+        .with(lines)
+        .init();
+}
+
+/// The causes of an error, one behind the other.
+struct Causes<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut next = self.0.source();
+        let mut separator = "";
+        while let Some(cause) = next {
+            write!(f, "{separator}{cause}")?;
+            separator = ": ";
+            next = cause.source();
+        }
+        Ok(())
+    }
+}

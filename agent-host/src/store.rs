@@ -1,0 +1,191 @@
+//! The agent's store: sessions, messages, processed deliveries. One SQLite file, `store.db`.
+//!
+//! One thread owns the connection ([`file`] is what it runs); tasks hold a [`Store`], which is a
+//! sender to it. Its queue has [`QUEUE`] places; a task that finds it full waits.
+//!
+//! Invariants:
+//! - A turn's message, its reply and its delivery are committed in one transaction.
+//! - Of a turn that failed or was cancelled only the delivery is kept, with how it ended: when the
+//!   person asks again, the model sees the question once.
+//! - A turn that was abandoned because the process ends leaves nothing, so it can be delivered again.
+//!
+//! `synchronous` is NORMAL: a commit survives the death of this process, and of the supervisor. Only a
+//! power cut may take back the last commits, and then whole.
+
+mod file;
+mod schema;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use kennel_shared::{
+    ids::{DeliveryId, TurnId},
+    protocol::{ContextSpec, TurnOutcome},
+    session_key::SessionKey,
+};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::window::Message;
+use file::StoreFile;
+
+/// Requests that wait for the store thread; whoever comes to a full queue waits.
+const QUEUE: usize = 16;
+
+/// SQLite needs little stack; what is not touched is not resident.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Why the store cannot be opened. Nothing is ever overwritten.
+#[derive(Debug, Error)]
+pub(crate) enum OpenError {
+    /// The file is damaged, or SQLite cannot use it.
+    #[error("the store {path} cannot be used")]
+    Sqlite {
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// It is an SQLite file of some other program.
+    #[error("{path} is a database, but not an agent's store")]
+    Foreign { path: PathBuf },
+    /// A later version wrote it.
+    #[error("the store {path} has version {found}; this program knows up to {known}")]
+    Newer {
+        path: PathBuf,
+        found: i32,
+        known: i32,
+    },
+    /// The thread could not be started.
+    #[error("the store's thread could not be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Why a request failed.
+#[derive(Debug, Error)]
+pub(crate) enum StoreError {
+    /// SQLite failed.
+    #[error("the store failed")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The thread is gone, after a panic.
+    #[error("the store's thread is gone")]
+    Gone,
+}
+
+/// What a delivery finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// It was processed before: this was the end of it.
+    Before(TurnOutcome),
+    /// It is new: the window of its session, oldest first.
+    New(Vec<Message>),
+}
+
+/// A turn to be written down.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) delivery: DeliveryId,
+    pub(crate) turn: TurnId,
+    pub(crate) session: SessionKey,
+    pub(crate) text: String,
+    pub(crate) outcome: TurnOutcome,
+}
+
+enum Request {
+    Begin {
+        delivery: DeliveryId,
+        session: SessionKey,
+        context: ContextSpec,
+        new_bytes: usize,
+        reply: oneshot::Sender<Result<Begun, StoreError>>,
+    },
+    Commit {
+        record: Box<Record>,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+}
+
+/// A handle of the store; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Store {
+    /// Opens or creates `path` and starts its thread. The thread ends, and closes the file, when the
+    /// last handle is dropped.
+    pub(crate) fn open(path: &Path) -> Result<(Self, thread::JoinHandle<()>), OpenError> {
+        let mut file = StoreFile::open(path)?;
+        let (requests, mut queue) = mpsc::channel(QUEUE);
+        let thread = thread::Builder::new()
+            .name("store".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                while let Some(request) = queue.blocking_recv() {
+                    serve(&mut file, request);
+                }
+            })
+            .map_err(OpenError::Thread)?;
+        Ok((Self { requests }, thread))
+    }
+
+    /// Looks a delivery up, and reads the window of its session when it is new.
+    pub(crate) async fn begin(
+        &self,
+        delivery: DeliveryId,
+        session: SessionKey,
+        context: ContextSpec,
+        new_bytes: usize,
+    ) -> Result<Begun, StoreError> {
+        self.ask(|reply| Request::Begin {
+            delivery,
+            session,
+            context,
+            new_bytes,
+            reply,
+        })
+        .await
+    }
+
+    /// Writes a turn down. It is committed when this returns; once asked for, it happens even when
+    /// nobody waits.
+    pub(crate) async fn commit(&self, record: Record) -> Result<(), StoreError> {
+        let record = Box::new(record);
+        self.ask(|reply| Request::Commit { record, reply }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Request,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| StoreError::Gone)?;
+        answer.await.map_err(|_| StoreError::Gone)?
+    }
+}
+
+/// Answers one request. Whoever asked may have left meanwhile.
+fn serve(file: &mut StoreFile, request: Request) {
+    match request {
+        Request::Begin {
+            delivery,
+            session,
+            context,
+            new_bytes,
+            reply,
+        } => {
+            let _ = reply.send(file.begin(delivery, &session, context, new_bytes));
+        }
+        Request::Commit { record, reply } => {
+            let _ = reply.send(file.commit(&record));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

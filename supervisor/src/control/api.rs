@@ -1,0 +1,523 @@
+//! Kennel's own API, version 1. Each route is a few lines: read the request, ask a handle, convert.
+
+use std::{convert::Infallible, sync::Arc, time::Duration, time::Instant};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{
+        Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    response::{
+        IntoResponse, Response,
+        sse::{Event as SseEvent, KeepAlive, Sse},
+    },
+    routing::{delete, get, post},
+};
+use futures::{Stream, stream};
+use kennel_shared::{
+    envelope::{Sender, TEXT_MAX_BYTES},
+    ids::{AgentId, DeliveryId, Generation},
+    session_key::SessionKey,
+};
+use serde::Serialize;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::{
+    App,
+    error::Failure,
+    logs, view,
+    wire::{self, ErrorCode},
+};
+use crate::{
+    dispatch::{TurnEnd, TurnEvent, TurnStream},
+    supervision::{
+        driver::{AgentHandle, Observed},
+        lifecycle::{Answer, Event, State as Life},
+    },
+};
+
+/// How long an action may take to show, unless the caller says.
+const ACTION_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The longest that a caller may wait for an action.
+const ACTION_TIMEOUT_MAX: Duration = Duration::from_mins(10);
+
+/// How often a quiet stream says that it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+type AppState = State<Arc<App>>;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/health", get(health))
+        .route("/status", get(status))
+        .route("/agents", get(agents))
+        .route("/agents/{id}", get(agent))
+        .route("/agents/{id}/start", post(start))
+        .route("/agents/{id}/stop", post(stop))
+        .route("/agents/{id}/restart", post(restart))
+        .route("/agents/{id}/turns", post(turn))
+        .route("/agents/{id}/logs", get(agent_logs))
+        .route("/turns/{turn_id}", delete(cancel))
+        .route("/channels", get(channels))
+        .route("/events", get(events))
+        .route("/shutdown", post(shutdown))
+        .route("/openapi.json", get(|| async { Json(super::document()) }))
+}
+
+/// Whether the supervisor answers.
+#[utoipa::path(get, path = "/api/v1/health", responses((status = 200, body = wire::Health)))]
+pub(super) async fn health(State(app): AppState) -> Json<wire::Health> {
+    Json(wire::Health {
+        status: "ok".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        uptime_ms: view::millis(app.began.elapsed()),
+    })
+}
+
+/// The supervisor and its agents.
+#[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = wire::Status)))]
+pub(super) async fn status(State(app): AppState) -> Json<wire::Status> {
+    let pid = std::process::id();
+    let usage = i32::try_from(pid).ok().and_then(|pid| app.usage(pid));
+    Json(wire::Status {
+        supervisor: wire::SupervisorStatus {
+            pid,
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_ms: view::millis(app.began.elapsed()),
+            memory_bytes: usage.map(|usage| usage.memory_bytes),
+            config: app.config_path.display().to_string(),
+        },
+        agents: app.view_agents().await,
+    })
+}
+
+/// Every agent.
+#[utoipa::path(get, path = "/api/v1/agents", responses((status = 200, body = wire::AgentList)))]
+pub(super) async fn agents(State(app): AppState) -> Json<wire::AgentList> {
+    Json(wire::AgentList {
+        agents: app.view_agents().await,
+    })
+}
+
+/// One agent.
+#[utoipa::path(get, path = "/api/v1/agents/{id}", params(("id" = String, Path)), responses(
+    (status = 200, body = wire::AgentStatus), (status = 404, body = wire::ErrorBody)))]
+pub(super) async fn agent(
+    State(app): AppState,
+    Path(id): Path<String>,
+) -> Result<Json<wire::AgentStatus>, Failure> {
+    app.view_agent(&id)
+        .await
+        .map(Json)
+        .ok_or_else(|| no_agent(&app, &id))
+}
+
+/// Runs an agent that does not.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/start", params(("id" = String, Path)), request_body = wire::ActionRequest, responses(
+    (status = 200, body = wire::ActionReply), (status = 404, body = wire::ErrorBody), (status = 504, body = wire::ErrorBody)))]
+pub(super) async fn start(
+    State(app): AppState,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<wire::ActionReply>, Failure> {
+    act(&app, &id, Event::Start, &body).await
+}
+
+/// Ends an agent after its turns, and keeps it down.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/stop", params(("id" = String, Path)), request_body = wire::ActionRequest, responses(
+    (status = 200, body = wire::ActionReply), (status = 404, body = wire::ErrorBody), (status = 504, body = wire::ErrorBody)))]
+pub(super) async fn stop(
+    State(app): AppState,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<wire::ActionReply>, Failure> {
+    act(&app, &id, Event::Stop, &body).await
+}
+
+/// Gives an agent a new process, after the turns of the old one.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/restart", params(("id" = String, Path)), request_body = wire::ActionRequest, responses(
+    (status = 200, body = wire::ActionReply), (status = 404, body = wire::ErrorBody), (status = 504, body = wire::ErrorBody)))]
+pub(super) async fn restart(
+    State(app): AppState,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<wire::ActionReply>, Failure> {
+    act(&app, &id, Event::Restart, &body).await
+}
+
+async fn act(
+    app: &Arc<App>,
+    id: &str,
+    event: Event,
+    body: &Bytes,
+) -> Result<Json<wire::ActionReply>, Failure> {
+    let request = if body.is_empty() {
+        wire::ActionRequest::default()
+    } else {
+        serde_json::from_slice(body)
+            .map_err(|error| Failure::new(ErrorCode::InvalidRequest, error.to_string()))?
+    };
+    let handle = find(app, id)?;
+    let before = handle.observed.borrow().generation;
+    let answer = handle.order(event).await.ok_or_else(leaving)?;
+    let limit = request
+        .timeout_ms
+        .map_or(ACTION_TIMEOUT, Duration::from_millis)
+        .min(ACTION_TIMEOUT_MAX);
+    if request.wait
+        && !handle
+            .wait(limit, |seen| settled(seen, event, before))
+            .await
+    {
+        let state = handle.observed.borrow().state.name();
+        return Err(Failure::new(
+            ErrorCode::Timeout,
+            format!("agent `{id}` is still {state} after {limit:?}"),
+        )
+        .hint(format!(
+            "`kennel status` shows how it goes on, `kennel logs {id}` why it takes so long"
+        )));
+    }
+    let agent = app.view_agent(id).await.ok_or_else(|| no_agent(app, id))?;
+    let failed = request.wait && event != Event::Stop && agent.state != wire::AgentState::Ready;
+    let (outcome, reason) = match answer {
+        _ if failed => {
+            let why = agent.detail.clone().unwrap_or_default();
+            (
+                wire::ActionOutcome::Denied,
+                Some(format!("it did not become ready: {why}")),
+            )
+        }
+        Answer::Accepted => (wire::ActionOutcome::Done, None),
+        Answer::Already => (wire::ActionOutcome::Already, None),
+    };
+    Ok(Json(wire::ActionReply {
+        outcome,
+        agent,
+        reason,
+    }))
+}
+
+/// Whether an action has come to its end, good or bad.
+fn settled(seen: &Observed, event: Event, before: Generation) -> bool {
+    let renewed = event != Event::Restart || seen.generation > before;
+    match seen.state {
+        Life::Ready { .. } => event != Event::Stop && renewed,
+        Life::Stopped => event == Event::Stop,
+        // What failed once is tried again, but not for a caller that waits.
+        Life::BackingOff { .. } | Life::Quarantined { .. } | Life::Exited(_) => {
+            event != Event::Stop && renewed
+        }
+        Life::Starting { .. } | Life::Draining { .. } | Life::Stopping { .. } => false,
+    }
+}
+
+/// Sends a message to an agent and answers with its reply, whole or as it comes.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/turns", params(("id" = String, Path)), request_body = wire::TurnRequest, responses(
+    (status = 200, body = wire::TurnReply, description = "with `stream`, server-sent events of TurnEvent"),
+    (status = 404, body = wire::ErrorBody), (status = 429, body = wire::ErrorBody), (status = 502, body = wire::ErrorBody)))]
+pub(super) async fn turn(
+    State(app): AppState,
+    Path(id): Path<String>,
+    body: Result<Json<wire::TurnRequest>, JsonRejection>,
+) -> Result<Response, Failure> {
+    let Json(request) = body?;
+    let handle = find(&app, &id)?;
+    if request.text.trim().is_empty() {
+        return Err(Failure::new(ErrorCode::InvalidRequest, "the text is empty"));
+    }
+    if request.text.len() > TEXT_MAX_BYTES {
+        return Err(Failure::new(
+            ErrorCode::TooLarge,
+            format!("the text is longer than {TEXT_MAX_BYTES} bytes"),
+        ));
+    }
+    let session = session(&handle.agent, request.session.as_deref())
+        .map_err(|error| Failure::new(ErrorCode::InvalidRequest, error.to_string()))?;
+    let sender = Sender {
+        id: "api".into(),
+        name: None,
+    };
+    let turn = Turn {
+        began: Instant::now(),
+        agent: id,
+        session: session.clone(),
+        stream: app.dispatcher.ask(session, sender, request.text).await?,
+    };
+    if request.stream {
+        Ok(turn.stream().into_response())
+    } else {
+        turn.reply().await
+    }
+}
+
+/// The session that a caller of the API names, or a fresh one.
+pub(super) fn session(
+    agent: &AgentId,
+    name: Option<&str>,
+) -> Result<SessionKey, kennel_shared::session_key::InvalidSessionKey> {
+    match name {
+        // A whole key, as it was answered before.
+        Some(name) if name.starts_with(&format!("agent:{agent}:")) => name.parse(),
+        Some(name) => SessionKey::new(agent, &format!("api:{name}")),
+        None => SessionKey::new(agent, &format!("api:{}", DeliveryId::new())),
+    }
+}
+
+/// A turn that a caller waits for.
+struct Turn {
+    began: Instant,
+    agent: String,
+    session: SessionKey,
+    stream: TurnStream,
+}
+
+impl Turn {
+    fn id(&self) -> String {
+        self.stream.delivery().to_string()
+    }
+
+    async fn reply(mut self) -> Result<Response, Failure> {
+        loop {
+            match self.stream.next().await {
+                Some(TurnEvent::End(end)) => {
+                    return match self.ended(end) {
+                        wire::TurnEvent::Finished(reply) => Ok(Json(reply).into_response()),
+                        wire::TurnEvent::Failed(failure) => Err(Failure::new(
+                            if failure.kind == wire::TurnFailureKind::Timeout {
+                                ErrorCode::Timeout
+                            } else {
+                                ErrorCode::TurnFailed
+                            },
+                            failure.message,
+                        )),
+                        _ => unreachable!("an end is one of the two"),
+                    };
+                }
+                Some(_) => {}
+                None => unreachable!("the end comes first"),
+            }
+        }
+    }
+
+    fn stream(self) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+        let accepted = wire::TurnEvent::Accepted {
+            turn_id: self.id(),
+            session: self.session.to_string(),
+        };
+        let events = stream::unfold((self, Some(accepted)), |(mut turn, first)| async move {
+            let event = match first {
+                Some(first) => first,
+                None => loop {
+                    match turn.stream.next().await? {
+                        TurnEvent::Started => {
+                            break wire::TurnEvent::Started { turn_id: turn.id() };
+                        }
+                        TurnEvent::Delta(text) => break wire::TurnEvent::Delta { text },
+                        TurnEvent::Restarted => {
+                            let text = "\n[the agent was restarted and answers anew]\n".to_owned();
+                            break wire::TurnEvent::Delta { text };
+                        }
+                        TurnEvent::End(end) => break turn.ended(end),
+                    }
+                },
+            };
+            Some((Ok(sse(event.name(), &event)), (turn, None)))
+        });
+        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    }
+
+    fn ended(&self, end: TurnEnd) -> wire::TurnEvent {
+        let failed = |kind, message| {
+            wire::TurnEvent::Failed(wire::TurnFailure {
+                turn_id: self.id(),
+                kind,
+                message,
+            })
+        };
+        match end {
+            TurnEnd::Replied { text, spent } => wire::TurnEvent::Finished(wire::TurnReply {
+                turn_id: self.id(),
+                agent: self.agent.clone(),
+                session: self.session.to_string(),
+                reply: text,
+                usage: view::usage(&spent),
+                timing: view::timing(&spent, self.began.elapsed()),
+            }),
+            TurnEnd::Failed { kind, message } => failed(view::failure_kind(kind), message),
+            TurnEnd::Cancelled => failed(
+                wire::TurnFailureKind::Cancelled,
+                "the turn was cancelled".into(),
+            ),
+        }
+    }
+}
+
+fn sse(name: &str, data: &impl Serialize) -> SseEvent {
+    SseEvent::default()
+        .event(name)
+        .json_data(data)
+        .expect("wire types are JSON without line breaks")
+}
+
+/// Cancels a turn, waiting or running.
+#[utoipa::path(delete, path = "/api/v1/turns/{turn_id}", params(("turn_id" = String, Path)), responses(
+    (status = 200, body = wire::CancelReply), (status = 400, body = wire::ErrorBody)))]
+pub(super) async fn cancel(
+    State(app): AppState,
+    Path(turn_id): Path<String>,
+) -> Result<Json<wire::CancelReply>, Failure> {
+    let delivery: DeliveryId = turn_id
+        .parse()
+        .map_err(|_| Failure::new(ErrorCode::InvalidRequest, "this is not the id of a turn"))?;
+    let cancelled = app.dispatcher.cancel(delivery).await;
+    Ok(Json(wire::CancelReply { turn_id, cancelled }))
+}
+
+/// The last lines of an agent's output, and new ones as they come.
+#[utoipa::path(get, path = "/api/v1/agents/{id}/logs", params(("id" = String, Path), wire::LogsQuery), responses(
+    (status = 200, body = wire::LogLines, description = "with `follow`, server-sent events of LogLine"),
+    (status = 404, body = wire::ErrorBody)))]
+pub(super) async fn agent_logs(
+    State(app): AppState,
+    Path(id): Path<String>,
+    query: Result<Query<wire::LogsQuery>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(query) = query?;
+    let log = find(&app, &id)?.log.clone();
+    // Subscribed before the file is read: a line between the two comes twice rather than never.
+    let follow = log.follow();
+    let path = log.path();
+    let tail = query.tail as usize;
+    let read = tokio::task::spawn_blocking(move || logs::tail(&path, tail)).await;
+    let lines = match read {
+        Ok(Ok(lines)) => lines,
+        Ok(Err(error)) => {
+            return Err(Failure::new(
+                ErrorCode::Internal,
+                format!("the log cannot be read: {error}"),
+            ));
+        }
+        Err(_) => return Err(leaving()),
+    };
+    if !query.follow {
+        let lines = lines
+            .into_iter()
+            .map(|text| wire::LogLine { text })
+            .collect();
+        return Ok(Json(wire::LogLines { lines }).into_response());
+    }
+    let past = stream::iter(lines).map_line();
+    let new = live(
+        follow,
+        |line| {
+            sse(
+                "line",
+                &wire::LogLine {
+                    text: line.to_string(),
+                },
+            )
+        },
+        |missed| {
+            sse(
+                "line",
+                &wire::LogLine {
+                    text: format!(
+                        "[{missed} lines left out: they came faster than they were read]"
+                    ),
+                },
+            )
+        },
+    );
+    let all = futures::StreamExt::chain(past, new);
+    Ok(Sse::new(all)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response())
+}
+
+trait MapLine: Stream<Item = String> + Sized {
+    fn map_line(self) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+        futures::StreamExt::map(self, |text| Ok(sse("line", &wire::LogLine { text })))
+    }
+}
+
+impl<S: Stream<Item = String>> MapLine for S {}
+
+/// A broadcast as server-sent events, until its sender is gone. Who is too slow is told what it
+/// missed.
+fn live<T: Clone>(
+    receiver: Receiver<T>,
+    view: impl Fn(T) -> SseEvent,
+    missed: impl Fn(u64) -> SseEvent,
+) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+    stream::unfold(
+        (receiver, view, missed),
+        |(mut receiver, view, missed)| async move {
+            let event = match receiver.recv().await {
+                Ok(item) => view(item),
+                Err(RecvError::Lagged(count)) => missed(count),
+                Err(RecvError::Closed) => return None,
+            };
+            Some((Ok(event), (receiver, view, missed)))
+        },
+    )
+}
+
+/// Every channel account.
+#[utoipa::path(get, path = "/api/v1/channels", responses((status = 200, body = wire::ChannelList)))]
+pub(super) async fn channels(State(app): AppState) -> Json<wire::ChannelList> {
+    Json(wire::ChannelList {
+        channels: app.view_channels(),
+    })
+}
+
+/// What happens to agents, as it happens.
+#[utoipa::path(get, path = "/api/v1/events", responses(
+    (status = 200, body = wire::LifecycleEvent, description = "server-sent events named `lifecycle`, or `missed` with their count")))]
+pub(super) async fn events(State(app): AppState) -> Response {
+    let events = live(
+        app.events.subscribe(),
+        |event| sse("lifecycle", &view::view_event(&event)),
+        |missed| sse("missed", &serde_json::json!({ "missed": missed })),
+    );
+    Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response()
+}
+
+/// Ends the supervisor and its agents, after their turns.
+#[utoipa::path(post, path = "/api/v1/shutdown", responses((status = 200, body = wire::ShutdownReply)))]
+pub(super) async fn shutdown(State(app): AppState) -> Json<wire::ShutdownReply> {
+    // Full means that it was asked before.
+    let _ = app.shutdown.try_send(());
+    Json(wire::ShutdownReply {
+        pid: std::process::id(),
+    })
+}
+
+fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
+    if let Some(handle) = app.agents.get(id) {
+        return Ok(handle);
+    }
+    if app.config.agent(id).is_some() {
+        return Err(
+            Failure::new(ErrorCode::Denied, format!("agent `{id}` is disabled")).hint(format!(
+                "set `enabled = true` under [agents.{id}] and start the supervisor again"
+            )),
+        );
+    }
+    Err(no_agent(app, id))
+}
+
+fn no_agent(app: &App, id: &str) -> Failure {
+    let known: Vec<String> = app.config.agents.keys().map(ToString::to_string).collect();
+    Failure::no_agent(id, &known)
+}
+
+fn leaving() -> Failure {
+    Failure::new(ErrorCode::ShuttingDown, "the supervisor is shutting down")
+}

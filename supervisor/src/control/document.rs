@@ -1,0 +1,35 @@
+//! The `OpenAPI` document of the control API, generated from the routes and the wire types.
+
+use utoipa::OpenApi;
+
+use super::api;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Kennel control API",
+        description = "Supervises AI agents, one process each."
+    ),
+    paths(
+        api::health,
+        api::status,
+        api::agents,
+        api::agent,
+        api::start,
+        api::stop,
+        api::restart,
+        api::turn,
+        api::cancel,
+        api::agent_logs,
+        api::channels,
+        api::events,
+        api::shutdown,
+    ),
+    components(schemas(super::wire::TurnEvent, super::wire::LogLine))
+)]
+struct Document;
+
+/// The document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}

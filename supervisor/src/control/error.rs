@@ -1,0 +1,142 @@
+//! What a request gets that cannot be served, in the form that its caller reads.
+
+use axum::{
+    Json,
+    extract::rejection::{JsonRejection, QueryRejection},
+    http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::wire::{ApiError, ErrorBody, ErrorCode};
+use crate::dispatch::Rejected;
+
+/// A failure of a route of Kennel's own API.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: ErrorCode,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// No such agent; names the nearest one.
+    pub(super) fn no_agent<'a>(id: &str, known: impl IntoIterator<Item = &'a String>) -> Self {
+        let nearest = known
+            .into_iter()
+            .map(|known| (strsim::damerau_levenshtein(id, known), known))
+            .min()
+            .filter(|(distance, _)| *distance <= 2);
+        let failure = Self::new(
+            ErrorCode::AgentNotFound,
+            format!("there is no agent `{id}`"),
+        );
+        match nearest {
+            Some((_, nearest)) => failure.hint(format!("did you mean `{nearest}`?")),
+            None => failure.hint("`kennel status` lists the agents"),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.http_status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let error = ApiError {
+            code: self.code,
+            message: self.message,
+            hint: self.hint,
+        };
+        let mut response = (status, Json(ErrorBody { error })).into_response();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response
+                .headers_mut()
+                .insert("retry-after", axum::http::HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<Rejected> for Failure {
+    fn from(rejected: Rejected) -> Self {
+        let code = match rejected {
+            Rejected::UnknownAgent(_) => ErrorCode::AgentNotFound,
+            Rejected::QueueFull { .. } => ErrorCode::Overloaded,
+            Rejected::Resting { .. } => ErrorCode::Denied,
+            Rejected::Leaving => ErrorCode::ShuttingDown,
+        };
+        Self::new(code, rejected.to_string())
+    }
+}
+
+fn of_status(status: StatusCode) -> ErrorCode {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        ErrorCode::TooLarge
+    } else {
+        ErrorCode::InvalidRequest
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(of_status(rejection.status()), rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(of_status(rejection.status()), rejection.body_text())
+    }
+}
+
+/// An error in the form that `OpenAI`'s clients read.
+pub(super) fn openai_error(status: StatusCode, kind: &str, code: &str, message: &str) -> Response {
+    (status, Json(openai_error_body(kind, code, message))).into_response()
+}
+
+/// The body of [`openai_error`], for the middle of a stream too.
+pub(super) fn openai_error_body(kind: &str, code: &str, message: &str) -> serde_json::Value {
+    json!({ "error": { "message": message, "type": kind, "param": null, "code": code } })
+}
+
+pub(super) async fn no_route(uri: Uri) -> Response {
+    let message = format!("there is no route {}", uri.path());
+    if uri.path().starts_with("/v1/") {
+        return openai_error(
+            StatusCode::NOT_FOUND,
+            "invalid_request_error",
+            "unknown_url",
+            &message,
+        );
+    }
+    let hint = "GET /api/v1/openapi.json describes the routes";
+    Failure::new(ErrorCode::NotFound, message)
+        .hint(hint)
+        .into_response()
+}
+
+pub(super) async fn no_method(uri: Uri) -> Response {
+    let message = format!("{} does not take this method", uri.path());
+    if uri.path().starts_with("/v1/") {
+        return openai_error(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "invalid_request_error",
+            "method_not_allowed",
+            &message,
+        );
+    }
+    Failure::new(ErrorCode::MethodNotAllowed, message).into_response()
+}

@@ -1,0 +1,200 @@
+//! From what the supervisor knows to what the API shows. The conversions live beside the boundary.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use kennel_shared::{ids::AgentId, protocol::Spent};
+
+use super::{App, wire};
+use crate::{
+    channel,
+    config::AgentConfig,
+    dispatch::{AgentCounts, EndKind},
+    supervision::{
+        driver::{LifecycleEvent, Observed},
+        lifecycle::{Desired, State},
+        sampler::Usage,
+    },
+};
+
+impl App {
+    /// Every configured agent.
+    pub(super) async fn view_agents(&self) -> Vec<wire::AgentStatus> {
+        let counts = self.dispatcher.counts().await;
+        self.config
+            .agents
+            .values()
+            .map(|agent| self.view(agent, &counts))
+            .collect()
+    }
+
+    /// One agent, if it is configured.
+    pub(super) async fn view_agent(&self, id: &str) -> Option<wire::AgentStatus> {
+        let agent = self.config.agent(id)?;
+        Some(self.view(agent, &self.dispatcher.counts().await))
+    }
+
+    fn view(
+        &self,
+        agent: &AgentConfig,
+        counts: &HashMap<AgentId, AgentCounts>,
+    ) -> wire::AgentStatus {
+        let Some(handle) = self.agents.get(agent.id.as_str()) else {
+            return disabled(agent);
+        };
+        let observed = handle.observed.borrow().clone();
+        let counts = counts.get(&handle.agent).copied().unwrap_or_default();
+        let usage = observed.pid.and_then(|pid| self.usage(pid));
+        let notes = [observed.detail.clone(), agent.limits.notice()];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
+        wire::AgentStatus {
+            id: agent.id.to_string(),
+            state: state(&observed),
+            desired: match observed.desired {
+                Desired::Running => wire::Desired::Running,
+                Desired::Stopped => wire::Desired::Stopped,
+            },
+            pid: observed.pid.and_then(|pid| u32::try_from(pid).ok()),
+            generation: observed.generation.0,
+            uptime_ms: observed
+                .started_at
+                .and_then(|at| at.elapsed().ok())
+                .map(millis),
+            restarts: observed.restarts,
+            queued: counts.waiting as u64,
+            running: counts.running as u64,
+            turns: counts.replied + counts.failed,
+            cpu_percent: usage.map(|usage| f64::from(usage.cpu_percent)),
+            memory_bytes: usage.map(|usage| usage.memory_bytes),
+            model: agent.model.to_string(),
+            link: if observed.linked {
+                wire::LinkState::Connected
+            } else {
+                wire::LinkState::Disconnected
+            },
+            detail: (!notes.is_empty()).then(|| notes.join("; ")),
+        }
+    }
+
+    /// What a process used, at the last sample.
+    pub(super) fn usage(&self, pid: i32) -> Option<Usage> {
+        self.sample.borrow().get(&pid).copied()
+    }
+
+    /// Every channel account.
+    pub(super) fn view_channels(&self) -> Vec<wire::ChannelStatus> {
+        let mut channels: Vec<_> = self
+            .accounts
+            .values()
+            .map(|account| view_channel(&account.status().borrow()))
+            .collect();
+        channels.sort_by(|a, b| a.id.cmp(&b.id));
+        channels
+    }
+}
+
+fn disabled(agent: &AgentConfig) -> wire::AgentStatus {
+    wire::AgentStatus {
+        id: agent.id.to_string(),
+        state: wire::AgentState::Stopped,
+        desired: wire::Desired::Stopped,
+        pid: None,
+        generation: 0,
+        uptime_ms: None,
+        restarts: 0,
+        queued: 0,
+        running: 0,
+        turns: 0,
+        cpu_percent: None,
+        memory_bytes: None,
+        model: agent.model.to_string(),
+        link: wire::LinkState::Disconnected,
+        detail: Some("disabled in the configuration".into()),
+    }
+}
+
+fn state(observed: &Observed) -> wire::AgentState {
+    match observed.state {
+        State::Stopped => wire::AgentState::Stopped,
+        State::Starting { .. } => wire::AgentState::Starting,
+        State::Ready { .. } => wire::AgentState::Ready,
+        State::Draining { .. } => wire::AgentState::Draining,
+        State::Stopping { .. } => wire::AgentState::Stopping,
+        State::BackingOff { .. } => wire::AgentState::BackingOff,
+        State::Exited(_) => wire::AgentState::Exited,
+        State::Quarantined { .. } => wire::AgentState::Quarantined,
+    }
+}
+
+fn view_channel(status: &channel::ChannelStatus) -> wire::ChannelStatus {
+    wire::ChannelStatus {
+        id: status.id.to_string(),
+        kind: status.kind.to_owned(),
+        state: match status.state {
+            channel::ChannelState::Connecting => wire::ChannelState::Connecting,
+            channel::ChannelState::Online => wire::ChannelState::Connected,
+            channel::ChannelState::BackingOff { .. } => wire::ChannelState::BackingOff,
+            channel::ChannelState::Failed { .. } => wire::ChannelState::Failed,
+            channel::ChannelState::Stopped => wire::ChannelState::Stopped,
+        },
+        since_ms: millis(status.since.elapsed()),
+        detail: status.detail.clone(),
+        received: status.received,
+        sent: status.sent,
+        reconnects: status.reconnects,
+    }
+}
+
+/// A lifecycle event for its stream.
+pub(super) fn view_event(event: &LifecycleEvent) -> wire::LifecycleEvent {
+    let at = event
+        .at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    wire::LifecycleEvent {
+        at_ms: millis(at),
+        agent: event.agent.to_string(),
+        generation: event.generation.0,
+        kind: event.kind.to_owned(),
+        detail: event.detail.clone(),
+    }
+}
+
+/// Tokens and attempts of a turn.
+pub(super) fn usage(spent: &Spent) -> wire::Usage {
+    wire::Usage {
+        input_tokens: spent.input_tokens,
+        output_tokens: spent.output_tokens,
+        retries: spent.retries,
+    }
+}
+
+/// Where the time of a turn went. `whole` is from the request to the end.
+pub(super) fn timing(spent: &Spent, whole: Duration) -> wire::Timing {
+    let whole_us = u64::try_from(whole.as_micros()).unwrap_or(u64::MAX);
+    wire::Timing {
+        queued_us: whole_us.saturating_sub(spent.total_us),
+        context_us: spent.context_us,
+        first_token_us: spent.first_token_us,
+        provider_us: spent.provider_us,
+        commit_us: spent.commit_us,
+        total_us: spent.total_us,
+    }
+}
+
+/// The kind of a failure, for programs.
+pub(super) fn failure_kind(kind: EndKind) -> wire::TurnFailureKind {
+    match kind {
+        EndKind::Provider => wire::TurnFailureKind::Provider,
+        EndKind::Unavailable => wire::TurnFailureKind::Unavailable,
+        EndKind::Timeout => wire::TurnFailureKind::Timeout,
+        EndKind::Agent => wire::TurnFailureKind::Store,
+        EndKind::Stopped => wire::TurnFailureKind::AgentGone,
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,539 @@
+//! The task that owns the lanes and every job: a delivery, where its answer goes, how often it was
+//! tried. It only ever waits for its next request.
+//!
+//! A delivery whose agent dies goes back to the head of its queue; after [`MAX_ATTEMPTS`] deaths it
+//! is given up, so that a message that kills agents cannot do so for ever. Jobs live in memory: they
+//! survive agents, not the supervisor.
+
+use std::collections::HashMap;
+
+use kennel_shared::{
+    envelope::Sender,
+    ids::{AgentId, DeliveryId, Generation, TurnId},
+    protocol::{Delivery, FailureKind, Spent, TurnOutcome},
+    session_key::SessionKey,
+};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info, warn};
+
+use super::{
+    lanes::{Lanes, Refused, Ticket},
+    turn::{EndKind, ReplySink, TurnEnd, TurnStream},
+};
+use crate::supervision::driver::{AgentHandle, Command};
+
+/// How many agents a delivery may bring down before it is given up.
+pub(super) const MAX_ATTEMPTS: u32 = 3;
+
+/// Requests that may wait. Full: callers and drivers wait, so a flood reaches its author.
+const REQUESTS: usize = 1024;
+
+/// What an agent's driver reports.
+#[derive(Debug)]
+pub enum AgentEvent {
+    /// It takes deliveries.
+    Up,
+    /// It takes no more; what it has goes on.
+    Closed,
+    /// Its child is gone, and what it had with it.
+    Down,
+    /// It rests (stopped, quarantined, exited): what waits for it would wait for ever.
+    Resting(&'static str),
+    /// A turn has begun.
+    Started(TurnId),
+    /// A turn has more text.
+    Delta {
+        /// Which.
+        turn: TurnId,
+        /// What.
+        text: String,
+    },
+    /// A turn has ended.
+    Finished {
+        /// Which.
+        turn: TurnId,
+        /// How.
+        outcome: TurnOutcome,
+        /// What it took.
+        spent: Spent,
+    },
+}
+
+/// A message for an agent.
+pub struct Submission {
+    /// Stays the same however often it is handed out.
+    pub delivery: DeliveryId,
+    /// In which conversation, and so for which agent.
+    pub session: SessionKey,
+    /// Who wrote it.
+    pub sender: Sender,
+    /// What; at most [`kennel_shared::envelope::TEXT_MAX_BYTES`].
+    pub text: String,
+    /// Who waits for the answer.
+    pub sink: Box<dyn ReplySink>,
+}
+
+/// A submission was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted;
+
+/// A submission was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Rejected {
+    /// No such agent.
+    #[error("there is no agent `{0}`")]
+    UnknownAgent(String),
+    /// Its queue is full.
+    #[error("agent `{agent}` has {max} messages waiting already; try again later")]
+    QueueFull {
+        /// Whose.
+        agent: String,
+        /// How many it holds.
+        max: usize,
+    },
+    /// It is not running and will not start by itself.
+    #[error("agent `{agent}` is {state}; start it with `kennel start {agent}`")]
+    Resting {
+        /// Whose.
+        agent: String,
+        /// In which state.
+        state: &'static str,
+    },
+    /// The supervisor is on its way out.
+    #[error("the supervisor is shutting down")]
+    Leaving,
+}
+
+/// What the dispatcher knows of an agent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AgentCounts {
+    /// Deliveries that wait.
+    pub waiting: usize,
+    /// Turns that run.
+    pub running: usize,
+    /// Turns that ended with an answer.
+    pub replied: u64,
+    /// Turns that ended without one.
+    pub failed: u64,
+}
+
+enum Request {
+    Submit {
+        submission: Submission,
+        reply: oneshot::Sender<Result<Accepted, Rejected>>,
+    },
+    Cancel {
+        delivery: DeliveryId,
+        reply: Option<oneshot::Sender<bool>>,
+    },
+    Agent {
+        agent: AgentId,
+        generation: Generation,
+        event: AgentEvent,
+    },
+    Counts {
+        reply: oneshot::Sender<HashMap<AgentId, AgentCounts>>,
+    },
+    Close,
+}
+
+/// Talks to the dispatcher.
+#[derive(Clone)]
+pub struct DispatcherHandle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl DispatcherHandle {
+    /// Hands a message in. Once this says accepted, the sink hears of its end whatever happens to
+    /// its agent.
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, Rejected> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(Request::Submit { submission, reply })
+            .await
+            .map_err(|_| Rejected::Leaving)?;
+        answer.await.map_err(|_| Rejected::Leaving)?
+    }
+
+    /// Hands a message in and gives a stream of its answer.
+    pub async fn ask(
+        &self,
+        session: SessionKey,
+        sender: Sender,
+        text: String,
+    ) -> Result<TurnStream, Rejected> {
+        let delivery = DeliveryId::new();
+        let (stream, sink) = TurnStream::new(delivery, self.clone());
+        self.submit(Submission {
+            delivery,
+            session,
+            sender,
+            text,
+            sink,
+        })
+        .await?;
+        Ok(stream)
+    }
+
+    /// Cancels a delivery, waiting or running; false when there is none.
+    pub async fn cancel(&self, delivery: DeliveryId) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let sent = self
+            .requests
+            .send(Request::Cancel {
+                delivery,
+                reply: Some(reply),
+            })
+            .await;
+        sent.is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// Cancels without waiting, where nobody can wait. A full queue leaves the turn running, for
+    /// nobody, until its own end.
+    pub(super) fn cancel_in_passing(&self, delivery: DeliveryId) {
+        let _ = self.requests.try_send(Request::Cancel {
+            delivery,
+            reply: None,
+        });
+    }
+
+    /// What an agent's driver has to report.
+    pub async fn agent_event(&self, agent: &AgentId, generation: Generation, event: AgentEvent) {
+        let request = Request::Agent {
+            agent: agent.clone(),
+            generation,
+            event,
+        };
+        // The dispatcher outlives the drivers, so a failure means that all is over.
+        let _ = self.requests.send(request).await;
+    }
+
+    /// Counts of all agents.
+    pub async fn counts(&self) -> HashMap<AgentId, AgentCounts> {
+        let (reply, answer) = oneshot::channel();
+        match self.requests.send(Request::Counts { reply }).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => HashMap::new(),
+        }
+    }
+
+    /// Takes no more submissions.
+    pub async fn close(&self) {
+        let _ = self.requests.send(Request::Close).await;
+    }
+}
+
+struct Job {
+    ticket: Ticket,
+    sender: Sender,
+    text: String,
+    sink: Box<dyn ReplySink>,
+    /// The present attempt, while one runs.
+    turn: Option<TurnId>,
+    attempts: u32,
+    cancelled: bool,
+}
+
+#[derive(Default)]
+struct Tally {
+    replied: u64,
+    failed: u64,
+    resting: Option<&'static str>,
+}
+
+/// See the module.
+pub struct Dispatcher {
+    requests: mpsc::Receiver<Request>,
+    lanes: Lanes,
+    agents: HashMap<AgentId, mpsc::Sender<Command>>,
+    tallies: HashMap<AgentId, Tally>,
+    jobs: HashMap<DeliveryId, Job>,
+    turns: HashMap<TurnId, DeliveryId>,
+    leaving: bool,
+}
+
+/// A dispatcher for a fleet that runs `max_running` turns at once, and its handle.
+pub fn prepare(max_running: usize) -> (DispatcherHandle, Dispatcher) {
+    let (requests, inbox) = mpsc::channel(REQUESTS);
+    let dispatcher = Dispatcher {
+        requests: inbox,
+        lanes: Lanes::new(max_running),
+        agents: HashMap::new(),
+        tallies: HashMap::new(),
+        jobs: HashMap::new(),
+        turns: HashMap::new(),
+        leaving: false,
+    };
+    (DispatcherHandle { requests }, dispatcher)
+}
+
+impl Dispatcher {
+    /// Adds an agent that runs `max_concurrent` turns at once and lets `max_waiting` wait.
+    pub fn add(&mut self, handle: &AgentHandle, max_concurrent: usize, max_waiting: usize) {
+        self.lanes
+            .add(handle.agent.clone(), max_concurrent, max_waiting);
+        self.tallies.insert(handle.agent.clone(), Tally::default());
+        self.agents
+            .insert(handle.agent.clone(), handle.commands.clone());
+    }
+
+    /// Runs until aborted, or every handle is gone.
+    pub async fn run(mut self) {
+        while let Some(request) = self.requests.recv().await {
+            self.on_request(request);
+            while let Some(ticket) = self.lanes.start_next() {
+                self.start(&ticket);
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Submit { submission, reply } => {
+                // A caller that is gone is told through its sink, or not at all.
+                let _ = reply.send(self.submit(submission));
+            }
+            Request::Cancel { delivery, reply } => {
+                let cancelled = self.cancel(delivery);
+                if let Some(reply) = reply {
+                    let _ = reply.send(cancelled);
+                }
+            }
+            Request::Agent {
+                agent,
+                generation,
+                event,
+            } => self.on_agent(&agent, generation, event),
+            Request::Counts { reply } => {
+                let _ = reply.send(self.counts());
+            }
+            Request::Close => self.leaving = true,
+        }
+    }
+
+    fn submit(&mut self, submission: Submission) -> Result<Accepted, Rejected> {
+        let Submission {
+            delivery,
+            session,
+            sender,
+            text,
+            sink,
+        } = submission;
+        let agent = session.agent_str().to_owned();
+        if self.leaving {
+            return Err(Rejected::Leaving);
+        }
+        if let Some(state) = self
+            .tallies
+            .get(agent.as_str())
+            .and_then(|tally| tally.resting)
+        {
+            return Err(Rejected::Resting { agent, state });
+        }
+        let ticket = Ticket { delivery, session };
+        self.lanes
+            .admit(ticket.clone())
+            .map_err(|refused| match refused {
+                Refused::UnknownAgent => Rejected::UnknownAgent(agent),
+                Refused::QueueFull(max) => Rejected::QueueFull { agent, max },
+            })?;
+        let job = Job {
+            ticket,
+            sender,
+            text,
+            sink,
+            turn: None,
+            attempts: 0,
+            cancelled: false,
+        };
+        self.jobs.insert(delivery, job);
+        Ok(Accepted)
+    }
+
+    fn start(&mut self, ticket: &Ticket) {
+        let job = self
+            .jobs
+            .get_mut(&ticket.delivery)
+            .expect("a ticket has a job");
+        let turn = TurnId::new();
+        let delivery = Box::new(Delivery {
+            delivery: ticket.delivery,
+            turn,
+            session: ticket.session.clone(),
+            sender: job.sender.clone(),
+            text: job.text.clone(),
+        });
+        let agent = ticket.session.agent();
+        let commands = self.agents.get(&agent).expect("a lane has an agent");
+        if commands.try_send(Command::Deliver(delivery)).is_err() {
+            // Its driver is swamped or gone. It reports again when the agent is up.
+            warn!(agent.id = %agent, "an agent's driver takes no delivery");
+            self.lanes.requeue(ticket);
+            self.lanes.close(&agent);
+            return;
+        }
+        debug!(agent.id = %agent, delivery.id = %ticket.delivery, turn.id = %turn, "a delivery was handed out");
+        job.turn = Some(turn);
+        self.turns.insert(turn, ticket.delivery);
+    }
+
+    fn cancel(&mut self, delivery: DeliveryId) -> bool {
+        let Some(job) = self.jobs.get_mut(&delivery) else {
+            return false;
+        };
+        job.cancelled = true;
+        let Some(turn) = job.turn else {
+            self.end(delivery, TurnEnd::Cancelled);
+            return true;
+        };
+        let agent = job.ticket.session.agent();
+        if let Some(commands) = self.agents.get(&agent) {
+            let _ = commands.try_send(Command::Cancel(turn));
+        }
+        true
+    }
+
+    fn on_agent(&mut self, agent: &AgentId, generation: Generation, event: AgentEvent) {
+        match event {
+            AgentEvent::Up => {
+                self.lanes.open(agent);
+                self.tally(agent).resting = None;
+            }
+            AgentEvent::Closed => self.lanes.close(agent),
+            AgentEvent::Down => self.on_down(agent, generation),
+            AgentEvent::Resting(state) => self.on_resting(agent, state),
+            AgentEvent::Started(turn) => self.with_sink(turn, |sink| sink.started()),
+            AgentEvent::Delta { turn, text } => self.with_sink(turn, |sink| sink.delta(&text)),
+            AgentEvent::Finished {
+                turn,
+                outcome,
+                spent,
+            } => self.on_finished(turn, outcome, spent),
+        }
+    }
+
+    fn with_sink(&mut self, turn: TurnId, tell: impl FnOnce(&mut dyn ReplySink)) {
+        // An unknown turn was given up before, or is an agent's invention.
+        if let Some(job) = self
+            .turns
+            .get(&turn)
+            .and_then(|delivery| self.jobs.get_mut(delivery))
+        {
+            tell(&mut *job.sink);
+        }
+    }
+
+    fn on_finished(&mut self, turn: TurnId, outcome: TurnOutcome, spent: Spent) {
+        let Some(delivery) = self.turns.get(&turn).copied() else {
+            debug!(turn.id = %turn, "an unknown turn ended");
+            return;
+        };
+        let end = match outcome {
+            TurnOutcome::Replied(text) => TurnEnd::Replied { text, spent },
+            TurnOutcome::Cancelled => TurnEnd::Cancelled,
+            TurnOutcome::Failed(failure) => TurnEnd::Failed {
+                kind: match failure.kind {
+                    FailureKind::Provider => EndKind::Provider,
+                    FailureKind::Unavailable | FailureKind::Overloaded => EndKind::Unavailable,
+                    FailureKind::Timeout => EndKind::Timeout,
+                    FailureKind::Store => EndKind::Agent,
+                },
+                message: failure.message,
+            },
+        };
+        self.end(delivery, end);
+    }
+
+    /// Everything that the agent had in hand goes back, or is given up.
+    fn on_down(&mut self, agent: &AgentId, generation: Generation) {
+        self.lanes.close(agent);
+        // The oldest must end up first, so it goes back last.
+        for ticket in self.lanes.running(agent).into_iter().rev() {
+            let job = self
+                .jobs
+                .get_mut(&ticket.delivery)
+                .expect("a ticket has a job");
+            if let Some(turn) = job.turn.take() {
+                self.turns.remove(&turn);
+            }
+            job.attempts += 1;
+            let (attempts, cancelled) = (job.attempts, job.cancelled);
+            if cancelled {
+                self.end(ticket.delivery, TurnEnd::Cancelled);
+            } else if attempts >= MAX_ATTEMPTS {
+                warn!(agent.id = %agent, delivery.id = %ticket.delivery, attempts, "a delivery is given up: its agent dies of it");
+                let message = format!(
+                    "agent `{agent}` stopped working {attempts} times while it answered this; the message was set aside"
+                );
+                self.end(
+                    ticket.delivery,
+                    TurnEnd::Failed {
+                        kind: EndKind::Agent,
+                        message,
+                    },
+                );
+            } else {
+                info!(agent.id = %agent, generation = generation.0, delivery.id = %ticket.delivery, attempts, "a delivery was requeued");
+                self.lanes.requeue(&ticket);
+            }
+        }
+    }
+
+    fn on_resting(&mut self, agent: &AgentId, state: &'static str) {
+        self.lanes.close(agent);
+        self.tally(agent).resting = Some(state);
+        for ticket in self.lanes.waiting(agent) {
+            let message = Rejected::Resting {
+                agent: agent.to_string(),
+                state,
+            }
+            .to_string();
+            self.end(
+                ticket.delivery,
+                TurnEnd::Failed {
+                    kind: EndKind::Stopped,
+                    message,
+                },
+            );
+        }
+    }
+
+    /// Takes a job out of everything and tells its sink.
+    fn end(&mut self, delivery: DeliveryId, end: TurnEnd) {
+        let Some(job) = self.jobs.remove(&delivery) else {
+            return;
+        };
+        if let Some(turn) = job.turn {
+            self.turns.remove(&turn);
+        }
+        if !self.lanes.finish(&job.ticket) {
+            self.lanes.withdraw(&job.ticket);
+        }
+        let tally = self.tally(&job.ticket.session.agent());
+        match &end {
+            TurnEnd::Replied { .. } => tally.replied += 1,
+            TurnEnd::Failed { .. } => tally.failed += 1,
+            TurnEnd::Cancelled => {}
+        }
+        job.sink.end(end);
+    }
+
+    fn tally(&mut self, agent: &AgentId) -> &mut Tally {
+        self.tallies.entry(agent.clone()).or_default()
+    }
+
+    fn counts(&self) -> HashMap<AgentId, AgentCounts> {
+        let count = |(agent, tally): (&AgentId, &Tally)| {
+            let (waiting, running) = self.lanes.counts(agent);
+            let counts = AgentCounts {
+                waiting,
+                running,
+                replied: tally.replied,
+                failed: tally.failed,
+            };
+            (agent.clone(), counts)
+        };
+        self.tallies.iter().map(count).collect()
+    }
+}

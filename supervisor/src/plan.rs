@@ -1,0 +1,206 @@
+//! From the configuration to what each part of the supervisor is told.
+//!
+//! The conversions live here so that neither side knows the other: `config` knows no lifecycle, the
+//! lifecycle no TOML.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use kennel_shared::{
+    envelope::PeerKind,
+    ids::{AgentId, ChannelId},
+    protocol::{
+        AgentSpec, ContextSpec, EchoSpec, Endpoint, HttpSpec, ModelApi, ModelSpec,
+        SYSTEM_PROMPT_MAX_BYTES,
+    },
+    secret::Secret,
+};
+
+use crate::{
+    config::{self, AgentConfig, Config, ProviderKind},
+    dispatch::router::{Binding, Router},
+    supervision::{
+        backoff::{BackoffPolicy, IntensityPolicy},
+        capture::Rotation,
+        driver::SpecSource,
+        lifecycle::{Policy, RestartPolicy},
+    },
+};
+
+/// An agent's id, which the configuration has checked.
+pub fn agent_id(id: &config::AgentId) -> AgentId {
+    AgentId::new(id.as_str()).expect("the configuration checks ids by the same rule")
+}
+
+/// A channel's id, which the configuration has checked.
+pub fn channel_id(id: &config::ChannelId) -> ChannelId {
+    ChannelId::new(id.as_str()).expect("the configuration checks ids by the same rule")
+}
+
+/// How to keep an agent.
+pub fn policy(agent: &AgentConfig) -> Policy {
+    let (restart, timeouts) = (&agent.restart, &agent.timeouts);
+    Policy {
+        restart: match restart.mode {
+            config::RestartMode::Always => RestartPolicy::Always,
+            config::RestartMode::OnFailure => RestartPolicy::OnFailure,
+            config::RestartMode::Never => RestartPolicy::Never,
+        },
+        backoff: BackoffPolicy {
+            initial: restart.backoff.initial,
+            max: restart.backoff.max,
+            factor: restart.backoff.factor,
+            jitter: restart.backoff.jitter,
+        },
+        intensity: IntensityPolicy {
+            max_restarts: restart.max_restarts,
+            window: restart.window,
+        },
+        stable_after: restart.stable_after,
+        start_timeout: timeouts.start,
+        watchdog: timeouts.watchdog,
+        drain_timeout: timeouts.drain,
+        stop_grace: timeouts.stop_grace,
+    }
+}
+
+/// How an agent's log is kept.
+pub fn rotation(agent: &AgentConfig) -> Rotation {
+    Rotation {
+        max_bytes: agent.log.max_size,
+        keep: agent.log.keep,
+    }
+}
+
+/// What an agent is told to be, made anew at every start: secrets and prompt files are read then.
+pub fn spec_source(config: &Arc<Config>, agent: &AgentConfig) -> SpecSource {
+    let (config, agent) = (Arc::clone(config), agent.clone());
+    Arc::new(move || spec(&config, &agent))
+}
+
+fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
+    let system_prompt = agent
+        .system_prompt
+        .as_ref()
+        .map(config::SystemPrompt::load)
+        .transpose();
+    let system_prompt =
+        system_prompt.map_err(|error| format!("the system prompt cannot be read: {error}"))?;
+    if system_prompt
+        .as_ref()
+        .is_some_and(|prompt| prompt.len() > SYSTEM_PROMPT_MAX_BYTES)
+    {
+        return Err(format!(
+            "the system prompt is longer than {SYSTEM_PROMPT_MAX_BYTES} bytes"
+        ));
+    }
+    let provider = config
+        .provider_of(agent)
+        .expect("the configuration checks references");
+    let endpoint = match &provider.kind {
+        ProviderKind::Echo(echo) => Endpoint::Echo(EchoSpec {
+            delay_ms: millis(echo.delay),
+            chunks: echo.chunks,
+            chunk_delay_ms: millis(echo.chunk_delay),
+        }),
+        ProviderKind::Remote(remote) => {
+            let key = remote
+                .api_key
+                .as_ref()
+                .map(|key| key.resolve(&config.base_dir))
+                .transpose();
+            let key = key.map_err(|error| {
+                format!(
+                    "the api_key of provider `{}` cannot be read: {}",
+                    provider.id,
+                    crate::error_chain(&error)
+                )
+            })?;
+            Endpoint::Http(HttpSpec {
+                api: match remote.api {
+                    config::ModelApi::OpenAi => ModelApi::OpenAi,
+                    config::ModelApi::Anthropic => ModelApi::Anthropic,
+                    config::ModelApi::Gemini => ModelApi::Gemini,
+                    config::ModelApi::Ollama => ModelApi::Ollama,
+                },
+                base_url: remote.base_url.clone(),
+                api_key: key.map(Secret::from),
+                request_timeout_ms: millis(remote.request_timeout),
+                first_byte_timeout_ms: millis(remote.first_byte_timeout),
+                idle_timeout_ms: millis(remote.idle_timeout),
+                max_retries: remote.max_retries,
+            })
+        }
+    };
+    Ok(AgentSpec {
+        model: ModelSpec {
+            provider: provider.id.to_string(),
+            model: agent.model.model.clone(),
+            temperature_milli: agent.sampling.temperature.map(milli),
+            max_tokens: agent.sampling.max_tokens,
+            endpoint,
+        },
+        system_prompt,
+        context: ContextSpec {
+            max_messages: agent.context.max_messages,
+            max_bytes: u32::try_from(agent.context.max_bytes).unwrap_or(u32::MAX),
+        },
+        max_concurrent: u16::try_from(agent.max_concurrent).unwrap_or(u16::MAX),
+        turn_timeout_ms: millis(agent.timeouts.turn),
+        workspace: agent.workspace.clone(),
+        heartbeat_interval_ms: millis(agent.timeouts.heartbeat_interval),
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be 0 to 2"
+)]
+fn milli(number: f64) -> u32 {
+    (number * 1000.0).round() as u32
+}
+
+/// Who answers where.
+pub fn router(config: &Config) -> Router {
+    let bindings = config.bindings.iter().map(|binding| Binding {
+        channel: channel_id(&binding.channel),
+        peer: binding.peer.clone(),
+        kind: binding.kind.map(|kind| match kind {
+            config::PeerKind::Direct => PeerKind::Direct,
+            config::PeerKind::Group => PeerKind::Group,
+        }),
+        agent: agent_id(&binding.agent),
+    });
+    Router::new(
+        bindings,
+        config.supervisor.default_agent.as_ref().map(agent_id),
+    )
+}
+
+/// Where the agent-host binary is: `KENNEL_AGENT_HOST`, else beside this one, else on the path.
+pub fn agent_host() -> PathBuf {
+    const NAME: &str = "kennel-agent-host";
+    if let Some(path) = std::env::var_os("KENNEL_AGENT_HOST") {
+        return path.into();
+    }
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|exe| exe.with_file_name(NAME));
+    beside
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| NAME.into())
+}
+
+/// Starts the account of a channel.
+pub fn start_account(
+    _config: &Config,
+    _channel: &config::Channel,
+    _inbound: &tokio::sync::mpsc::Sender<crate::channel::Inbound>,
+    _options: crate::channel::AccountOptions,
+) -> Result<crate::channel::AccountHandle, String> {
+    Err("not merged".into())
+}

@@ -1,0 +1,16 @@
+//! Keeping agents alive: one child process each, watched, restarted, stopped.
+//!
+//! [`lifecycle`] decides and touches nothing; everything else carries out. Per agent there is one
+//! [`driver`] task, which owns the child, its link and its state; to the rest of the supervisor an
+//! agent is a [`driver::AgentHandle`]. The [`spawner`] is the one thread that starts processes;
+//! [`links`] accepts connections and hands them to the driver they belong to; [`capture`] writes
+//! what children print.
+
+pub mod backoff;
+pub mod capture;
+pub mod driver;
+pub mod hang;
+pub mod lifecycle;
+pub mod links;
+pub mod sampler;
+pub mod spawner;

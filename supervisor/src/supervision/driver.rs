@@ -1,0 +1,681 @@
+//! The task that owns one agent: its [`Lifecycle`], its child, its link.
+//!
+//! It feeds the machine with what happens and carries out what the machine says. Nothing here waits
+//! on one thing only: an agent that is asked something while it is stopping still answers. Starting
+//! a child (secrets, spawn) runs beside the loop and reports back into it.
+
+mod slot;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use futures::FutureExt;
+use kennel_shared::{
+    bootstrap::Bootstrap,
+    ids::{AgentId, Generation, TurnId},
+    link::{Incoming, LinkError},
+    protocol::{
+        AgentSpec, Delivery, Heartbeat, Hello, Position, Refusal, ToAgent, ToSupervisor, Welcome,
+    },
+    secret::Token,
+};
+use nix::sys::signal::Signal;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use self::slot::LinkSlot;
+use super::{
+    capture::{AgentLog, Source},
+    hang::HangReport,
+    lifecycle::{Action, Answer, Desired, Event, Exit, Lifecycle, Policy, State},
+    links::LinkStream,
+    spawner::{Child, SpawnRequest, Spawned, Spawner},
+};
+use crate::dispatch::{AgentEvent, DispatcherHandle};
+
+/// Commands that may wait for a driver. Full: the dispatcher keeps its delivery, others wait.
+const COMMANDS: usize = 256;
+
+/// How long the last words of a dead child are listened to.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Packets that are taken before a missing heartbeat is judged.
+const DRAIN_BEFORE_JUDGING: usize = 1024;
+
+/// What a driver can be asked.
+#[derive(Debug)]
+pub enum Command {
+    /// Start, stop, restart or kill; answered at once, carried out afterwards.
+    Order {
+        /// One of the events that operators cause.
+        event: Event,
+        /// Whether it changes anything.
+        reply: oneshot::Sender<Answer>,
+    },
+    /// Hand this to the agent.
+    Deliver(Box<Delivery>),
+    /// Have the agent stop this turn.
+    Cancel(TurnId),
+    /// Somebody says that it is this agent. The reply carries the number of the attempt.
+    Hello {
+        /// What it said.
+        hello: Box<Hello>,
+        /// Which process connected.
+        peer_pid: Option<i32>,
+        /// Come in, or go away.
+        reply: oneshot::Sender<Result<(Box<Welcome>, u64), Refusal>>,
+    },
+    /// The welcome was sent: this is the link.
+    Attach {
+        /// The connection.
+        stream: LinkStream,
+        /// The attempt that was welcomed; an older one is dropped.
+        attempt: u64,
+        /// Where the agent's end stands.
+        position: Position,
+    },
+}
+
+/// What others see of an agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// Where it is in its life.
+    pub state: State,
+    /// What is wanted.
+    pub desired: Desired,
+    /// Which life.
+    pub generation: Generation,
+    /// The child, if there is one.
+    pub pid: Option<i32>,
+    /// When the present child was started.
+    pub started_at: Option<SystemTime>,
+    /// How often it was restarted without being asked.
+    pub restarts: u64,
+    /// Whether its link is up.
+    pub linked: bool,
+    /// The lag of its loop at the last heartbeat.
+    pub lag: Duration,
+    /// The latest trouble, in words.
+    pub detail: Option<String>,
+}
+
+/// Something worth telling operators, as it happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LifecycleEvent {
+    /// When.
+    pub at: SystemTime,
+    /// Whose.
+    pub agent: AgentId,
+    /// Which life.
+    pub generation: Generation,
+    /// What: the name of a state, or `hung`, `link-up`, `link-lost`, `start-failed`.
+    pub kind: &'static str,
+    /// More, in words.
+    pub detail: Option<String>,
+}
+
+/// Makes the spec of a new life; asked at every start, so that a changed secret is seen. May block.
+pub type SpecSource = Arc<dyn Fn() -> Result<AgentSpec, String> + Send + Sync>;
+
+/// What a driver is made of.
+pub struct Setup {
+    /// Whose it is.
+    pub agent: AgentId,
+    /// How to keep it.
+    pub policy: Policy,
+    /// What it is told to be.
+    pub spec: SpecSource,
+    /// The agent-host binary.
+    pub program: PathBuf,
+    /// The agent's own directory; exists.
+    pub directory: PathBuf,
+    /// The link socket.
+    pub socket: PathBuf,
+    /// The level of its log.
+    pub log_level: String,
+    /// How long it looks for a lost supervisor.
+    pub orphan_grace: Duration,
+    /// Where its output goes.
+    pub log: AgentLog,
+    /// Starts its children.
+    pub spawner: Spawner,
+    /// Hears of its turns.
+    pub dispatcher: DispatcherHandle,
+    /// Hears of its life.
+    pub events: broadcast::Sender<LifecycleEvent>,
+}
+
+/// An agent, to the rest of the supervisor.
+#[derive(Debug, Clone)]
+pub struct AgentHandle {
+    /// Whose.
+    pub agent: AgentId,
+    /// To its driver.
+    pub commands: mpsc::Sender<Command>,
+    /// What its driver sees.
+    pub observed: watch::Receiver<Observed>,
+    /// What it prints.
+    pub log: AgentLog,
+}
+
+impl AgentHandle {
+    /// Gives an order; `None` when the supervisor is leaving.
+    pub async fn order(&self, event: Event) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(Command::Order { event, reply })
+            .await
+            .ok()?;
+        answer.await.ok()
+    }
+
+    /// Waits until the agent is as `wanted` says; false when `limit` passes first.
+    pub async fn wait(&self, limit: Duration, wanted: impl FnMut(&Observed) -> bool) -> bool {
+        let mut observed = self.observed.clone();
+        tokio::time::timeout(limit, observed.wait_for(wanted))
+            .await
+            .is_ok_and(|seen| seen.is_ok())
+    }
+}
+
+/// Prepares a driver. It runs when the returned task is spawned.
+pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
+    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let (started, starts) = mpsc::channel(1);
+    let machine = Lifecycle::new(setup.policy, fastrand::u64(..));
+    let (observed, seen) = watch::channel(Observed {
+        state: machine.state(),
+        desired: machine.desired(),
+        generation: machine.generation(),
+        pid: None,
+        started_at: None,
+        restarts: 0,
+        linked: false,
+        lag: Duration::ZERO,
+        detail: None,
+    });
+    let handle = AgentHandle {
+        agent: setup.agent.clone(),
+        commands,
+        observed: seen,
+        log: setup.log.clone(),
+    };
+    let driver = Driver {
+        machine,
+        inbox,
+        starts,
+        started,
+        observed,
+        link: LinkSlot::default(),
+        child: None,
+        spec: None,
+        owed: None,
+        setup,
+    };
+    (handle, driver)
+}
+
+/// The result of a start, on its way back into the loop.
+type Started = (Generation, Result<(AgentSpec, Spawned), String>);
+
+/// See the module.
+pub struct Driver {
+    setup: Setup,
+    machine: Lifecycle,
+    inbox: mpsc::Receiver<Command>,
+    starts: mpsc::Receiver<Started>,
+    started: mpsc::Sender<Started>,
+    observed: watch::Sender<Observed>,
+    link: LinkSlot,
+    child: Option<Child>,
+    /// The spec of the present life, once its secrets are resolved.
+    spec: Option<AgentSpec>,
+    /// A signal for a child that is still being started.
+    owed: Option<Signal>,
+}
+
+enum Happened {
+    Command(Option<Command>),
+    Started(Started),
+    Ended,
+    Link(Result<Incoming<ToSupervisor>, LinkError>),
+    Deadline,
+}
+
+impl Driver {
+    /// Runs until every handle is gone and no child is left.
+    pub async fn run(mut self) {
+        loop {
+            let deadline = self.machine.deadline();
+            let happened = tokio::select! {
+                Some(started) = self.starts.recv() => Happened::Started(started),
+                incoming = self.link.next() => Happened::Link(incoming),
+                () = ended(self.child.as_ref()) => Happened::Ended,
+                command = self.inbox.recv() => Happened::Command(command),
+                () = until(deadline) => Happened::Deadline,
+            };
+            match happened {
+                Happened::Command(Some(command)) => self.on_command(command).await,
+                Happened::Command(None) => return,
+                Happened::Started(started) => self.on_started(started).await,
+                Happened::Ended => self.on_ended().await,
+                Happened::Link(incoming) => self.on_link(incoming).await,
+                Happened::Deadline => self.on_deadline().await,
+            }
+            self.publish();
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Order { event, reply } => {
+                // Who asked may have stopped waiting.
+                let _ = reply.send(self.machine.answer(event));
+                self.feed(event).await;
+            }
+            Command::Deliver(delivery) => self.link.send(ToAgent::Deliver(*delivery)),
+            Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
+            Command::Hello {
+                hello,
+                peer_pid,
+                reply,
+            } => {
+                let _ = reply.send(self.on_hello(&hello, peer_pid));
+            }
+            Command::Attach {
+                stream,
+                attempt,
+                position,
+            } => {
+                if let Err(violation) = self.link.attach(stream, attempt, position) {
+                    self.link_lost(&LinkError::Violation(violation));
+                }
+            }
+        }
+    }
+
+    fn on_hello(
+        &mut self,
+        hello: &Hello,
+        peer_pid: Option<i32>,
+    ) -> Result<(Box<Welcome>, u64), Refusal> {
+        let (Some(child), Some(spec)) = (&self.child, &self.spec) else {
+            return Err(Refusal::UnknownAgent);
+        };
+        if hello.generation != child.generation() {
+            return Err(Refusal::StaleGeneration {
+                current: child.generation(),
+            });
+        }
+        if peer_pid != Some(child.pid()) {
+            return Err(Refusal::Peer);
+        }
+        let (next_token, resume, attempt) = self.link.welcome(hello)?;
+        Ok((
+            Box::new(Welcome {
+                next_token,
+                resume,
+                spec: spec.clone(),
+            }),
+            attempt,
+        ))
+    }
+
+    /// Feeds the machine and does what it says.
+    async fn feed(&mut self, event: Event) {
+        let before = self.machine.state();
+        let actions = self.machine.on_event(event, now());
+        for action in actions {
+            self.act(action);
+        }
+        let after = self.machine.state();
+        if before.name() != after.name() {
+            self.on_transition(before, after).await;
+        }
+    }
+
+    async fn on_transition(&mut self, before: State, after: State) {
+        let detail = describe(after, now()).or_else(|| self.observed.borrow().detail.clone());
+        if let State::Quarantined { .. } = after {
+            error!(
+                agent.id = %self.setup.agent, detail,
+                "an agent is quarantined; `kennel restart` starts it again"
+            )
+        } else {
+            info!(
+                agent.id = %self.setup.agent, generation = self.machine.generation().0,
+                from = before.name(), state = after.name(), "an agent changed state"
+            )
+        }
+        self.setup.log.note(&match &detail {
+            Some(detail) => format!("{} ({detail})", after.name()),
+            None => after.name().to_owned(),
+        });
+        self.announce(after.name(), detail);
+        match after {
+            State::Ready { .. } => {
+                self.observed.send_modify(|seen| seen.detail = None);
+                self.tell(AgentEvent::Up).await;
+            }
+            State::Stopped | State::Exited(_) | State::Quarantined { .. } => {
+                self.tell(AgentEvent::Resting(after.name())).await;
+            }
+            _ if matches!(before, State::Ready { .. }) => self.tell(AgentEvent::Closed).await,
+            _ => {}
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Spawn(generation) => self.start(generation),
+            Action::Drain => self.link.send(ToAgent::Drain),
+            Action::RecordHang => self.record_hang(),
+            Action::Term => self.signal(Signal::SIGTERM),
+            Action::Kill => self.signal(Signal::SIGKILL),
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let Some(child) = &self.child else {
+            self.owed = Some(signal);
+            return;
+        };
+        if let Err(error) = child.signal_group(signal) {
+            error!(agent.id = %self.setup.agent, agent.pid = child.pid(), %signal, %error, "an agent cannot be signalled");
+        }
+    }
+
+    fn record_hang(&mut self) {
+        let Some(child) = &self.child else {
+            return;
+        };
+        let report = HangReport::of(child.pid());
+        warn!(agent.id = %self.setup.agent, agent.pid = child.pid(), report = %report, "an agent hangs");
+        let detail = format!("hung: {report}");
+        self.setup.log.note(&detail);
+        self.announce("hung", Some(detail.clone()));
+        self.trouble(detail);
+    }
+
+    fn start(&mut self, generation: Generation) {
+        let token = Token::random();
+        self.link = LinkSlot::for_child(token);
+        self.owed = None;
+        self.spec = None;
+        let request = SpawnRequest {
+            program: self.setup.program.clone(),
+            directory: self.setup.directory.clone(),
+            log_level: self.setup.log_level.clone(),
+            bootstrap: Bootstrap {
+                agent: self.setup.agent.clone(),
+                generation,
+                token,
+                socket: self.setup.socket.clone(),
+                state_dir: self.setup.directory.clone(),
+                orphan_grace_ms: u64::try_from(self.setup.orphan_grace.as_millis())
+                    .unwrap_or(u64::MAX),
+            },
+        };
+        let (spec, spawner, started) = (
+            Arc::clone(&self.setup.spec),
+            self.setup.spawner.clone(),
+            self.started.clone(),
+        );
+        tokio::spawn(async move {
+            let result = match tokio::task::spawn_blocking(move || spec()).await {
+                Err(error) => Err(error.to_string()),
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(spec)) => match spawner.spawn(request).await {
+                    Ok(child) => Ok((spec, child)),
+                    Err(error) => Err(crate::error_chain(&error)),
+                },
+            };
+            // One start at a time, so the queue of one is free; a driver that is gone left with
+            // the supervisor.
+            let _ = started.send((generation, result)).await;
+        });
+    }
+
+    async fn on_started(&mut self, (generation, result): Started) {
+        let watched = result.and_then(|(spec, spawned)| {
+            let Spawned {
+                pid,
+                pidfd,
+                stdout,
+                stderr,
+            } = spawned;
+            let child = Child::watch(pid, pidfd, generation).map_err(|error| error.to_string())?;
+            Ok((spec, child, stdout, stderr))
+        });
+        match watched {
+            Ok((spec, child, stdout, stderr)) => {
+                self.setup.log.note(&format!(
+                    "started generation {generation}, pid {}",
+                    child.pid()
+                ));
+                self.setup.log.capture(stdout, Source::Out);
+                self.setup.log.capture(stderr, Source::Err);
+                self.child = Some(child);
+                self.spec = Some(spec);
+                self.observed
+                    .send_modify(|seen| seen.started_at = Some(SystemTime::now()));
+                if let Some(signal) = self.owed.take() {
+                    self.signal(signal);
+                }
+            }
+            Err(error) => {
+                error!(agent.id = %self.setup.agent, error, "an agent cannot be started");
+                let detail = format!("cannot be started: {error}");
+                self.setup.log.note(&detail);
+                self.announce("start-failed", Some(detail.clone()));
+                self.trouble(detail);
+                self.feed(Event::Exited(Exit::Code(127))).await;
+            }
+        }
+    }
+
+    async fn on_ended(&mut self) {
+        // What it said before it died is still in the socket: a reply there must not be lost.
+        let listen = async {
+            while let Ok(incoming) = self.link.next().await {
+                self.on_incoming(incoming).await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, listen).await;
+        let child = self.child.take().expect("only a child ends");
+        let pid = child.pid();
+        let exit = child.reap().unwrap_or_else(|error| {
+            error!(agent.id = %self.setup.agent, agent.pid = pid, %error, "an agent's end cannot be read");
+            Exit::Code(-1)
+        });
+        self.link = LinkSlot::default();
+        let detail = match exit {
+            Exit::Code(code) => format!("exited with {code}"),
+            Exit::Signal(signal) => format!("ended by {}", signal_name(signal)),
+        };
+        info!(agent.id = %self.setup.agent, agent.pid = pid, detail, "an agent's process ended");
+        self.setup.log.note(&format!("pid {pid} {detail}"));
+        if exit != Exit::Code(0) {
+            // A hang that was just recorded says more than the KILL that followed it.
+            let hung = self
+                .observed
+                .borrow()
+                .detail
+                .as_ref()
+                .is_some_and(|text| text.starts_with("hung"));
+            if !(hung && exit == Exit::Signal(9)) {
+                self.trouble(detail);
+            }
+        }
+        self.observed.send_modify(|seen| seen.started_at = None);
+        self.tell(AgentEvent::Down).await;
+        self.feed(Event::Exited(exit)).await;
+    }
+
+    async fn on_link(&mut self, incoming: Result<Incoming<ToSupervisor>, LinkError>) {
+        match incoming {
+            Ok(incoming) => self.on_incoming(incoming).await,
+            Err(error) => self.link_lost(&error),
+        }
+    }
+
+    fn link_lost(&mut self, error: &LinkError) {
+        self.link.lose();
+        let text = crate::error_chain(error);
+        // An agent that is leaving closes its link; that is no news.
+        if matches!(self.machine.state(), State::Ready { .. }) || error.is_misbehaviour() {
+            warn!(agent.id = %self.setup.agent, generation = self.machine.generation().0, error = text, "an agent lost its link");
+            self.announce("link-lost", Some(text.clone()));
+            self.trouble(format!("lost its link: {text}"));
+        }
+    }
+
+    async fn on_incoming(&mut self, incoming: Incoming<ToSupervisor>) {
+        match incoming {
+            Incoming::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat).await,
+            Incoming::Message(ToSupervisor::Ready) => self.feed(Event::Ready).await,
+            Incoming::Message(ToSupervisor::Drained) => {}
+            Incoming::Message(ToSupervisor::Started(turn)) => {
+                self.tell(AgentEvent::Started(turn)).await;
+            }
+            Incoming::Message(ToSupervisor::Delta { turn, text }) => {
+                self.tell(AgentEvent::Delta { turn, text }).await;
+            }
+            Incoming::Message(ToSupervisor::Finished {
+                turn,
+                outcome,
+                spent,
+                ..
+            }) => {
+                self.tell(AgentEvent::Finished {
+                    turn,
+                    outcome,
+                    spent,
+                })
+                .await;
+            }
+        }
+    }
+
+    async fn on_heartbeat(&mut self, heartbeat: Heartbeat) {
+        let lag = Duration::from_micros(heartbeat.lag_us);
+        self.observed.send_if_modified(|seen| {
+            seen.lag = lag;
+            // Not worth waking anybody.
+            false
+        });
+        if let Err(error) = self.link.on_heartbeat(now(), self.setup.policy.watchdog) {
+            self.link.lose();
+            warn!(agent.id = %self.setup.agent, error, "an agent lost its link");
+            self.announce("link-lost", Some(error.to_owned()));
+            self.trouble(format!("lost its link: {error}"));
+        }
+        self.feed(Event::Heartbeat).await;
+    }
+
+    /// Takes what already waits before it judges: it may be this supervisor that was late.
+    async fn on_deadline(&mut self) {
+        for _ in 0..DRAIN_BEFORE_JUDGING {
+            match self.link.next().now_or_never() {
+                Some(incoming) => self.on_link(incoming).await,
+                None => break,
+            }
+        }
+        self.feed(Event::Deadline).await;
+    }
+
+    async fn tell(&self, event: AgentEvent) {
+        self.setup
+            .dispatcher
+            .agent_event(&self.setup.agent, self.machine.generation(), event)
+            .await;
+    }
+
+    fn announce(&self, kind: &'static str, detail: Option<String>) {
+        // Nobody listening is the usual case.
+        let _ = self.setup.events.send(LifecycleEvent {
+            at: SystemTime::now(),
+            agent: self.setup.agent.clone(),
+            generation: self.machine.generation(),
+            kind,
+            detail,
+        });
+    }
+
+    fn trouble(&self, detail: String) {
+        self.observed.send_modify(|seen| seen.detail = Some(detail));
+    }
+
+    fn publish(&self) {
+        self.observed.send_if_modified(|seen| {
+            let next = Observed {
+                state: self.machine.state(),
+                desired: self.machine.desired(),
+                generation: self.machine.generation(),
+                pid: self.child.as_ref().map(Child::pid),
+                restarts: self.machine.restarts(),
+                linked: self.link.is_up(),
+                ..seen.clone()
+            };
+            // A watchdog that moved is no news.
+            let news = next.state.name() != seen.state.name()
+                || (next.pid, next.generation, next.linked, next.desired)
+                    != (seen.pid, seen.generation, seen.linked, seen.desired);
+            *seen = next;
+            news
+        });
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn ended(child: Option<&Child>) {
+    match child {
+        // A descriptor that cannot be polled any more is looked at by reaping.
+        Some(child) => drop(child.ended().await),
+        None => std::future::pending().await,
+    }
+}
+
+fn describe(state: State, now: Instant) -> Option<String> {
+    match state {
+        State::BackingOff { until, .. } => {
+            let wait = Duration::from_millis(
+                u64::try_from(until.duration_since(now).as_millis()).unwrap_or(0),
+            );
+            Some(format!(
+                "next start in {}",
+                humantime::format_duration(wait)
+            ))
+        }
+        State::Quarantined { last } => Some(match last {
+            Exit::Code(code) => format!("restarted too often; the last child exited with {code}"),
+            Exit::Signal(signal) => {
+                format!(
+                    "restarted too often; the last child was ended by {}",
+                    signal_name(signal)
+                )
+            }
+        }),
+        _ => None,
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    Signal::try_from(signal).map_or_else(
+        |_| format!("signal {signal}"),
+        |signal| signal.as_str().to_owned(),
+    )
+}

@@ -1,0 +1,178 @@
+//! An agent's end of its link, connected or not.
+//!
+//! The session is there from the spawn on, so that messages can be queued before the child connects
+//! and while it reconnects. Tokens rotate: each welcome issues the next, and the one it was earned
+//! with stays good only until the new link has spoken, in case the welcome was lost on its way.
+
+use std::{
+    future::pending,
+    time::{Duration, Instant},
+};
+
+use kennel_shared::{
+    link::{Incoming, Link, LinkError, Session, Violation},
+    protocol::{Hello, Position, Refusal, ToAgent, ToSupervisor},
+    secret::Token,
+};
+use tracing::error;
+
+use crate::supervision::links::LinkStream;
+
+/// More heartbeats in a second than this are a flood.
+const HEARTBEATS_PER_SECOND: u32 = 50;
+
+enum Connection {
+    Down(Session<ToAgent>),
+    Up(Box<Link<LinkStream, ToAgent, ToSupervisor>>),
+}
+
+/// See the module.
+pub(super) struct LinkSlot {
+    connection: Connection,
+    /// The token that the next hello must have, and the one before.
+    tokens: [Option<Token>; 2],
+    /// Counts welcomes; only the last may attach.
+    attempt: u64,
+    /// Heartbeats in the second that began then.
+    beats: Option<(Instant, u32)>,
+    /// What the agent had acknowledged, and since when no more with something outstanding.
+    progress: Option<(u64, Instant)>,
+}
+
+impl Default for LinkSlot {
+    /// For no child: nobody can connect.
+    fn default() -> Self {
+        Self {
+            connection: Connection::Down(Session::default()),
+            tokens: [None, None],
+            attempt: 0,
+            beats: None,
+            progress: None,
+        }
+    }
+}
+
+impl LinkSlot {
+    /// For a child that was given `token`.
+    pub(super) fn for_child(token: Token) -> Self {
+        Self {
+            tokens: [Some(token), None],
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.connection, Connection::Up(_))
+    }
+
+    /// Queues a message. More than the queue holds cannot come from a dispatcher that keeps to the
+    /// agent's limits, so a full queue is an error of this program.
+    pub(super) fn send(&mut self, message: ToAgent) {
+        let sent = match &mut self.connection {
+            Connection::Down(session) => session.send(message),
+            Connection::Up(link) => link.send(message),
+        };
+        if let Err(error) = sent {
+            error!(%error, "a message to an agent was dropped");
+        }
+    }
+
+    /// The next thing from the agent; never, while it is not connected. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<Incoming<ToSupervisor>, LinkError> {
+        let incoming = match &mut self.connection {
+            Connection::Down(_) => return pending().await,
+            Connection::Up(link) => link.next().await,
+        };
+        if incoming.is_ok() {
+            // It speaks, so it has the new token.
+            self.tokens[1] = None;
+        }
+        incoming
+    }
+
+    /// Checks a hello of the right process and generation. A link that is still up belongs to the
+    /// same child, which has given it up.
+    pub(super) fn welcome(&mut self, hello: &Hello) -> Result<(Token, Position, u64), Refusal> {
+        if !self
+            .tokens
+            .iter()
+            .flatten()
+            .any(|token| *token == hello.token)
+        {
+            return Err(Refusal::Token);
+        }
+        self.lose();
+        let Connection::Down(session) = &mut self.connection else {
+            unreachable!("just lost");
+        };
+        session.resume(hello.resume).map_err(|_| Refusal::Resume)?;
+        let next = Token::random();
+        self.tokens = [Some(next), Some(hello.token)];
+        self.attempt += 1;
+        Ok((next, session.position(), self.attempt))
+    }
+
+    /// Takes the connection that was welcomed as `attempt`.
+    pub(super) fn attach(
+        &mut self,
+        stream: LinkStream,
+        attempt: u64,
+        peer: Position,
+    ) -> Result<(), Violation> {
+        if attempt != self.attempt {
+            return Ok(());
+        }
+        if let Connection::Down(session) = &mut self.connection {
+            self.connection = Connection::Up(Box::new(Link::resume(
+                stream,
+                std::mem::take(session),
+                peer,
+            )?));
+            self.beats = None;
+            self.progress = None;
+        }
+        Ok(())
+    }
+
+    /// Gives the connection up and keeps the session.
+    pub(super) fn lose(&mut self) {
+        let taken = std::mem::replace(&mut self.connection, Connection::Down(Session::default()));
+        self.connection = match taken {
+            Connection::Up(link) => Connection::Down(link.into_session()),
+            down @ Connection::Down(_) => down,
+        };
+    }
+
+    /// Answers a heartbeat with an acknowledgement, and looks whether the agent still reads: one
+    /// that has acknowledged nothing for `patience` with something outstanding does not.
+    pub(super) fn on_heartbeat(
+        &mut self,
+        now: Instant,
+        patience: Duration,
+    ) -> Result<(), &'static str> {
+        let Connection::Up(link) = &mut self.connection else {
+            return Ok(());
+        };
+        link.acknowledge();
+        let (since, count) = match self.beats {
+            Some((since, count)) if now.duration_since(since) < Duration::from_secs(1) => {
+                (since, count + 1)
+            }
+            _ => (now, 1),
+        };
+        self.beats = Some((since, count));
+        if count > HEARTBEATS_PER_SECOND {
+            return Err("it floods heartbeats");
+        }
+        let acknowledged = link.acknowledged();
+        self.progress = match self.progress {
+            _ if link.unacknowledged() == 0 => None,
+            Some((before, since)) if before == acknowledged => Some((before, since)),
+            _ => Some((acknowledged, now)),
+        };
+        match self.progress {
+            Some((_, since)) if now.duration_since(since) > patience => Err("it stopped reading"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Accepts link connections and hands each to the driver that it belongs to.
+//!
+//! Whoever connects is unknown until its hello is checked: it gets a small frame, little time, and
+//! one of a bounded number of places. What fails here costs that connection and one log line.
+
+use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
+
+use interprocess::{
+    local_socket::{
+        GenericFilePath, ListenerOptions, ToFsName,
+        tokio::{Listener, Stream},
+        traits::{StreamCommon, tokio::Listener as _},
+    },
+    os::unix::local_socket::ListenerOptionsExt,
+};
+use kennel_shared::{
+    ids::AgentId,
+    link::{self, HandshakeError},
+    protocol::{HelloReply, PROTOCOL, Position, Refusal},
+};
+use thiserror::Error;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+use tracing::{debug, warn};
+
+use super::driver::Command;
+
+/// How long a handshake may take in all.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Handshakes at once; further connections wait in the kernel's backlog.
+const HANDSHAKES: usize = 64;
+
+/// Finds the driver of an agent. Fixed for the life of the supervisor.
+pub type Drivers = Arc<HashMap<AgentId, mpsc::Sender<Command>>>;
+
+/// A connected agent, past its handshake.
+pub type LinkStream = Stream;
+
+/// Why a connection became no link.
+#[derive(Debug, Error)]
+enum Rejected {
+    #[error("it took longer than {HANDSHAKE_TIMEOUT:?} over its handshake")]
+    Timeout,
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    #[error("it was refused: {0}")]
+    Refused(Refusal),
+    #[error("its credentials cannot be read")]
+    Credentials(#[source] io::Error),
+    #[error("the supervisor is leaving")]
+    Leaving,
+}
+
+/// Binds the link socket, readable and writable by this user only. A socket file that a dead
+/// supervisor left is replaced: the caller holds the lock that makes it the only one.
+pub fn bind(path: &Path) -> io::Result<Listener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    ListenerOptions::new()
+        .name(path.to_fs_name::<GenericFilePath>()?)
+        .mode(0o600)
+        .create_tokio()
+}
+
+/// Accepts until the task is aborted.
+pub async fn accept(listener: Listener, drivers: Drivers) {
+    let places = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .expect("never closed");
+        match listener.accept().await {
+            Ok(stream) => {
+                let drivers = Arc::clone(&drivers);
+                tokio::spawn(async move {
+                    greet(stream, &drivers).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "a link connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn greet(mut stream: Stream, drivers: &Drivers) {
+    let pid = stream.peer_creds().ok().and_then(|creds| creds.pid());
+    let greeted = timeout(HANDSHAKE_TIMEOUT, handshake(&mut stream, drivers)).await;
+    let rejected = match greeted {
+        Ok(Ok(Greeted {
+            driver,
+            attempt,
+            position,
+        })) => {
+            let attach = Command::Attach {
+                stream,
+                attempt,
+                position,
+            };
+            match driver.send(attach).await {
+                Ok(()) => return,
+                Err(_) => Rejected::Leaving,
+            }
+        }
+        Ok(Err(rejected)) => rejected,
+        Err(_) => Rejected::Timeout,
+    };
+    let error = crate::error_chain(&rejected);
+    warn!(
+        peer.pid = pid,
+        error, "a connection to the link socket was turned away"
+    );
+}
+
+struct Greeted {
+    driver: mpsc::Sender<Command>,
+    attempt: u64,
+    position: Position,
+}
+
+async fn handshake(stream: &mut Stream, drivers: &Drivers) -> Result<Greeted, Rejected> {
+    let creds = stream.peer_creds().map_err(Rejected::Credentials)?;
+    if creds.euid() != Some(nix::unistd::geteuid().as_raw()) {
+        return refuse(stream, Refusal::Peer).await;
+    }
+    let hello = match link::accept_hello(stream).await {
+        Ok(hello) => hello,
+        Err(HandshakeError::Protocol(version)) => {
+            let refusal = Refusal::Protocol {
+                supported: PROTOCOL,
+            };
+            debug!(
+                peer.protocol = version,
+                "a peer speaks another protocol version"
+            );
+            return refuse(stream, refusal).await;
+        }
+        Err(error @ HandshakeError::Decode(_)) => {
+            let _ = link::reply_hello(stream, &HelloReply::Refuse(Refusal::Malformed)).await;
+            return Err(error.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let Some(driver) = drivers.get(&hello.agent).cloned() else {
+        return refuse(stream, Refusal::UnknownAgent).await;
+    };
+    let position = hello.resume;
+    let (reply, answer) = oneshot::channel();
+    let asked = Command::Hello {
+        hello: Box::new(hello),
+        peer_pid: creds.pid(),
+        reply,
+    };
+    driver.send(asked).await.map_err(|_| Rejected::Leaving)?;
+    match answer.await.map_err(|_| Rejected::Leaving)? {
+        Err(refusal) => refuse(stream, refusal).await,
+        Ok((welcome, attempt)) => {
+            link::reply_hello(stream, &HelloReply::Welcome(welcome)).await?;
+            Ok(Greeted {
+                driver,
+                attempt,
+                position,
+            })
+        }
+    }
+}
+
+async fn refuse<T>(stream: &mut Stream, refusal: Refusal) -> Result<T, Rejected> {
+    let _ = link::reply_hello(stream, &HelloReply::Refuse(refusal.clone())).await;
+    Err(Rejected::Refused(refusal))
+}

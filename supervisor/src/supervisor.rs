@@ -1,0 +1,366 @@
+//! Puts a supervisor together, runs it, takes it down.
+//!
+//! ```text
+//! Prepared (directories, lock, sockets bound) ── assemble ──► Running ── signal or request ──► drained
+//! ```
+//!
+//! Sockets are bound before anything starts and served after everything has: who connects early
+//! waits, and a socket that cannot be had ends the start while nothing runs yet.
+//!
+//! On the way down: no new messages; agents finish their turns and leave; answers go out; then the
+//! rest ends. A second signal kills the agents at once.
+
+mod home;
+mod signals;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kennel_shared::ids::AgentId;
+use thiserror::Error;
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinHandle,
+};
+use tracing::{info, warn};
+
+pub use self::home::{Home, HomeError};
+use self::signals::Signals;
+use crate::{
+    channel::{self, AccountOptions},
+    config::{self, Config, Loaded},
+    control::{self, App},
+    dispatch::{self, DispatcherHandle},
+    gateway::{self, Accounts},
+    plan,
+    supervision::{
+        capture::{AgentLog, LogWriter},
+        driver::{self, AgentHandle, LifecycleEvent, Setup},
+        lifecycle::{Event, State},
+        links, sampler,
+        spawner::Spawner,
+    },
+};
+
+/// Lifecycle events that a slow listener may lag behind.
+const EVENTS: usize = 1024;
+
+/// Messages of all channels that wait for the gateway.
+const INBOUND: usize = 64;
+
+/// How long answers may take to leave through their channels when all else is done.
+const CHANNEL_GRACE: Duration = Duration::from_secs(5);
+
+/// Why a supervisor does not start, or ends badly.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// Its directories or its lock.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// A socket cannot be bound.
+    #[error("the socket {path} cannot be bound")]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The TCP address of the control API cannot be bound.
+    #[error("the address {address} cannot be bound")]
+    Address {
+        /// Which.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A secret of the supervisor itself cannot be read.
+    #[error("the {what} cannot be read")]
+    Secret {
+        /// Whose.
+        what: String,
+        /// Why not.
+        source: config::SecretError,
+    },
+    /// A channel cannot be set up.
+    #[error("the channel `{channel}` cannot be set up: {detail}")]
+    Channel {
+        /// Which.
+        channel: String,
+        /// Why not.
+        detail: String,
+    },
+    /// Something that the operating system owes every program.
+    #[error("{what}")]
+    System {
+        /// What was to be done.
+        what: &'static str,
+        /// Why it was not.
+        source: io::Error,
+    },
+}
+
+/// Runs a supervisor until it is told to end. Blocks; sets up its own runtime.
+pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
+    let home = Home::prepare(&loaded.config.supervisor)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .thread_keep_alive(Duration::from_secs(5))
+        .build()
+        .map_err(|source| RunError::System {
+            what: "the runtime cannot be built",
+            source,
+        })?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::listen().map_err(|source| RunError::System {
+            what: "signals cannot be listened for",
+            source,
+        })?;
+        let mut running = Running::start(Arc::new(loaded.config), config_path).await?;
+        running.until_told(&mut signals).await;
+        running.drain(&mut signals).await;
+        Ok(())
+    });
+    // What is still blocking (a secret command, a log line) has nothing to say any more.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    drop(home);
+    ended
+}
+
+/// A supervisor at work.
+struct Running {
+    agents: Vec<AgentHandle>,
+    accounts: Accounts,
+    dispatcher: DispatcherHandle,
+    stop_grace: Duration,
+    shutdown: mpsc::Receiver<()>,
+    tasks: Vec<JoinHandle<()>>,
+    drivers: Vec<JoinHandle<()>>,
+    sockets: Vec<PathBuf>,
+}
+
+impl Running {
+    async fn start(config: Arc<Config>, config_path: PathBuf) -> Result<Self, RunError> {
+        let began = Instant::now();
+        let settings = &config.supervisor;
+        let (link_path, control_path) = (settings.link_socket(), settings.control_socket());
+        let unbound = |path: &Path| {
+            let path = path.to_owned();
+            move |source| RunError::Socket { path, source }
+        };
+        let link_listener = links::bind(&link_path).map_err(unbound(&link_path))?;
+        let control_listener = control::bind(&control_path).map_err(unbound(&control_path))?;
+        let tcp = bind_tcp(&config).await?;
+
+        let system = |what| move |source| RunError::System { what, source };
+        let spawner = Spawner::start().map_err(system("the spawner cannot be started"))?;
+        let logs = settings.state_dir.join("logs");
+        let (writer, _) =
+            LogWriter::start(logs).map_err(system("the log writer cannot be started"))?;
+        let (dispatcher, mut dispatcher_task) = dispatch::prepare(settings.max_concurrent as usize);
+        let events = broadcast::Sender::<LifecycleEvent>::new(EVENTS);
+
+        let mut agents = Vec::new();
+        let mut drivers = Vec::new();
+        for agent in config.agents.values().filter(|agent| agent.enabled) {
+            let id = plan::agent_id(&agent.id);
+            let setup = Setup {
+                agent: id.clone(),
+                policy: plan::policy(agent),
+                spec: plan::spec_source(&config, agent),
+                program: plan::agent_host(),
+                directory: settings.agent_dir(&agent.id),
+                socket: link_path.clone(),
+                log_level: settings.log_level.as_str().to_owned(),
+                orphan_grace: settings.orphan_grace,
+                log: AgentLog::new(id, plan::rotation(agent), writer.clone()),
+                spawner: spawner.clone(),
+                dispatcher: dispatcher.clone(),
+                events: events.clone(),
+            };
+            home::prepare_agent(&setup.directory, &agent.workspace)?;
+            let (handle, driver) = driver::prepare(setup);
+            dispatcher_task.add(
+                &handle,
+                agent.max_concurrent as usize,
+                agent.max_queued as usize,
+            );
+            agents.push(handle);
+            drivers.push(tokio::spawn(driver.run()));
+        }
+
+        let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
+        let by_id: HashMap<AgentId, _> = agents
+            .iter()
+            .map(|agent| (agent.agent.clone(), agent.commands.clone()))
+            .collect();
+        tasks.push(tokio::spawn(links::accept(link_listener, Arc::new(by_id))));
+        let (accounts, gateway) = start_channels(&config, &dispatcher)?;
+        tasks.push(gateway);
+
+        let (shutdown_tx, shutdown) = mpsc::channel(1);
+        let app = Arc::new(App {
+            config: Arc::clone(&config),
+            config_path,
+            agents: agents
+                .iter()
+                .map(|agent| (agent.agent.to_string(), agent.clone()))
+                .collect::<BTreeMap<_, _>>(),
+            accounts: Arc::clone(&accounts),
+            dispatcher: dispatcher.clone(),
+            sample: sampler::start(agents.clone()),
+            events,
+            shutdown: shutdown_tx,
+            began,
+        });
+        tasks.push(tokio::spawn(control::serve_unix(
+            control_listener,
+            Arc::clone(&app),
+        )));
+        if let Some((listener, guard)) = tcp {
+            tasks.push(tokio::spawn(control::serve_tcp(listener, guard, app)));
+        }
+
+        for agent in &agents {
+            if config
+                .agent(agent.agent.as_str())
+                .is_some_and(|config| config.autostart)
+            {
+                agent.order(Event::Start).await;
+            }
+        }
+        info!(
+            agents = agents.len(),
+            channels = accounts.len(),
+            pid = std::process::id(),
+            "the supervisor is up"
+        );
+        Ok(Self {
+            agents,
+            accounts,
+            dispatcher,
+            stop_grace: config.supervisor.stop_grace,
+            shutdown,
+            tasks,
+            drivers,
+            sockets: vec![link_path, control_path],
+        })
+    }
+
+    async fn until_told(&mut self, signals: &mut Signals) {
+        let why = tokio::select! {
+            signal = signals.shutdown() => signal,
+            _ = self.shutdown.recv() => "a request",
+        };
+        info!(
+            why,
+            "the supervisor is shutting down; a second signal ends the agents at once"
+        );
+    }
+
+    async fn drain(mut self, signals: &mut Signals) {
+        self.dispatcher.close().await;
+        for agent in &self.agents {
+            agent.order(Event::Stop).await;
+        }
+        let stopped = all_stopped(&self.agents);
+        let now = tokio::select! {
+            () = stopped => false,
+            _ = signals.shutdown() => true,
+            () = tokio::time::sleep(self.stop_grace) => true,
+        };
+        if now {
+            warn!("the agents that are left are being killed");
+            for agent in &self.agents {
+                agent.order(Event::Kill).await;
+            }
+            // KILL works unless a process is stuck in the kernel, which no wait of ours mends.
+            let _ = tokio::time::timeout(Duration::from_secs(5), all_stopped(&self.agents)).await;
+        }
+        let drained =
+            futures::future::join_all(self.accounts.values().map(channel::AccountHandle::drained));
+        let _ = tokio::time::timeout(CHANNEL_GRACE, drained).await;
+        for account in self.accounts.values() {
+            account.stop();
+        }
+        for task in self.tasks.drain(..).chain(self.drivers.drain(..)) {
+            task.abort();
+        }
+        for socket in &self.sockets {
+            if let Err(error) = std::fs::remove_file(socket) {
+                warn!(path = %socket.display(), %error, "a socket cannot be removed");
+            }
+        }
+        info!("the supervisor is down");
+    }
+}
+
+async fn all_stopped(agents: &[AgentHandle]) {
+    for agent in agents {
+        let mut observed = agent.observed.clone();
+        let _ = observed
+            .wait_for(|seen| seen.state == State::Stopped && seen.pid.is_none())
+            .await;
+    }
+}
+
+async fn bind_tcp(
+    config: &Config,
+) -> Result<Option<(tokio::net::TcpListener, control::Guard)>, RunError> {
+    let Some(http) = &config.supervisor.http else {
+        return Ok(None);
+    };
+    let token = http
+        .token
+        .as_ref()
+        .map(|token| token.resolve(&config.base_dir))
+        .transpose();
+    let token = token.map_err(|source| RunError::Secret {
+        what: "token of [supervisor.http]".into(),
+        source,
+    })?;
+    let guard = control::Guard::new(http.listen, token, http.allowed_origins.clone()).map_err(
+        |source| RunError::Address {
+            address: http.listen,
+            source,
+        },
+    )?;
+    let listener = tokio::net::TcpListener::bind(http.listen)
+        .await
+        .map_err(|source| RunError::Address {
+            address: http.listen,
+            source,
+        })?;
+    Ok(Some((listener, guard)))
+}
+
+fn start_channels(
+    config: &Config,
+    dispatcher: &DispatcherHandle,
+) -> Result<(Accounts, JoinHandle<()>), RunError> {
+    let (inbound_tx, inbound) = mpsc::channel(INBOUND);
+    let mut accounts = HashMap::new();
+    for channel in config.channels.values() {
+        let id = plan::channel_id(&channel.id);
+        let handle = plan::start_account(config, channel, &inbound_tx, AccountOptions::default())
+            .map_err(|detail| RunError::Channel {
+            channel: channel.id.to_string(),
+            detail,
+        })?;
+        accounts.insert(id, handle);
+    }
+    let accounts: Accounts = Arc::new(accounts);
+    let gateway = gateway::run(
+        inbound,
+        Arc::clone(&accounts),
+        plan::router(config),
+        dispatcher.clone(),
+    );
+    Ok((accounts, tokio::spawn(gateway)))
+}

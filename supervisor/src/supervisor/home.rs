@@ -1,0 +1,180 @@
+//! The directories of a supervisor, and the lock that makes it the only one in them.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+use thiserror::Error;
+
+use crate::config::Supervisor;
+
+/// The longest path of a Unix socket on Linux, without its final zero.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Why a supervisor has no place to be.
+#[derive(Debug, Error)]
+pub enum HomeError {
+    /// A directory cannot be made or used.
+    #[error("the directory {path} cannot be used")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A directory belongs to somebody else, or others may write to it.
+    #[error("the directory {path} {problem}; sockets and secrets would not be safe there")]
+    Unsafe {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A socket's path is longer than the kernel takes.
+    #[error(
+        "the socket path {0} is longer than {SOCKET_PATH_MAX} bytes; set a shorter `runtime_dir` under [supervisor]"
+    )]
+    LongPath(PathBuf),
+    /// Another supervisor has the lock.
+    #[error("a supervisor is running here already, with pid {pid}")]
+    Running {
+        /// Its process id, as it wrote it.
+        pid: String,
+    },
+    /// The lock file cannot be used.
+    #[error("the lock file {path} cannot be used")]
+    Lock {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// The right to be the supervisor of these directories, until it is dropped.
+#[derive(Debug)]
+pub struct Home {
+    _lock: Flock<File>,
+}
+
+impl Home {
+    /// Makes the directories, readable by this user only, and takes the lock.
+    pub fn prepare(settings: &Supervisor) -> Result<Self, HomeError> {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+        for path in [
+            &settings.state_dir,
+            &settings.runtime_dir,
+            &settings.state_dir.join("logs"),
+        ] {
+            own_directory(path)?;
+        }
+        for socket in [settings.link_socket(), settings.control_socket()] {
+            if socket.as_os_str().len() > SOCKET_PATH_MAX {
+                return Err(HomeError::LongPath(socket));
+            }
+        }
+        Ok(Self {
+            _lock: lock(&settings.pid_file())?,
+        })
+    }
+}
+
+/// Makes the directories of one agent. The workspace may be anybody's.
+pub(super) fn prepare_agent(directory: &Path, workspace: &Path) -> Result<(), HomeError> {
+    own_directory(directory)?;
+    make(workspace).map_err(|source| HomeError::Directory {
+        path: workspace.to_owned(),
+        source,
+    })
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn own_directory(path: &Path) -> Result<(), HomeError> {
+    let failed = |source| HomeError::Directory {
+        path: path.to_owned(),
+        source,
+    };
+    make(path).map_err(failed)?;
+    let metadata = fs::metadata(path).map_err(failed)?;
+    let unsafe_because = |problem| HomeError::Unsafe {
+        path: path.to_owned(),
+        problem,
+    };
+    if metadata.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(unsafe_because("belongs to another user"));
+    }
+    if metadata.permissions().mode() & 0o022 != 0 {
+        return Err(unsafe_because("can be written to by other users"));
+    }
+    Ok(())
+}
+
+fn lock(path: &Path) -> Result<Flock<File>, HomeError> {
+    let failed = |source| HomeError::Lock {
+        path: path.to_owned(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(mut lock) => {
+            lock.set_len(0).map_err(failed)?;
+            lock.rewind().map_err(failed)?;
+            writeln!(lock, "{}", std::process::id()).map_err(failed)?;
+            Ok(lock)
+        }
+        Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+            let mut pid = String::new();
+            // What it says is for people; the lock itself is what counts.
+            let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut pid);
+            Err(HomeError::Running {
+                pid: pid.trim().to_owned(),
+            })
+        }
+        Err((_, errno)) => Err(failed(errno.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_lock_names_the_first_s_pid() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kennel.pid");
+        let first = lock(&path).unwrap();
+        let second = lock(&path).unwrap_err();
+        assert!(
+            second.to_string().contains(&std::process::id().to_string()),
+            "{second}"
+        );
+        drop(first);
+        assert!(lock(&path).is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("open");
+        make(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(
+            own_directory(&path),
+            Err(HomeError::Unsafe { .. })
+        ));
+    }
+}
