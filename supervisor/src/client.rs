@@ -171,7 +171,7 @@ impl Client {
         answer.await.map(|answer| answer.value)
     }
 
-    /// The OpenAPI document, as JSON.
+    /// The `OpenAPI` document, as JSON.
     pub async fn openapi(&self) -> Result<String, ClientError> {
         let request = Request::get("/openapi.json").within(SHORT);
         let answer: Answer<serde_json::Value> = request.answer(&self.socket).await?;

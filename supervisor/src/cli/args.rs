@@ -1,5 +1,7 @@
 //! What can be asked for. The doc comments here are the help texts, and `docs/cli.md`.
 
+#![expect(clippy::doc_markdown, reason = "these comments are read on a terminal")]
+
 use std::{path::PathBuf, time::Duration};
 
 use anstream::ColorChoice;
@@ -219,7 +221,7 @@ pub(super) struct Send {
     #[arg(short, long, value_name = "NAME")]
     pub(super) session: Option<String>,
 
-    /// Print the control API's JSON: one object, also when it fails
+    /// Print the control API's JSON: one object, also when the turn fails
     #[arg(long)]
     pub(super) json: bool,
 

@@ -83,7 +83,7 @@ pub(super) async fn run(
             Input::Quit => return Ok(Exit::Ok),
             Input::Help => out.line(HELP)?,
             Input::Unknown(word) => {
-                out.line(format_args!("{word} is no command; /help lists them"))?
+                out.line(format_args!("{word} is no command; /help lists them"))?;
             }
             Input::New => {
                 session = fresh_session();

@@ -257,7 +257,8 @@ mod tests {
     #[test]
     fn the_tail_is_short() {
         let start = start();
-        let text: String = (0..100_000).map(|n| format!("line {n}\n")).collect();
+        let lines: Vec<_> = (0..100_000).map(|n| format!("line {n}")).collect();
+        let text = lines.join("\n");
         std::fs::write(&start.log.path, text).unwrap();
         let tail = start.log.tail();
         assert_eq!(tail.lines().count(), TAIL_LINES);

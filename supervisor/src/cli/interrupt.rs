@@ -38,7 +38,7 @@ impl Interrupts {
     pub(super) async fn next(&mut self) {
         if self.signal_rx.recv().await.is_none() {
             // The thread is gone, and with it the last signal that could come.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

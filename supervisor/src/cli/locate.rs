@@ -115,13 +115,11 @@ impl Locator {
         let Some(file) = self.file() else {
             return Some(self.directories.state.clone());
         };
-        match self.inspect(&file) {
-            Ok(loaded) => Some(loaded.config.supervisor.state_dir),
-            Err(_) => {
-                out.note(format_args!("no history: {} is refused", file.display()));
-                None
-            }
+        if let Ok(loaded) = self.inspect(&file) {
+            return Some(loaded.config.supervisor.state_dir);
         }
+        out.note(format_args!("no history: {} is refused", file.display()));
+        None
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     args::Logs,
     exit::{Exit, Outcome},
-    output::{Foreign, Output},
+    output::{Output, foreign},
 };
 use crate::{client::Client, control::wire::LogLine};
 
@@ -24,6 +24,5 @@ pub(super) async fn run(client: &Client, args: &Logs, out: &Output) -> Outcome {
 }
 
 fn show(line: &LogLine, out: &Output) -> std::io::Result<()> {
-    // Each line for itself: an escape sequence that one leaves open must not swallow the next.
-    out.line(Foreign::new().piece(&line.text))
+    out.line(foreign(&line.text))
 }

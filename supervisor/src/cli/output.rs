@@ -5,12 +5,13 @@
 //! control characters on a terminal, where they could rewrite the screen, and as it is elsewhere.
 
 use std::{
-    fmt::{self, Display},
+    borrow::Cow,
+    fmt::Display,
     io::{self, IsTerminal as _, Write as _},
     time::Duration,
 };
 
-use anstream::adapter::StripStr;
+use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -36,11 +37,17 @@ pub(super) enum Verbosity {
 #[derive(Debug)]
 pub(super) struct Output {
     verbosity: Verbosity,
+    stdout: io::Stdout,
+    stderr: io::Stderr,
 }
 
 impl Output {
     pub(super) fn new(verbosity: Verbosity) -> Self {
-        Self { verbosity }
+        Self {
+            verbosity,
+            stdout: io::stdout(),
+            stderr: io::stderr(),
+        }
     }
 
     /// Whether standard output is a terminal.
@@ -55,19 +62,19 @@ impl Output {
 
     /// Prints a line of what was asked for.
     pub(super) fn line(&self, text: impl Display) -> io::Result<()> {
-        writeln!(anstream::stdout().lock(), "{text}")
+        writeln!(AutoStream::auto(self.stdout.lock()), "{text}")
     }
 
     /// Prints what was asked for as it is, at once.
     pub(super) fn text(&self, text: impl Display) -> io::Result<()> {
-        let mut stdout = anstream::stdout().lock();
+        let mut stdout = AutoStream::auto(self.stdout.lock());
         write!(stdout, "{text}")?;
         stdout.flush()
     }
 
     /// Prints bytes that are not for eyes: scripts, pages.
     pub(super) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
+        let mut stdout = self.stdout.lock();
         stdout.write_all(bytes)?;
         stdout.flush()
     }
@@ -116,13 +123,13 @@ impl Output {
 
     /// Asks on the terminal; the answer comes on the same line.
     pub(super) fn prompt(&self, text: impl Display) {
-        let mut stderr = anstream::stderr().lock();
+        let mut stderr = AutoStream::auto(self.stderr.lock());
         let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
     }
 
     fn say(&self, text: impl Display) {
         // There is nowhere left to complain to.
-        let _ = writeln!(anstream::stderr().lock(), "{text}");
+        let _ = writeln!(AutoStream::auto(self.stderr.lock()), "{text}");
     }
 
     /// A sign that something is awaited; it vanishes when dropped. Only on a terminal.
@@ -153,41 +160,20 @@ impl Drop for Spinner {
     }
 }
 
-/// Foreign text on its way to the screen, piece by piece: an escape sequence may be cut in two.
-#[derive(Debug)]
-pub(super) struct Foreign {
-    strip: Option<StripStr>,
-}
-
-impl Foreign {
-    pub(super) fn new() -> Self {
-        let on_terminal = Output::on_terminal();
-        Self {
-            strip: on_terminal.then(StripStr::new),
-        }
-    }
-
-    /// The piece as it can be shown.
-    pub(super) fn piece(&mut self, text: &str) -> String {
-        match &mut self.strip {
-            None => text.to_owned(),
-            Some(strip) => strip
-                .strip_next(text)
-                .flat_map(str::chars)
-                .filter(shown)
-                .collect(),
-        }
-    }
-}
-
-/// `text` without terminal controls.
-pub(super) fn printable(text: &str) -> impl fmt::Display {
+/// `text` without terminal controls. A sequence that is cut in two leaves harmless characters behind.
+pub(super) fn printable(text: &str) -> String {
     let plain = anstream::adapter::strip_str(text).to_string();
-    plain.chars().filter(shown).collect::<String>()
+    let shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    plain.chars().filter(shown).collect()
 }
 
-fn shown(c: &char) -> bool {
-    !c.is_control() || matches!(c, '\n' | '\t')
+/// Text from a model or an agent, as it can be shown where standard output goes.
+pub(super) fn foreign(text: &str) -> Cow<'_, str> {
+    if Output::on_terminal() {
+        printable(text).into()
+    } else {
+        text.into()
+    }
 }
 
 #[cfg(test)]
@@ -196,29 +182,13 @@ mod tests {
 
     #[test]
     fn foreign_text_cannot_drive_the_terminal() {
-        let mut foreign = Foreign {
-            strip: Some(StripStr::new()),
-        };
-        let pieces = [
-            "a\x1b[2",
-            "Jb\r\x07",
-            "\u{9b}31mc\x1b]0;title",
-            "\x07d\n\te\u{7f}ü",
-        ];
-        let shown: String = pieces.map(|piece| foreign.piece(piece)).concat();
-        assert!(
-            !shown
-                .chars()
-                .any(|c| c.is_control() && c != '\n' && c != '\t'),
-            "{shown:?}"
+        assert_eq!(
+            printable("a\x1b[2Jb\r\x07c\x1b]0;title\x07d\n\te\u{7f}ü"),
+            "abcd\n\teü"
         );
-        assert!(shown.starts_with("ab"), "{shown:?}");
-        assert!(shown.ends_with("d\n\teü"), "{shown:?}");
-    }
-
-    #[test]
-    fn elsewhere_it_stays_as_it_is() {
-        let mut foreign = Foreign { strip: None };
-        assert_eq!(foreign.piece("a\x1b[31mb"), "a\x1b[31mb");
+        // Cut in two, or in the form of one character.
+        for text in ["a\x1b[2", "Jb", "\u{9b}31mc", "\x1b]0;title"] {
+            assert!(!printable(text).chars().any(char::is_control), "{text:?}");
+        }
     }
 }

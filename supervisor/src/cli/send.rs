@@ -11,7 +11,7 @@ use super::{
     args::Send,
     exit::{Exit, Failure, Outcome},
     interrupt::Interrupts,
-    output::{Foreign, Output},
+    output::{Output, foreign},
 };
 use crate::{
     client::{Client, ClientError, TurnStream},
@@ -189,7 +189,6 @@ async fn cancel(client: &Client, turn: String, mut events: TurnStream, out: &Out
 struct Printer<'a> {
     out: &'a Output,
     show: Show,
-    foreign: Foreign,
     spinner: Option<super::output::Spinner>,
     /// Something was printed, and whether its last character ends a line.
     line_open: Option<bool>,
@@ -200,7 +199,6 @@ impl<'a> Printer<'a> {
         Self {
             out,
             show,
-            foreign: Foreign::new(),
             spinner: Some(out.spinner(format!("{agent} is thinking"))),
             line_open: None,
         }
@@ -214,7 +212,7 @@ impl<'a> Printer<'a> {
     }
 
     fn print(&mut self, text: &str) -> io::Result<()> {
-        let text = self.foreign.piece(text);
+        let text = foreign(text);
         if text.is_empty() {
             return Ok(());
         }

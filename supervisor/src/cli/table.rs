@@ -6,9 +6,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{
-    Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets::NOTHING,
-};
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets::NOTHING};
 
 use super::{
     output::printable,
@@ -36,7 +34,7 @@ impl Column {
             goes: None,
             cells: rows
                 .iter()
-                .map(|row| (printable(&cell(row)).to_string(), None))
+                .map(|row| (printable(&cell(row)).replace(['\n', '\t'], " "), None))
                 .collect(),
         }
     }
@@ -121,7 +119,9 @@ fn agent_columns(agents: &[AgentStatus]) -> Vec<Column> {
         Column::new("GEN", agents, |a| a.generation.to_string())
             .right()
             .goes(1),
-        Column::new("UP", agents, |a| a.uptime_ms.map_or_else(none, duration)).right(),
+        Column::new("UP", agents, |a| a.uptime_ms.map_or_else(none, duration))
+            .right()
+            .goes(7),
         Column::new("RST", agents, |a| a.restarts.to_string())
             .right()
             .goes(4),
@@ -192,9 +192,7 @@ fn draw(mut columns: Vec<Column>, width: Option<usize>) -> String {
         .load_style(NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .enforce_styling();
-    let header = columns
-        .iter()
-        .map(|c| Cell::new(c.header).add_attribute(Attribute::Dim));
+    let header = columns.iter().map(|c| c.header);
     table.set_header(header);
     for row in 0..columns[0].cells.len() {
         table.add_row(columns.iter().map(|column| {

@@ -74,7 +74,7 @@ impl ClientError {
         }
     }
 
-    pub(super) fn unreadable(reason: impl ToString) -> Self {
+    pub(super) fn unreadable(reason: &impl ToString) -> Self {
         Self::Unreadable {
             reason: reason.to_string(),
         }

@@ -72,7 +72,8 @@ impl Request {
             let response = refuse_errors(response).await?;
             let body = read(response.into_body()).await?;
             let value = decode(&body)?;
-            let json = String::from_utf8(body.into()).map_err(ClientError::unreadable)?;
+            let json =
+                String::from_utf8(body.into()).map_err(|error| ClientError::unreadable(&error))?;
             Ok(Answer { json, value })
         })
         .await
@@ -85,7 +86,7 @@ impl Request {
             let response = refuse_errors(response).await?;
             let kind = response.headers().get(CONTENT_TYPE);
             if !kind.is_some_and(|kind| kind.as_bytes().starts_with(EVENTS.as_bytes())) {
-                return Err(ClientError::unreadable("not an event stream"));
+                return Err(ClientError::unreadable(&"not an event stream"));
             }
             Ok(EventStream::new(response.into_body()))
         })
@@ -166,11 +167,11 @@ async fn read(body: Incoming) -> Result<Bytes, ClientError> {
         }),
         Err(error) => Err(match error.downcast::<hyper::Error>() {
             Ok(error) => ClientError::Lost(*error),
-            Err(error) => ClientError::unreadable(error),
+            Err(error) => ClientError::unreadable(&error),
         }),
     }
 }
 
 pub(super) fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(json).map_err(ClientError::unreadable)
+    serde_json::from_slice(json).map_err(|error| ClientError::unreadable(&error))
 }
