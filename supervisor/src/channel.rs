@@ -26,6 +26,7 @@ mod backoff;
 mod inlet;
 mod outlet;
 mod status;
+pub mod telegram;
 pub mod text;
 
 use std::convert::Infallible;

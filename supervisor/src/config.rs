@@ -137,7 +137,9 @@ impl Config {
         files: &[(PathBuf, String)],
         directories: &Directories,
     ) -> Result<Loaded, Diagnostics> {
-        let base_dir = files.first().map_or(Path::new(""), |(path, _)| folder(path));
+        let base_dir = files
+            .first()
+            .map_or(Path::new(""), |(path, _)| folder(path));
         Self::assemble(files, base_dir, directories)
     }
 

@@ -3,7 +3,7 @@
 
 pub mod channel;
 pub mod config;
-pub mod control;
+
 pub mod dispatch;
 pub mod supervision;
 mod sys;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 
+use super::Loaded;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::domain::SystemPrompt;
 use super::secret::{SecretError, SecretRef};
-use super::Loaded;
 
 impl Loaded {
     /// Looks for every secret that is in use, without running a command and without showing one. A missing secret is

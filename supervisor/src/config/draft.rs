@@ -109,9 +109,13 @@ fn read_file<'a>(
     }
     top.optional("agents", |node| {
         draft.any_agent = true;
-        named(node, "agent", AgentId::new, &mut draft.agents, |id, node| {
-            agent::read(node, format!("agents.{id}"))
-        })
+        named(
+            node,
+            "agent",
+            AgentId::new,
+            &mut draft.agents,
+            |id, node| agent::read(node, format!("agents.{id}")),
+        )
     });
     top.optional("channels", |node| {
         named(

@@ -94,7 +94,11 @@ impl Linker<'_> {
     ) {
         let hint = did_you_mean(wrong, names.clone()).unwrap_or_else(|| {
             const SHOWN: usize = 8;
-            let known: Vec<_> = names.clone().take(SHOWN).map(|n| format!("`{n}`")).collect();
+            let known: Vec<_> = names
+                .clone()
+                .take(SHOWN)
+                .map(|n| format!("`{n}`"))
+                .collect();
             let more = if names.count() > SHOWN { ", …" } else { "" };
             if known.is_empty() {
                 format!("no {what} is declared: add [{what}s.<name>]")
@@ -164,16 +168,18 @@ impl Linker<'_> {
             let places = [&patch.watchdog, &patch.heartbeat_interval];
             let mut places = places.into_iter().flatten().map(|placed| placed.at.clone());
             if let Some(at) = places.next() {
-                self.context.report(places.fold(
-                    Diagnostic::error("the watchdog would end every healthy agent")
-                        .at(at, "not longer than the heartbeat interval")
-                        .hint(format!(
-                            "`watchdog` ({}) must be longer than `heartbeat_interval` ({})",
-                            plain_duration(timeouts.watchdog),
-                            plain_duration(timeouts.heartbeat_interval)
-                        )),
-                    |diagnostic, at| diagnostic.related(at, "the heartbeat interval"),
-                ));
+                self.context.report(
+                    places.fold(
+                        Diagnostic::error("the watchdog would end every healthy agent")
+                            .at(at, "not longer than the heartbeat interval")
+                            .hint(format!(
+                                "`watchdog` ({}) must be longer than `heartbeat_interval` ({})",
+                                plain_duration(timeouts.watchdog),
+                                plain_duration(timeouts.heartbeat_interval)
+                            )),
+                        |diagnostic, at| diagnostic.related(at, "the heartbeat interval"),
+                    ),
+                );
             }
         }
         let backoff = patch.restart_policy().backoff;
@@ -202,8 +208,14 @@ impl Linker<'_> {
         let places = [
             patch.window.as_ref().map(|p| (&p.at, "the window")),
             patch.max_restarts.as_ref().map(|p| (&p.at, "the count")),
-            patch.backoff_max.as_ref().map(|p| (&p.at, "the longest wait")),
-            patch.backoff_initial.as_ref().map(|p| (&p.at, "the first wait")),
+            patch
+                .backoff_max
+                .as_ref()
+                .map(|p| (&p.at, "the longest wait")),
+            patch
+                .backoff_initial
+                .as_ref()
+                .map(|p| (&p.at, "the first wait")),
             patch.backoff_factor.as_ref().map(|p| (&p.at, "the growth")),
             patch.backoff_jitter.as_ref().map(|p| (&p.at, "the jitter")),
         ];
@@ -225,9 +237,8 @@ impl Linker<'_> {
             plain_duration(round_up(found.takes)).replace(' ', ""),
             found.fitting,
         ));
-        self.context.report(places.fold(diagnostic, |d, (at, label)| {
-            d.related(at.clone(), label)
-        }));
+        self.context
+            .report(places.fold(diagnostic, |d, (at, label)| d.related(at.clone(), label)));
     }
 
     /// One warning for all limits: one for each of 200 agents would hide the rest.
@@ -235,7 +246,10 @@ impl Linker<'_> {
         if Limits::ENFORCED {
             return;
         }
-        let agents = self.agents.values().filter_map(|entry| entry.value.as_ref());
+        let agents = self
+            .agents
+            .values()
+            .filter_map(|entry| entry.value.as_ref());
         let mut places = std::iter::once(defaults)
             .chain(agents)
             .filter_map(|patch| patch.limits_at.as_ref());

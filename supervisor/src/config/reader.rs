@@ -85,7 +85,10 @@ impl Context {
 
     /// Whether a file could not be read as TOML: then what seems to be missing may only be unread.
     pub(super) fn is_broken(&self, file: usize) -> bool {
-        self.broken.borrow().iter().any(|(broken, _)| *broken == file)
+        self.broken
+            .borrow()
+            .iter()
+            .any(|(broken, _)| *broken == file)
     }
 
     pub(super) fn any_broken(&self) -> bool {
@@ -122,11 +125,8 @@ impl<'a> Node<'a> {
         label: impl Into<String>,
         hint: impl Into<String>,
     ) -> Option<T> {
-        self.context.report(
-            Diagnostic::error(title)
-                .at(self.at(), label)
-                .hint(hint),
-        );
+        self.context
+            .report(Diagnostic::error(title).at(self.at(), label).hint(hint));
         None
     }
 

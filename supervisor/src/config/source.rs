@@ -179,7 +179,11 @@ fn fragments(main: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
         let hidden = path
             .file_name()
             .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+        if !hidden
+            && path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+        {
             paths.push(path);
         }
         if paths.len() >= MAX_FILES {

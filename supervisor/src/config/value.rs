@@ -69,9 +69,7 @@ pub(super) fn line(node: Node<'_>) -> Option<String> {
 }
 
 /// A whole number within `range`.
-pub(super) fn integer<'a, T>(
-    range: RangeInclusive<T>,
-) -> impl FnOnce(Node<'a>) -> Option<T>
+pub(super) fn integer<'a, T>(range: RangeInclusive<T>) -> impl FnOnce(Node<'a>) -> Option<T>
 where
     T: TryFrom<i128> + PartialOrd + std::fmt::Display + Copy,
 {
@@ -87,11 +85,7 @@ where
             node.fail(
                 format!("`{}` is out of range", quoted(node.key)),
                 "out of range",
-                format!(
-                    "write a number from {} to {}",
-                    range.start(),
-                    range.end()
-                ),
+                format!("write a number from {} to {}", range.start(), range.end()),
             )
         })
     }
@@ -110,11 +104,7 @@ pub(super) fn number<'a>(range: RangeInclusive<f64>) -> impl FnOnce(Node<'a>) ->
             node.fail(
                 format!("`{}` is out of range", quoted(node.key)),
                 "out of range",
-                format!(
-                    "write a number from {} to {}",
-                    range.start(),
-                    range.end()
-                ),
+                format!("write a number from {} to {}", range.start(), range.end()),
             )
         })
     }
@@ -252,15 +242,14 @@ pub(super) fn choice<'a, T: Copy>(
         if let Some((_, value)) = found {
             return Some(*value);
         }
-        let known: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let known: Vec<_> = words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
         let known = format!("one of {}", known.join(", "));
         let near = did_you_mean(written, words.iter().map(|(word, _)| *word));
         node.fail(
-            format!(
-                "unknown {} \"{}\"",
-                quoted(node.key),
-                quoted(written)
-            ),
+            format!("unknown {} \"{}\"", quoted(node.key), quoted(written)),
             "not a known word",
             match near {
                 Some(near) => format!("{near} It is {known}"),
@@ -283,7 +272,8 @@ pub(super) fn name(node: Node<'_>) -> Option<String> {
     )
 }
 
-pub(super) const NAME_RULE: &str = "a name is 1 to 64 of a-z, 0-9, `_` and `-`, and begins with a letter or a digit";
+pub(super) const NAME_RULE: &str =
+    "a name is 1 to 64 of a-z, 0-9, `_` and `-`, and begins with a letter or a digit";
 
 /// A path; `~/` is the home folder, a relative one begins at the folder of the main file.
 pub(super) fn path(node: Node<'_>) -> Option<PathBuf> {

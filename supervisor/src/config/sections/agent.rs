@@ -107,8 +107,12 @@ pub(in super::super) fn read(node: Node<'_>, path: String) -> Option<AgentPatch>
         ..AgentPatch::default()
     };
     let path = |key| table.path_of(key);
-    let (backoff, limits, context, log) =
-        (path("backoff"), path("limits"), path("context"), path("log"));
+    let (backoff, limits, context, log) = (
+        path("backoff"),
+        path("limits"),
+        path("context"),
+        path("log"),
+    );
     table.optional("backoff", |node| read_backoff(node, backoff, &mut patch));
     table.optional("limits", |node| read_limits(node, limits, &mut patch));
     table.optional("context", |node| read_context(node, context, &mut patch));

@@ -102,9 +102,7 @@ fn telegram_sender(node: Node<'_>) -> Option<String> {
         }
         DeValue::String(text) => {
             let user = text.strip_prefix('@').unwrap_or("");
-            let plain = user
-                .bytes()
-                .all(|c| c.is_ascii_alphanumeric() || c == b'_');
+            let plain = user.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
             if user.is_empty() || user.len() > 32 || !plain {
                 return bad();
             }

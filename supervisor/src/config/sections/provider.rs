@@ -17,10 +17,22 @@ enum Kind {
 }
 
 const KINDS: &[(&str, Kind)] = &[
-    ("openai", Kind::Remote(ModelApi::OpenAi, "ProviderTable:openai")),
-    ("anthropic", Kind::Remote(ModelApi::Anthropic, "ProviderTable:anthropic")),
-    ("gemini", Kind::Remote(ModelApi::Gemini, "ProviderTable:gemini")),
-    ("ollama", Kind::Remote(ModelApi::Ollama, "ProviderTable:ollama")),
+    (
+        "openai",
+        Kind::Remote(ModelApi::OpenAi, "ProviderTable:openai"),
+    ),
+    (
+        "anthropic",
+        Kind::Remote(ModelApi::Anthropic, "ProviderTable:anthropic"),
+    ),
+    (
+        "gemini",
+        Kind::Remote(ModelApi::Gemini, "ProviderTable:gemini"),
+    ),
+    (
+        "ollama",
+        Kind::Remote(ModelApi::Ollama, "ProviderTable:ollama"),
+    ),
     ("echo", Kind::Echo),
 ];
 

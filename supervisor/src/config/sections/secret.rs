@@ -40,9 +40,7 @@ fn read_inline(node: Node<'_>, name: &str, inline: &str) -> Option<SecretRef> {
         return node.fail(
             format!("`{name}` holds a secret in the open"),
             "whoever reads this file knows it",
-            format!(
-                "{THREE_WAYS}; or allow it with `allow_inline_secrets = true` in [supervisor]"
-            ),
+            format!("{THREE_WAYS}; or allow it with `allow_inline_secrets = true` in [supervisor]"),
         );
     }
     if inline.is_empty() || inline.chars().any(char::is_control) {
@@ -70,11 +68,9 @@ fn read_table(node: Node<'_>, path: String) -> Option<SecretRef> {
         (Some(env), None, None) => variable(env).map(SecretRef::Env),
         (None, Some(file), None) => value::path(file).map(SecretRef::File),
         (None, None, Some(command)) => argv(command).map(SecretRef::Command),
-        (None, None, None) => node.fail(
-            "a secret's place is missing",
-            "names no place",
-            THREE_WAYS,
-        ),
+        (None, None, None) => {
+            node.fail("a secret's place is missing", "names no place", THREE_WAYS)
+        }
         _ => node.fail(
             "a secret has more than one place",
             "only one of `env`, `file` and `command`",
@@ -86,11 +82,7 @@ fn read_table(node: Node<'_>, path: String) -> Option<SecretRef> {
 fn variable(node: Node<'_>) -> Option<String> {
     let name = value::text(node)?;
     let first_digit = name.starts_with(|c: char| c.is_ascii_digit());
-    if first_digit
-        || !name
-            .bytes()
-            .all(|c| c.is_ascii_alphanumeric() || c == b'_')
-    {
+    if first_digit || !name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
         // More likely the secret itself than an odd name: it is not shown.
         node.mask();
         return node.fail(

@@ -100,10 +100,9 @@ pub(in super::super) fn check_socket(table: &Table<'_>, supervisor: &Supervisor)
         .place("runtime_dir")
         .or_else(|| table.place("state_dir"))
         .unwrap_or_else(|| table.header.clone());
-    table.context.report(socket_too_long(supervisor).at(
-        at,
-        format!("makes {} bytes", socket.as_os_str().len()),
-    ));
+    table.context.report(
+        socket_too_long(supervisor).at(at, format!("makes {} bytes", socket.as_os_str().len())),
+    );
 }
 
 /// The mistake without its place, for a file without `[supervisor]`.
@@ -141,7 +140,10 @@ fn http(node: Node<'_>) -> Option<Http> {
         } else {
             Diagnostic::error("the control API would be open to the network without a token")
                 .at(listen.at, "reached from other machines")
-                .hint(format!("{token_hint}, or listen on \"127.0.0.1:{}\"", listen.value.port()))
+                .hint(format!(
+                    "{token_hint}, or listen on \"127.0.0.1:{}\"",
+                    listen.value.port()
+                ))
         });
     }
     Some(Http {
