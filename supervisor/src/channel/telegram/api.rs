@@ -78,7 +78,7 @@ impl Api {
     }
 
     pub(super) async fn me(&self) -> Result<Me, CallError> {
-        self.call("getMe", &[(); 0], CALL_TIMEOUT).await
+        self.call::<(), _>("getMe", None, CALL_TIMEOUT).await
     }
 
     /// Confirms what is below `offset`, and waits up to `wait` for what is not.
@@ -94,27 +94,33 @@ impl Api {
             timeout: u32::try_from(wait.as_secs()).ok(),
             allowed_updates: Some(vec![AllowedUpdate::Message]),
         };
-        self.call("getUpdates", &params, wait + patience).await
+        self.call("getUpdates", Some(&params), wait + patience)
+            .await
     }
 
     pub(super) async fn send_message(&self, params: &SendMessageParams) -> Result<(), CallError> {
-        let IgnoredAny = self.call("sendMessage", params, CALL_TIMEOUT).await?;
+        let IgnoredAny = self.call("sendMessage", Some(params), CALL_TIMEOUT).await?;
         Ok(())
     }
 
     pub(super) async fn send_action(&self, params: &SendChatActionParams) -> Result<(), CallError> {
-        let IgnoredAny = self.call("sendChatAction", params, CALL_TIMEOUT).await?;
+        let IgnoredAny = self
+            .call("sendChatAction", Some(params), CALL_TIMEOUT)
+            .await?;
         Ok(())
     }
 
-    async fn call<P, R>(&self, method: &str, params: &P, within: Duration) -> Result<R, CallError>
+    async fn call<P, R>(
+        &self,
+        method: &str,
+        params: Option<&P>,
+        within: Duration,
+    ) -> Result<R, CallError>
     where
         P: serde::Serialize + fmt::Debug + Sync,
         R: DeserializeOwned,
     {
-        let request = self
-            .bot
-            .request::<&P, MethodResponse<R>>(method, Some(params));
+        let request = self.bot.request::<&P, MethodResponse<R>>(method, params);
         match tokio::time::timeout(within, request).await {
             Ok(Ok(answer)) => Ok(answer.result),
             Ok(Err(error)) => Err(error.into()),
