@@ -24,6 +24,7 @@ mod account;
 mod allow;
 mod backoff;
 mod inlet;
+pub mod irc;
 mod outlet;
 mod status;
 pub mod telegram;
