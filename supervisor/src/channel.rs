@@ -24,8 +24,10 @@ mod account;
 mod allow;
 mod backoff;
 mod inlet;
+pub mod irc;
 mod outlet;
 mod status;
+pub mod telegram;
 pub mod text;
 
 use std::convert::Infallible;

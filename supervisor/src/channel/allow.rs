@@ -36,7 +36,7 @@ impl Default for AllowFrom {
 }
 
 /// Lets one line in a while through, and counts the others: strangers must not fill the log.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Seldom {
     every: Duration,
     last: Option<Instant>,

@@ -80,6 +80,27 @@ pub fn split(text: &str, max: usize, unit: Unit) -> Vec<String> {
     }
 }
 
+/// Breaks one line into several of at most `max` units, at white space where there is some.
+///
+/// # Panics
+/// When `max` is below 4: a character may need that much.
+pub fn wrap(line: &str, max: usize, unit: Unit) -> Vec<&str> {
+    assert!(max >= 4, "a line has room for every character");
+    let mut lines = Vec::new();
+    let mut rest = line.trim_end();
+    while unit.length(rest) > max {
+        let (head, tail) = cut(rest, max, unit);
+        if !head.trim().is_empty() {
+            lines.push(head.trim_end());
+        }
+        rest = tail.trim_start();
+    }
+    if !rest.is_empty() {
+        lines.push(rest);
+    }
+    lines
+}
+
 /// The fence that is open at the end of a part, with its language if that is short.
 fn open_fence(part: &str, language_max: usize, unit: Unit) -> Option<String> {
     let mut open: Option<&str> = None;
@@ -194,6 +215,17 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_wrapped() {
+        let wrapped = |line| wrap(line, 10, Unit::Bytes);
+        assert_eq!(wrapped("short"), ["short"]);
+        assert_eq!(wrapped("two words here"), ["two words", "here"]);
+        assert_eq!(wrapped("0123456789abc"), ["0123456789", "abc"]);
+        assert_eq!(wrapped("ééééééé"), ["ééééé", "éé"]);
+        assert_eq!(wrapped("``` not a fence"), ["``` not a", "fence"]);
+        assert_eq!(wrapped("   "), [""; 0]);
+    }
+
+    #[test]
     fn truncation_keeps_characters_whole() {
         let mut text = "aé".to_owned();
         truncate(&mut text, 2);
@@ -209,6 +241,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn wrapped_lines_fit_and_nothing_visible_is_lost(line in "\\PC{0,200}", max in 4_usize..60) {
+            let lines = wrap(&line, max, Unit::Bytes);
+            let squeezed = |text: &str| text.split_whitespace().collect::<String>();
+            prop_assert!(lines.iter().all(|line| line.len() <= max && !line.trim().is_empty()), "{lines:?}");
+            prop_assert_eq!(squeezed(&lines.concat()), squeezed(&line));
+        }
+
         #[test]
         fn parts_fit_and_nothing_visible_is_lost(
             text in "([a-z😀é]{0,30}[ \n`]{0,3}){0,20}",
