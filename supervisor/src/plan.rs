@@ -14,7 +14,10 @@ use kennel_shared::{
     secret::Secret,
 };
 
+use tokio::sync::mpsc;
+
 use crate::{
+    channel::{AccountHandle, AccountOptions, AllowFrom, Inbound, irc, spawn_account, telegram},
     config::{self, AgentConfig, Config, ProviderKind},
     dispatch::router::{Binding, Router},
     supervision::{
@@ -113,8 +116,9 @@ fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
                 },
                 base_url: remote.base_url.clone(),
                 api_key: key.map(Secret::from),
-                connect_timeout_ms: 10_000,
-                idle_timeout_ms: millis(remote.first_byte_timeout.max(remote.idle_timeout)),
+                request_timeout_ms: millis(remote.request_timeout),
+                first_byte_timeout_ms: millis(remote.first_byte_timeout),
+                idle_timeout_ms: millis(remote.idle_timeout),
                 max_retries: remote.max_retries,
             })
         }
@@ -180,12 +184,52 @@ pub fn agent_host() -> PathBuf {
         .unwrap_or_else(|| NAME.into())
 }
 
-/// Starts the account of a channel.
+/// Starts the account of a channel; its secrets are read now.
 pub fn start_account(
-    _config: &Config,
-    _channel: &config::Channel,
-    _inbound: &tokio::sync::mpsc::Sender<crate::channel::Inbound>,
-    _options: crate::channel::AccountOptions,
-) -> Result<crate::channel::AccountHandle, String> {
-    Err("not merged".into())
+    config: &Config,
+    channel: &config::Channel,
+    inbound: &mpsc::Sender<Inbound>,
+    options: AccountOptions,
+) -> Result<AccountHandle, String> {
+    let secret = |secret: &config::SecretRef| {
+        let resolved = secret.resolve(&config.base_dir);
+        resolved.map_err(|error| crate::error_chain(&error))
+    };
+    let allow_from = match &channel.allow_from {
+        config::AllowFrom::Anyone => AllowFrom::Anyone,
+        config::AllowFrom::Listed(senders) => AllowFrom::listed(senders.iter().cloned()),
+    };
+    let (handle, _) = match &channel.kind {
+        config::ChannelKind::Telegram(settings) => {
+            let settings = telegram::Settings {
+                api_url: settings.api_url.clone(),
+                poll_timeout: settings.poll_timeout,
+                allow_from,
+                ..telegram::Settings::new(secret(&settings.token)?)
+            };
+            let platform = telegram::Telegram::new(settings);
+            spawn_account(channel.id.clone(), platform, inbound.clone(), options)
+        }
+        config::ChannelKind::Irc(settings) => {
+            let sasl = settings.sasl.as_ref().map(|sasl| {
+                let password = secret(&sasl.password)?;
+                let account = sasl.account.clone();
+                Ok::<_, String>(irc::Sasl { account, password })
+            });
+            let settings = irc::Settings {
+                tls: match &settings.tls {
+                    config::Tls::Off => irc::Tls::Off,
+                    config::Tls::On { ca } => irc::Tls::On { ca: ca.clone() },
+                },
+                password: settings.password.as_ref().map(secret).transpose()?,
+                sasl: sasl.transpose()?,
+                rooms: settings.channels.clone(),
+                allow_from,
+                ..irc::Settings::new(&settings.server, settings.port, &settings.nick)
+            };
+            let platform = irc::Irc::new(settings);
+            spawn_account(channel.id.clone(), platform, inbound.clone(), options)
+        }
+    };
+    Ok(handle)
 }
