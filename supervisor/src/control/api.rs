@@ -85,13 +85,13 @@ pub(super) async fn health(State(app): AppState) -> Json<wire::Health> {
 #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = wire::Status)))]
 pub(super) async fn status(State(app): AppState) -> Json<wire::Status> {
     let pid = std::process::id();
-    let usage = i32::try_from(pid).ok().and_then(|pid| app.usage(pid));
+    let own = i32::try_from(pid).expect("a pid is a positive i32");
     Json(wire::Status {
         supervisor: wire::SupervisorStatus {
             pid,
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_ms: view::millis(app.began.elapsed()),
-            memory_bytes: usage.map(|usage| usage.memory_bytes),
+            memory_bytes: view::memory(app.usage(own), own),
             config: app.config_path.display().to_string(),
         },
         agents: app.view_agents().await,

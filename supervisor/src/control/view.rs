@@ -15,7 +15,7 @@ use crate::{
     supervision::{
         driver::{LifecycleEvent, Observed},
         lifecycle::{Desired, State},
-        sampler::Usage,
+        sampler::{self, Usage},
     },
 };
 
@@ -67,7 +67,7 @@ impl App {
             running: counts.running as u64,
             turns: counts.replied + counts.failed,
             cpu_percent: usage.map(|usage| f64::from(usage.cpu_percent)),
-            memory_bytes: usage.map(|usage| usage.memory_bytes),
+            memory_bytes: observed.pid.and_then(|pid| memory(usage, pid)),
             model: agent.model.to_string(),
             link: if observed.linked {
                 wire::LinkState::Connected
@@ -93,6 +93,11 @@ impl App {
         channels.sort_by(|a, b| a.id.cmp(&b.id));
         channels
     }
+}
+
+/// The sampled memory, or for a process without a sample the present one.
+pub(super) fn memory(usage: Option<Usage>, pid: i32) -> Option<u64> {
+    usage.map(|usage| usage.memory_bytes).or_else(|| sampler::memory_now(pid))
 }
 
 fn disabled(agent: &AgentConfig) -> wire::AgentStatus {
