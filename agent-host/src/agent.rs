@@ -193,11 +193,10 @@ impl<C: Connector> Agent<C> {
             .running
             .values_mut()
             .find(|running| running.turn == turn);
-        match found.and_then(|running| running.stop.take()) {
-            Some(stop) => {
-                let _ = stop.send(Stop::Cancel);
-            }
-            None => debug!(turn.id = %turn, "nothing to cancel: the turn has ended"),
+        if let Some(stop) = found.and_then(|running| running.stop.take()) {
+            let _ = stop.send(Stop::Cancel);
+        } else {
+            debug!(turn.id = %turn, "nothing to cancel: the turn has ended");
         }
     }
 

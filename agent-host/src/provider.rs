@@ -64,8 +64,19 @@ pub(crate) trait Provider: Send + Sync {
     /// When to ask again.
     fn retries(&self) -> RetryPolicy;
 
-    /// The longest silence before and between pieces; `None` waits as long as the turn may take.
-    fn idle_timeout(&self) -> Option<Duration>;
+    /// How long to wait for it.
+    fn limits(&self) -> Limits;
+}
+
+/// How long to wait for an answer; beside these, a turn has a limit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// For one whole answer.
+    pub(crate) whole: Duration,
+    /// The longest silence before its first piece.
+    pub(crate) first: Duration,
+    /// The longest silence between pieces.
+    pub(crate) between: Duration,
 }
 
 /// The provider of `spec`. Builds nothing expensive: an HTTP client comes with the first request.
@@ -81,6 +92,9 @@ pub(crate) struct Answer<'a> {
     provider: &'a dyn Provider,
     request: &'a Request,
     pieces: Pieces,
+    /// When this attempt began, and whether anything has come of it.
+    asked_at: Instant,
+    heard: bool,
     /// Tokens, once the provider has told.
     pub(crate) usage: Usage,
     /// Attempts beyond the first.
@@ -96,6 +110,8 @@ impl<'a> Answer<'a> {
             provider,
             request,
             pieces: provider.stream(request),
+            asked_at: Instant::now(),
+            heard: false,
             usage: Usage::default(),
             retries: 0,
             first_text_at: None,
@@ -129,18 +145,16 @@ impl<'a> Answer<'a> {
             );
             tokio::time::sleep(pause).await;
             self.pieces = self.provider.stream(self.request);
+            self.asked_at = Instant::now();
+            self.heard = false;
         }
     }
 
     async fn next_text(&mut self) -> Result<Option<String>, ProviderError> {
         loop {
-            let piece = match self.provider.idle_timeout() {
-                None => self.pieces.next().await,
-                Some(limit) => timeout(limit, self.pieces.next())
-                    .await
-                    .map_err(|_elapsed| ProviderError::new(Fault::Silent(limit), ""))?,
-            };
-            match piece.transpose()? {
+            let piece = self.next_piece().await?;
+            self.heard = true;
+            match piece {
                 None => return Ok(None),
                 Some(Piece::Progress) => {}
                 Some(Piece::Usage(usage)) => self.usage = usage,
@@ -151,7 +165,22 @@ impl<'a> Answer<'a> {
             }
         }
     }
-}
 
-#[cfg(test)]
-mod tests;
+    /// The next piece, in time.
+    async fn next_piece(&mut self) -> Result<Option<Piece>, ProviderError> {
+        let limits = self.provider.limits();
+        let silence = if self.heard {
+            limits.between
+        } else {
+            limits.first
+        };
+        let rest = limits.whole.saturating_sub(self.asked_at.elapsed());
+        match timeout(silence.min(rest), self.pieces.next()).await {
+            Ok(piece) => piece.transpose(),
+            Err(_elapsed) if rest < silence => {
+                Err(ProviderError::new(Fault::Slow(limits.whole), ""))
+            }
+            Err(_elapsed) => Err(ProviderError::new(Fault::Silent(silence), "")),
+        }
+    }
+}

@@ -295,6 +295,3 @@ pub(crate) fn failed(kind: FailureKind, message: &str) -> TurnOutcome {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

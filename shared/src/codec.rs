@@ -6,6 +6,11 @@
 //! must be consumed whole. Golden bytes in `tests/golden.rs` hold the format still; `postcard` can
 //! take its place behind these same functions.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one module that may call bincode: with a limit, and to the last byte"
+)]
+
 use bincode::config::{Configuration, Limit};
 use bytes::{BufMut, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};

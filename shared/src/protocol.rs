@@ -203,11 +203,9 @@ pub struct HttpSpec {
     pub base_url: Option<String>,
     /// The key, if it wants one.
     pub api_key: Option<Secret>,
-    /// The longest time for one whole answer, in milliseconds.
-    pub request_timeout_ms: u64,
-    /// The longest silence before the first piece of an answer, in milliseconds.
-    pub first_byte_timeout_ms: u64,
-    /// The longest silence between pieces of an answer, in milliseconds.
+    /// The longest time to wait for a connection, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// The longest silence before and between pieces of an answer, in milliseconds.
     pub idle_timeout_ms: u64,
     /// How often to try again after 429, 5xx or a lost connection.
     pub max_retries: u32,
@@ -238,6 +236,10 @@ pub enum ToAgent {
 }
 
 /// A message to answer.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the id of a delivery is called `delivery` in every message"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Stays the same over redeliveries.

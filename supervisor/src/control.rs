@@ -19,13 +19,13 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
 };
 
 use axum::{Router, extract::DefaultBodyLimit, serve::ListenerExt};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{broadcast, mpsc, watch},
+    time::Instant,
 };
 use tracing::error;
 

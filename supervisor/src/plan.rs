@@ -7,7 +7,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use kennel_shared::{
     envelope::PeerKind,
-    ids::{AgentId, ChannelId},
     protocol::{
         AgentSpec, ContextSpec, EchoSpec, Endpoint, HttpSpec, ModelApi, ModelSpec,
         SYSTEM_PROMPT_MAX_BYTES,
@@ -25,16 +24,6 @@ use crate::{
         lifecycle::{Policy, RestartPolicy},
     },
 };
-
-/// An agent's id, which the configuration has checked.
-pub fn agent_id(id: &config::AgentId) -> AgentId {
-    AgentId::new(id.as_str()).expect("the configuration checks ids by the same rule")
-}
-
-/// A channel's id, which the configuration has checked.
-pub fn channel_id(id: &config::ChannelId) -> ChannelId {
-    ChannelId::new(id.as_str()).expect("the configuration checks ids by the same rule")
-}
 
 /// How to keep an agent.
 pub fn policy(agent: &AgentConfig) -> Policy {
@@ -124,9 +113,8 @@ fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
                 },
                 base_url: remote.base_url.clone(),
                 api_key: key.map(Secret::from),
-                request_timeout_ms: millis(remote.request_timeout),
-                first_byte_timeout_ms: millis(remote.first_byte_timeout),
-                idle_timeout_ms: millis(remote.idle_timeout),
+                connect_timeout_ms: 10_000,
+                idle_timeout_ms: millis(remote.first_byte_timeout.max(remote.idle_timeout)),
                 max_retries: remote.max_retries,
             })
         }
@@ -167,18 +155,15 @@ fn milli(number: f64) -> u32 {
 /// Who answers where.
 pub fn router(config: &Config) -> Router {
     let bindings = config.bindings.iter().map(|binding| Binding {
-        channel: channel_id(&binding.channel),
+        channel: binding.channel.clone(),
         peer: binding.peer.clone(),
         kind: binding.kind.map(|kind| match kind {
             config::PeerKind::Direct => PeerKind::Direct,
             config::PeerKind::Group => PeerKind::Group,
         }),
-        agent: agent_id(&binding.agent),
+        agent: binding.agent.clone(),
     });
-    Router::new(
-        bindings,
-        config.supervisor.default_agent.as_ref().map(agent_id),
-    )
+    Router::new(bindings, config.supervisor.default_agent.clone())
 }
 
 /// Where the agent-host binary is: `KENNEL_AGENT_HOST`, else beside this one, else on the path.

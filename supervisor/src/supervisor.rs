@@ -19,7 +19,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kennel_shared::ids::AgentId;
@@ -27,6 +27,7 @@ use thiserror::Error;
 use tokio::{
     sync::{broadcast, mpsc},
     task::JoinHandle,
+    time::Instant,
 };
 use tracing::{info, warn};
 
@@ -158,43 +159,9 @@ impl Running {
         let control_listener = control::bind(&control_path).map_err(unbound(&control_path))?;
         let tcp = bind_tcp(&config).await?;
 
-        let system = |what| move |source| RunError::System { what, source };
-        let spawner = Spawner::start().map_err(system("the spawner cannot be started"))?;
-        let logs = settings.state_dir.join("logs");
-        let (writer, _) =
-            LogWriter::start(logs).map_err(system("the log writer cannot be started"))?;
         let (dispatcher, mut dispatcher_task) = dispatch::prepare(settings.max_concurrent as usize);
         let events = broadcast::Sender::<LifecycleEvent>::new(EVENTS);
-
-        let mut agents = Vec::new();
-        let mut drivers = Vec::new();
-        for agent in config.agents.values().filter(|agent| agent.enabled) {
-            let id = plan::agent_id(&agent.id);
-            let setup = Setup {
-                agent: id.clone(),
-                policy: plan::policy(agent),
-                spec: plan::spec_source(&config, agent),
-                program: plan::agent_host(),
-                directory: settings.agent_dir(&agent.id),
-                socket: link_path.clone(),
-                log_level: settings.log_level.as_str().to_owned(),
-                orphan_grace: settings.orphan_grace,
-                log: AgentLog::new(id, plan::rotation(agent), writer.clone()),
-                spawner: spawner.clone(),
-                dispatcher: dispatcher.clone(),
-                events: events.clone(),
-            };
-            home::prepare_agent(&setup.directory, &agent.workspace)?;
-            let (handle, driver) = driver::prepare(setup);
-            dispatcher_task.add(
-                &handle,
-                agent.max_concurrent as usize,
-                agent.max_queued as usize,
-            );
-            agents.push(handle);
-            drivers.push(tokio::spawn(driver.run()));
-        }
-
+        let (agents, drivers) = start_drivers(&config, &dispatcher, &mut dispatcher_task, &events)?;
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
         let by_id: HashMap<AgentId, _> = agents
             .iter()
@@ -347,7 +314,7 @@ fn start_channels(
     let (inbound_tx, inbound) = mpsc::channel(INBOUND);
     let mut accounts = HashMap::new();
     for channel in config.channels.values() {
-        let id = plan::channel_id(&channel.id);
+        let id = channel.id.clone();
         let handle = plan::start_account(config, channel, &inbound_tx, AccountOptions::default())
             .map_err(|detail| RunError::Channel {
             channel: channel.id.to_string(),
@@ -363,4 +330,48 @@ fn start_channels(
         dispatcher.clone(),
     );
     Ok((accounts, tokio::spawn(gateway)))
+}
+
+/// Starts a driver for every enabled agent. No agent runs yet.
+fn start_drivers(
+    config: &Arc<Config>,
+    dispatcher: &DispatcherHandle,
+    lanes: &mut dispatch::Dispatcher,
+    events: &broadcast::Sender<LifecycleEvent>,
+) -> Result<(Vec<AgentHandle>, Vec<JoinHandle<()>>), RunError> {
+    let settings = &config.supervisor;
+    let system = |what| move |source| RunError::System { what, source };
+    let spawner = Spawner::start().map_err(system("the spawner cannot be started"))?;
+    let logs = settings.state_dir.join("logs");
+    let (writer, _) = LogWriter::start(logs).map_err(system("the log writer cannot be started"))?;
+    let mut agents = Vec::new();
+    let mut drivers = Vec::new();
+    for agent in config.agents.values().filter(|agent| agent.enabled) {
+        let id = agent.id.clone();
+        let setup = Setup {
+            agent: id.clone(),
+            policy: plan::policy(agent),
+            spec: plan::spec_source(config, agent),
+            program: plan::agent_host(),
+            directory: settings.agent_dir(&agent.id),
+            socket: settings.link_socket(),
+            log_level: settings.log_level.as_str().to_owned(),
+            orphan_grace: settings.orphan_grace,
+            log: AgentLog::new(id, plan::rotation(agent), writer.clone()),
+            spawner: spawner.clone(),
+            dispatcher: dispatcher.clone(),
+            events: events.clone(),
+        };
+        home::prepare_agent(&setup.directory, &agent.workspace)?;
+        let (handle, driver) = driver::prepare(setup);
+        lanes.add(
+            &handle,
+            agent.max_concurrent as usize,
+            agent.max_queued as usize,
+        );
+        agents.push(handle);
+        drivers.push(tokio::spawn(driver.run()));
+    }
+
+    Ok((agents, drivers))
 }

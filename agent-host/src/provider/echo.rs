@@ -25,7 +25,7 @@ use futures::{StreamExt, stream};
 use kennel_shared::protocol::EchoSpec;
 use tokio::time::{Instant, sleep};
 
-use super::{Fault, Piece, Pieces, Provider, ProviderError, Request, RetryPolicy};
+use super::{Fault, Limits, Piece, Pieces, Provider, ProviderError, Request, RetryPolicy};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Echo {
@@ -63,8 +63,13 @@ impl Provider for Echo {
         RetryPolicy::NEVER
     }
 
-    fn idle_timeout(&self) -> Option<Duration> {
-        None
+    /// None of its own: a turn's limit ends it.
+    fn limits(&self) -> Limits {
+        Limits {
+            whole: Duration::MAX,
+            first: Duration::MAX,
+            between: Duration::MAX,
+        }
     }
 }
 
@@ -271,7 +276,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn hang_hangs() {
         let answer = answer(EchoSpec::default(), "!hang");
-        let waited = tokio::time::timeout(Duration::from_secs(3600), answer).await;
+        let waited = tokio::time::timeout(Duration::from_hours(1), answer).await;
         assert!(waited.is_err());
     }
 

@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Disconnected,
     /// Nothing came for this long.
     Silent(Duration),
+    /// The answer was not whole after this long.
+    Slow(Duration),
     /// The provider reported an error in the midst of its answer.
     Reported,
     /// What came is not what the API promises.
@@ -63,16 +65,19 @@ impl ProviderError {
         match self.fault {
             Fault::Status(status) => matches!(status, 408 | 425 | 429 | 500..=599),
             Fault::Connect | Fault::Disconnected | Fault::Silent(_) => true,
-            Fault::Reported | Fault::Garbage | Fault::Empty | Fault::Request => false,
+            Fault::Slow(_) | Fault::Reported | Fault::Garbage | Fault::Empty | Fault::Request => {
+                false
+            }
         }
     }
 
     /// What the person in the chat is told.
     pub(crate) fn for_person(&self, model: &ModelSpec) -> TurnFailure {
-        let kind = if self.is_passing() || self.fault == Fault::Reported {
-            FailureKind::Unavailable
-        } else {
-            FailureKind::Provider
+        let kind = match self.fault {
+            Fault::Slow(_) => FailureKind::Timeout,
+            Fault::Reported => FailureKind::Unavailable,
+            _ if self.is_passing() => FailureKind::Unavailable,
+            _ => FailureKind::Provider,
         };
         let ModelSpec {
             provider, model, ..
@@ -86,7 +91,11 @@ impl ProviderError {
                 "The connection to the model was lost before the answer was complete (provider `{provider}`): try again."
             ),
             Fault::Silent(limit) => format!(
-                "The model said nothing for {} (provider `{provider}`): try again, or raise its idle timeout.",
+                "The model said nothing for {} (provider `{provider}`): try again, or raise its idle_timeout and first_byte_timeout.",
+                words(limit)
+            ),
+            Fault::Slow(limit) => format!(
+                "The model's answer was not complete after {} (provider `{provider}`): ask for less, or raise its request_timeout.",
                 words(limit)
             ),
             Fault::Reported => format!(
@@ -113,6 +122,7 @@ impl fmt::Display for ProviderError {
             Fault::Connect => f.write_str("no connection")?,
             Fault::Disconnected => f.write_str("connection lost")?,
             Fault::Silent(limit) => write!(f, "silent for {}", words(limit))?,
+            Fault::Slow(limit) => write!(f, "not whole after {}", words(limit))?,
             Fault::Reported => f.write_str("the provider reported an error")?,
             Fault::Garbage => f.write_str("not an answer")?,
             Fault::Empty => f.write_str("an empty answer")?,
@@ -188,7 +198,7 @@ pub(crate) fn words(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
         0..1000 => format!("{ms} ms"),
-        _ if ms % 1000 == 0 => format!("{} s", ms / 1000),
+        _ if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
         _ => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
     }
 }
@@ -308,9 +318,14 @@ mod tests {
             (Fault::Connect, FailureKind::Unavailable, true),
             (Fault::Disconnected, FailureKind::Unavailable, true),
             (
-                Fault::Silent(Duration::from_secs(60)),
+                Fault::Silent(Duration::from_mins(1)),
                 FailureKind::Unavailable,
                 true,
+            ),
+            (
+                Fault::Slow(Duration::from_mins(1)),
+                FailureKind::Timeout,
+                false,
             ),
             (Fault::Reported, FailureKind::Unavailable, false),
             (Fault::Garbage, FailureKind::Provider, false),

@@ -24,17 +24,21 @@ use kennel_shared::{
 use tokio::sync::OnceCell;
 
 use super::{
-    Fault, Piece, Pieces, Provider, ProviderError, Request, RetryPolicy, Usage, retry::retry_after,
+    Fault, Limits, Piece, Pieces, Provider, ProviderError, Request, RetryPolicy, Usage,
+    retry::retry_after,
 };
 use crate::window::Role;
 
+/// The longest time for one connection; what a server may take to answer on it is the provider's own.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long an unused connection is kept. Short: an idle agent should cost nobody anything.
-const POOL_IDLE: Duration = Duration::from_secs(60);
+const POOL_IDLE: Duration = Duration::from_mins(1);
 
 pub(super) struct Http {
     shared: Arc<Shared>,
     retries: RetryPolicy,
-    idle_timeout: Duration,
+    limits: Limits,
 }
 
 /// What a request in flight needs.
@@ -44,7 +48,6 @@ struct Shared {
     endpoint: Endpoint,
     key: Option<Secret>,
     options: ChatOptions,
-    connect_timeout: Duration,
 }
 
 impl Http {
@@ -62,10 +65,13 @@ impl Http {
                 endpoint: Endpoint::from_owned(base_url(http)),
                 key: http.api_key.clone(),
                 options,
-                connect_timeout: Duration::from_millis(http.connect_timeout_ms),
             }),
             retries: RetryPolicy::for_servers(http.max_retries),
-            idle_timeout: Duration::from_millis(http.idle_timeout_ms),
+            limits: Limits {
+                whole: Duration::from_millis(http.request_timeout_ms),
+                first: Duration::from_millis(http.first_byte_timeout_ms),
+                between: Duration::from_millis(http.idle_timeout_ms),
+            },
         }
     }
 
@@ -93,8 +99,8 @@ impl Provider for Http {
         self.retries
     }
 
-    fn idle_timeout(&self) -> Option<Duration> {
-        Some(self.idle_timeout)
+    fn limits(&self) -> Limits {
+        self.limits
     }
 }
 
@@ -115,21 +121,20 @@ impl Shared {
 
     /// Reads the system's TLS roots, which takes milliseconds: so not on the event loop.
     async fn build_client(&self) -> Result<Client, ProviderError> {
-        let connect_timeout = self.connect_timeout;
-        let build = move || {
+        let build = || {
             reqwest::Client::builder()
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(connect_timeout)
+                .connect_timeout(CONNECT_TIMEOUT)
                 .pool_max_idle_per_host(1)
                 .pool_idle_timeout(POOL_IDLE)
                 .tcp_nodelay(true)
                 .build()
         };
-        let built = tokio::task::spawn_blocking(build)
+        let reqwest = tokio::task::spawn_blocking(build)
             .await
-            .map_err(|error| ProviderError::new(Fault::Request, &error.to_string()))?;
-        let reqwest = built.map_err(|error| ProviderError::new(Fault::Request, &chain(&error)))?;
+            .map_err(|error| ProviderError::new(Fault::Request, &error.to_string()))?
+            .map_err(|error| ProviderError::new(Fault::Request, &chain(&error)))?;
         Client::builder()
             .with_reqwest(reqwest)
             .build()
@@ -159,7 +164,12 @@ fn pieces(shared: Arc<Shared>, events: ChatStream) -> Pieces {
             let State::Open(spoken) = state else {
                 return None;
             };
-            let (item, state) = match events.next().await {
+            // The library opens every stream with an event of its own, before it has even connected.
+            let mut event = events.next().await;
+            while matches!(event, Some(Ok(ChatStreamEvent::Start))) {
+                event = events.next().await;
+            }
+            let (item, state) = match event {
                 Some(Ok(ChatStreamEvent::Chunk(chunk))) => {
                     (Ok(Piece::Text(chunk.content)), State::Open(true))
                 }

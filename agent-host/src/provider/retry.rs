@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fault::ProviderError;
 
 /// A provider that asks for more patience than this is not asked again: the person is told instead.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often, and how patiently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn headers_are_read() {
-        let cases: [(&[(&str, &str)], Option<u64>); 6] = [
+        type Headers = &'static [(&'static str, &'static str)];
+        let cases: [(Headers, Option<u64>); 6] = [
             (&[], None),
             (&[("retry-after", "2")], Some(2000)),
             (&[("retry-after", " 0.5 ")], Some(500)),

@@ -20,7 +20,7 @@ use crate::window::{Message, Role, Window};
 
 /// How long a processed delivery is remembered. A supervisor redelivers within seconds of its return;
 /// a week leaves room for one that was switched off meanwhile.
-const DELIVERIES_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+const DELIVERIES_KEPT: Duration = Duration::from_hours(7 * 24);
 
 /// Old deliveries are looked for at the start and after so many commits.
 const PRUNE_EVERY: u32 = 256;

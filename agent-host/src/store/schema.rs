@@ -40,7 +40,12 @@ const STEPS: [&str; 1] = ["
 "];
 
 /// The version that this program writes.
-pub(super) const VERSION: i32 = STEPS.len() as i32;
+pub(super) const VERSION: i32 = 1;
+
+const _: () = assert!(
+    VERSION.unsigned_abs() as usize == STEPS.len(),
+    "one version per step"
+);
 
 /// Applies the steps from `version` on, all or none.
 pub(super) fn migrate(connection: &mut Connection, version: i32) -> rusqlite::Result<()> {

@@ -1,13 +1,13 @@
 //! What only the machine can tell: whether files and secrets that the configuration names are there.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::sync::Arc;
 
 use super::Loaded;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::domain::SystemPrompt;
 use super::secret::{SecretError, SecretRef};
+use crate::error_chain;
 
 impl Loaded {
     /// Looks for every secret that is in use, without running a command and without showing one. A missing secret is
@@ -28,7 +28,7 @@ impl Loaded {
         for site in self.secrets.iter().filter(|site| in_use(&site.name)) {
             if let Err(error) = site.secret.probe(base_dir) {
                 found.push(
-                    Diagnostic::error(format!("`{}`: {}", site.name, chain(&error)))
+                    Diagnostic::error(format!("`{}`: {}", site.name, error_chain(&error)))
                         .at(site.at.clone(), "no secret here")
                         .hint(remedy(&error, &site.secret)),
                 );
@@ -62,18 +62,6 @@ fn remedy(error: &SecretError, secret: &SecretRef) -> String {
         ),
         _ => "write the secret alone".to_owned(),
     }
-}
-
-/// The error and its causes on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Tries every prompt file: an agent without its prompt must not start as another character.

@@ -4,6 +4,7 @@
 //! them together with the texts they point into; [`Diagnostics::render`] draws each with its line and a caret.
 //! The texts that are kept here have every secret masked (see `mask`), so that no rendering can show one.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -128,8 +129,10 @@ impl Diagnostic {
         self.hint.as_deref()
     }
 
-    fn key(&self) -> (Option<&Location>, &str) {
-        (self.location(), &self.title)
+    /// Two findings of the same identity say the same: a mistake of the defaults, found for each agent.
+    fn identity(&self) -> (String, Option<PathBuf>, Option<(usize, usize)>) {
+        let place = self.location().map(|at| (at.file, at.span.start));
+        (self.title.clone(), self.path.clone(), place)
     }
 }
 
@@ -166,7 +169,8 @@ impl Diagnostics {
                 (at.file, at.span.start, at.span.end)
             })
         });
-        list.dedup_by(|a, b| a.key() == b.key());
+        let mut seen = BTreeSet::new();
+        list.retain(|diagnostic| seen.insert(diagnostic.identity()));
         let omitted = list.len().saturating_sub(MAX_KEPT);
         list.truncate(MAX_KEPT);
         Self {
@@ -274,7 +278,9 @@ impl Diagnostics {
             out.push('\n');
         }
         if self.omitted > 0 {
-            out.push_str(&format!("\n… and {} more\n", self.omitted));
+            out.push_str("\n… and ");
+            out.push_str(&self.omitted.to_string());
+            out.push_str(" more\n");
         }
         out
     }

@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use kennel_shared::ids::{AgentId, ChannelId};
+
 use super::secret::SecretRef;
 
 mod agent;
@@ -21,14 +23,9 @@ pub use agent::{
 };
 pub use channel::{AllowFrom, Channel, ChannelKind, Irc, Sasl, Telegram, Tls};
 
-/// `[a-z0-9][a-z0-9_-]{0,63}`: names of agents, providers, channels and classes.
+/// `[a-z0-9][a-z0-9_-]{0,63}`: names of agents, providers, channels and classes, by the rule of the shared ids.
 pub fn is_name(text: &str) -> bool {
-    let first = text.bytes().next();
-    text.len() <= 64
-        && first.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && text
-            .bytes()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'_' | b'-'))
+    AgentId::new(text).is_ok()
 }
 
 /// A duration as people write it: "1m 30s".
@@ -36,46 +33,32 @@ pub(super) fn plain_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+/// The name of a provider, as in `[providers.<id>]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProviderId(String);
 
-        impl $name {
-            /// Takes a text that follows [`is_name`].
-            pub fn new(text: impl Into<String>) -> Option<Self> {
-                let text = text.into();
-                is_name(&text).then_some(Self(text))
-            }
+impl ProviderId {
+    /// Takes a text that follows [`is_name`].
+    pub fn new(text: &str) -> Option<Self> {
+        is_name(text).then(|| Self(text.to_owned()))
+    }
 
-            /// The name.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
-            }
-        }
-    )*};
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
-names! {
-    /// The name of an agent.
-    AgentId;
-    /// The name of a provider.
-    ProviderId;
-    /// The name of a channel.
-    ChannelId;
+impl fmt::Display for ProviderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for ProviderId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A whole configuration.

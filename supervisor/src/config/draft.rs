@@ -8,7 +8,7 @@ use toml::de::{DeString, DeTable};
 
 use super::Directories;
 use super::diagnostic::{Diagnostic, Location, quoted};
-use super::domain::{AgentId, Channel, ChannelId, Provider, ProviderId, is_name};
+use super::domain::{AgentId, Channel, ChannelId, Provider, ProviderId};
 use super::reader::{Context, Node, Table};
 use super::sections::agent::{self, AgentPatch};
 use super::sections::binding::{self, BindingDraft};
@@ -98,7 +98,7 @@ fn read_file<'a>(
     top.optional("providers", |node| {
         named(
             node,
-            "provider",
+            "a provider",
             ProviderId::new,
             &mut draft.providers,
             provider::read,
@@ -111,8 +111,8 @@ fn read_file<'a>(
         draft.any_agent = true;
         named(
             node,
-            "agent",
-            AgentId::new,
+            "an agent",
+            |name| AgentId::new(name).ok(),
             &mut draft.agents,
             |id, node| agent::read(node, format!("agents.{id}")),
         )
@@ -120,8 +120,8 @@ fn read_file<'a>(
     top.optional("channels", |node| {
         named(
             node,
-            "channel",
-            ChannelId::new,
+            "a channel",
+            |name| ChannelId::new(name).ok(),
             &mut draft.channels,
             channel::read,
         )
@@ -152,17 +152,16 @@ fn only_main(node: Node<'_>, main: bool) -> Option<Node<'_>> {
 fn named<'a, I: Ord, T>(
     node: Node<'a>,
     what: &str,
-    name: fn(String) -> Option<I>,
+    name: fn(&str) -> Option<I>,
     into: &mut Named<I, T>,
     read: impl Fn(&I, Node<'a>) -> Option<T>,
 ) -> Option<()> {
     for (key, node) in node.entries()? {
         let at = key_place(node, key);
         let written: &str = key.get_ref();
-        let Some(id) = name(written.to_owned()) else {
-            debug_assert!(!is_name(written), "every name is taken");
+        let Some(id) = name(written) else {
             node.context.report(
-                Diagnostic::error(format!("\"{}\" cannot name a {what}", quoted(written)))
+                Diagnostic::error(format!("\"{}\" cannot name {what}", quoted(written)))
                     .at(at, "not a name")
                     .hint(NAME_RULE),
             );
@@ -172,7 +171,7 @@ fn named<'a, I: Ord, T>(
         let value = read(&id, node);
         match into.get(&id) {
             Some(first) => node.context.report(
-                Diagnostic::error(format!("the {what} \"{written}\" is declared twice"))
+                Diagnostic::error(format!("\"{written}\" names {what} twice"))
                     .at(at, "again here")
                     .related(first.at.clone(), "first here")
                     .hint("rename one of them"),

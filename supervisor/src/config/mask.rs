@@ -5,8 +5,13 @@
 
 use std::ops::Range;
 
+use super::nearest::nearest;
+
 /// A key that contains one of these has a value that is not shown.
 const TELLTALE: [&str; 5] = ["token", "key", "secret", "passw", "credential"];
+
+/// Keys of secrets, which may be misspelt.
+const SECRETS: [&str; 4] = ["token", "api_key", "password", "secret"];
 
 /// A key that looks like one of the above and is none.
 const HARMLESS: [&str; 1] = ["max_tokens"];
@@ -34,16 +39,22 @@ pub(super) fn mask(text: &mut String, known: impl Iterator<Item = Range<usize>>)
     });
 }
 
+fn tells(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    if HARMLESS.contains(&key.as_str()) {
+        return false;
+    }
+    TELLTALE.iter().any(|word| key.contains(word)) || nearest(&key, SECRETS.into_iter()).is_some()
+}
+
 /// `key = "value"` where the key tells: the span between the quotes, or to the end of an unclosed line.
 fn suspicious(text: &str) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     for (equals, _) in text.match_indices('=') {
         let before = text[..equals].trim_end_matches([' ', '\t', '"', '\'']);
-        let start = before
-            .rfind(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
-            .map_or(0, |n| n + 1);
-        let key = before[start..].to_ascii_lowercase();
-        if HARMLESS.contains(&key.as_str()) || !TELLTALE.iter().any(|word| key.contains(word)) {
+        let rest =
+            before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        if !tells(&before[rest.len()..]) {
             continue;
         }
         let after = text[equals + 1..].trim_start_matches([' ', '\t']);
@@ -57,7 +68,7 @@ fn suspicious(text: &str) -> Vec<Range<usize>> {
         let length = if after.starts_with(&triple) {
             rest.find(&triple)
         } else {
-            rest.find(|c| c == quote || c == '\n')
+            rest.find([quote, '\n'])
         };
         spans.push(body..body + length.unwrap_or(rest.len()));
     }
@@ -77,6 +88,8 @@ mod tests {
     #[test]
     fn telltale_keys_lose_their_values() {
         assert_eq!(masked("token = \"abc\" # x"), "token = \"***\" # x");
+        assert_eq!(masked("tokne = \"abc\""), "tokne = \"***\"");
+        assert_eq!(masked("ዃkey = \"abc\""), "ዃkey = \"***\"");
         assert_eq!(masked("bot-token='abc'"), "bot-token='***'");
         assert_eq!(masked("api_key = \"abc"), "api_key = \"***");
         assert_eq!(

@@ -149,7 +149,7 @@ impl<'a> Node<'a> {
                 header: self.at(),
                 kind,
                 path,
-                table,
+                keys: table,
                 asked: BTreeSet::new(),
                 sensitive: false,
             }),
@@ -202,7 +202,7 @@ pub(super) struct Table<'a> {
     kind: &'static str,
     /// `agents.hexa`, as messages call it; empty for the whole file.
     pub(super) path: String,
-    table: &'a DeTable<'a>,
+    keys: &'a DeTable<'a>,
     asked: BTreeSet<&'static str>,
     sensitive: bool,
 }
@@ -216,7 +216,7 @@ impl<'a> Table<'a> {
             header: Location { file, span: 0..0 },
             kind: "ConfigFile",
             path: String::new(),
-            table: table.get_ref(),
+            keys: table.get_ref(),
             asked: BTreeSet::new(),
             sensitive: false,
         }
@@ -235,7 +235,7 @@ impl<'a> Table<'a> {
 
     pub(super) fn get(&mut self, key: &'static str) -> Option<Node<'a>> {
         self.asked.insert(key);
-        self.table.get(key).map(|value| Node {
+        self.keys.get(key).map(|value| Node {
             context: self.context,
             file: self.file,
             key,
@@ -278,7 +278,7 @@ impl<'a> Table<'a> {
 
     /// The place of a key's value.
     pub(super) fn place(&self, key: &str) -> Option<Location> {
-        self.table.get(key).map(|value| Location {
+        self.keys.get(key).map(|value| Location {
             file: self.file,
             span: value.span(),
         })
@@ -310,7 +310,7 @@ impl<'a> Table<'a> {
             .entry(self.kind)
             .or_default()
             .extend(&self.asked);
-        for (key, value) in self.table {
+        for (key, value) in self.keys {
             let name: &str = key.get_ref();
             if self.asked.contains(name) {
                 continue;
@@ -325,7 +325,7 @@ impl<'a> Table<'a> {
                 self.asked
                     .iter()
                     .copied()
-                    .filter(|known| !self.table.contains_key(*known))
+                    .filter(|known| !self.keys.contains_key(*known))
             };
             let hint = did_you_mean(name, unused()).unwrap_or_else(|| {
                 let known: Vec<_> = self.asked.iter().map(|k| format!("`{k}`")).collect();

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 mod scalar;
 mod tables;
@@ -43,9 +44,40 @@ pub struct ConfigFile {
 }
 
 /// The JSON Schema of a configuration file.
-pub fn json_schema() -> serde_json::Value {
+pub fn json_schema() -> Value {
     let schema = SchemaSettings::draft07()
         .into_generator()
         .into_root_schema_for::<ConfigFile>();
-    serde_json::Value::from(schema)
+    let mut schema = Value::from(schema);
+    without_null(&mut schema);
+    schema
+}
+
+/// TOML has no null: a key that may be missing is not a key that may be null.
+fn without_null(schema: &mut Value) {
+    let null = json!({ "type": "null" });
+    match schema {
+        Value::Object(object) => {
+            if let Some(Value::Array(types)) = object.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+                let before = choices.len();
+                choices.retain(|choice| *choice != null);
+                // Draft 7 ignores what stands beside a bare `$ref`, hence `allOf`.
+                if before > 1 && choices.len() == 1 {
+                    let choice = choices.clone();
+                    object.remove("anyOf");
+                    object.insert("allOf".to_owned(), choice.into());
+                }
+            }
+            object.values_mut().for_each(without_null);
+        }
+        Value::Array(array) => array.iter_mut().for_each(without_null),
+        _ => {}
+    }
 }

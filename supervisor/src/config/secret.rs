@@ -195,7 +195,7 @@ fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
 }
 
 /// Runs a program in its own process group and takes what it prints.
-#[allow(
+#[expect(
     clippy::disallowed_methods,
     reason = "a short helper before any agent runs, not a supervised child"
 )]
@@ -249,6 +249,10 @@ fn run(
 }
 
 /// Waits for a program that has closed its output, which as a rule has ended already.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "blocks its caller by contract, which is no event loop"
+)]
 fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<std::process::ExitStatus>> {
     const STEP: Duration = Duration::from_millis(5);
     let mut waited = Duration::ZERO;

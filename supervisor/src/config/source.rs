@@ -144,7 +144,8 @@ pub(super) fn read(main: &Path) -> Result<Vec<(PathBuf, String)>, Vec<Diagnostic
             found.push(diagnostic);
         }
     }
-    match fragments(main) {
+    let folder = main.parent().unwrap_or(Path::new("")).join(FRAGMENTS);
+    match fragments(&folder) {
         Ok(paths) => {
             for path in paths {
                 match read_file(&path) {
@@ -153,7 +154,7 @@ pub(super) fn read(main: &Path) -> Result<Vec<(PathBuf, String)>, Vec<Diagnostic
                 }
             }
         }
-        Err(diagnostic) => found.push(diagnostic),
+        Err(title) => found.push(Diagnostic::error(title).in_file(folder)),
     }
     if found.is_empty() {
         Ok(files)
@@ -163,12 +164,9 @@ pub(super) fn read(main: &Path) -> Result<Vec<(PathBuf, String)>, Vec<Diagnostic
 }
 
 /// The `*.toml` files of the fragments folder by name; hidden files are not ours.
-fn fragments(main: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
-    let folder = main.parent().unwrap_or(Path::new("")).join(FRAGMENTS);
-    let failed = |error: std::io::Error| {
-        Diagnostic::error(format!("failed to list this folder: {error}")).in_file(&folder)
-    };
-    let entries = match fs::read_dir(&folder) {
+fn fragments(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |error: std::io::Error| format!("failed to list this folder: {error}");
+    let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),
@@ -187,12 +185,10 @@ fn fragments(main: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
             paths.push(path);
         }
         if paths.len() >= MAX_FILES {
-            return Err(Diagnostic::error(format!(
-                "this folder holds more than {} files",
+            return Err(format!(
+                "this folder holds more than {} files: put several agents into one",
                 MAX_FILES - 1
-            ))
-            .in_file(&folder)
-            .hint("put several agents into one file"));
+            ));
         }
     }
     paths.sort();

@@ -12,7 +12,7 @@ use super::nearest::did_you_mean;
 use super::reader::Node;
 
 /// Longer waits are mistakes, and would overflow sums of them.
-const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const LONGEST_DURATION: Duration = Duration::from_hours(366 * 24);
 
 /// A value with the place that it came from.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub(super) fn boolean(node: Node<'_>) -> Option<bool> {
 }
 
 /// A string that is not empty.
-pub(super) fn text<'a>(node: Node<'a>) -> Option<&'a str> {
+pub(super) fn text(node: Node<'_>) -> Option<&str> {
     match node.value.get_ref() {
         DeValue::String(text) if text.trim().is_empty() => node.fail(
             format!("`{}` is empty", quoted(node.key)),

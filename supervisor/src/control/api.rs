@@ -1,6 +1,6 @@
 //! Kennel's own API, version 1. Each route is a few lines: read the request, ask a handle, convert.
 
-use std::{convert::Infallible, sync::Arc, time::Duration, time::Instant};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -22,7 +22,10 @@ use kennel_shared::{
     session_key::SessionKey,
 };
 use serde::Serialize;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::Instant,
+};
 
 use super::{
     App,
@@ -282,6 +285,7 @@ impl Turn {
     }
 
     async fn reply(mut self) -> Result<Response, Failure> {
+        // Reading to the end keeps the turn alive; what comes before is not asked for.
         loop {
             match self.stream.next().await {
                 Some(TurnEvent::End(end)) => {
@@ -310,25 +314,27 @@ impl Turn {
             session: self.session.to_string(),
         };
         let events = stream::unfold((self, Some(accepted)), |(mut turn, first)| async move {
-            let event = match first {
-                Some(first) => first,
-                None => loop {
-                    match turn.stream.next().await? {
-                        TurnEvent::Started => {
-                            break wire::TurnEvent::Started { turn_id: turn.id() };
-                        }
-                        TurnEvent::Delta(text) => break wire::TurnEvent::Delta { text },
-                        TurnEvent::Restarted => {
-                            let text = "\n[the agent was restarted and answers anew]\n".to_owned();
-                            break wire::TurnEvent::Delta { text };
-                        }
-                        TurnEvent::End(end) => break turn.ended(end),
-                    }
-                },
+            let event = if let Some(first) = first {
+                first
+            } else {
+                let event = turn.stream.next().await?;
+                turn.view(event)
             };
             Some((Ok(sse(event.name(), &event)), (turn, None)))
         });
         Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    }
+
+    fn view(&self, event: TurnEvent) -> wire::TurnEvent {
+        match event {
+            TurnEvent::Started => wire::TurnEvent::Started { turn_id: self.id() },
+            TurnEvent::Delta(text) => wire::TurnEvent::Delta { text },
+            TurnEvent::Restarted => {
+                let text = "\n[the agent was restarted and answers anew]\n".to_owned();
+                wire::TurnEvent::Delta { text }
+            }
+            TurnEvent::End(end) => self.ended(end),
+        }
     }
 
     fn ended(&self, end: TurnEnd) -> wire::TurnEvent {

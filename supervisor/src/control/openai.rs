@@ -58,9 +58,10 @@ async fn models(State(app): State<Arc<App>>) -> Json<Value> {
 
 async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let id = id.strip_prefix(MODEL_PREFIX).unwrap_or(&id);
-    match app.agents.contains_key(id) {
-        true => Json(model_object(&app, id)).into_response(),
-        false => Problem::no_model(id).into_response(),
+    if app.agents.contains_key(id) {
+        Json(model_object(&app, id)).into_response()
+    } else {
+        Problem::no_model(id).into_response()
     }
 }
 
@@ -241,7 +242,7 @@ impl Answer {
         })
     }
 
-    fn chunk(&self, choices: Value, usage: Option<Value>) -> Value {
+    fn chunk(&self, choices: &Value, usage: Option<Value>) -> Value {
         let mut chunk = json!({
             "id": self.id,
             "object": "chat.completion.chunk",
@@ -258,7 +259,7 @@ impl Answer {
     fn delta(&self, delta: &Value, finish_reason: Option<&str>) -> Value {
         let choice =
             json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason });
-        self.chunk(json!([choice]), None)
+        self.chunk(&json!([choice]), None)
     }
 }
 
@@ -317,7 +318,7 @@ impl Streaming {
                 self.ready.push(SseEvent::default().data("[DONE]"));
                 if self.include_usage {
                     self.ready
-                        .push(data(&self.answer.chunk(json!([]), Some(usage(&spent)))));
+                        .push(data(&self.answer.chunk(&json!([]), Some(usage(&spent)))));
                 }
                 self.ready
                     .push(data(&self.answer.delta(&json!({}), Some("stop"))));

@@ -282,6 +282,10 @@ pub struct Usage {
 }
 
 /// Where the time of a turn went, in microseconds.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the unit is part of the JSON's names"
+)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Timing {

@@ -92,7 +92,7 @@ mod tests {
             max_restarts: 2,
             window: Duration::from_secs(10),
         };
-        let (mut intensity, start) = (Intensity::default(), Instant::now());
+        let (mut intensity, start) = (Intensity::default(), tokio::time::Instant::now().into_std());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(intensity.allows(policy, at(0)));
         assert!(intensity.allows(policy, at(1)));
@@ -112,7 +112,7 @@ mod tests {
         #[test]
         fn never_more_than_the_maximum_within_any_window(gaps in prop::collection::vec(0u64..5_000, 1..60)) {
             let policy = IntensityPolicy { max_restarts: 3, window: Duration::from_secs(4) };
-            let (mut intensity, mut now, mut taken) = (Intensity::default(), Instant::now(), Vec::new());
+            let (mut intensity, mut now, mut taken) = (Intensity::default(), tokio::time::Instant::now().into_std(), Vec::new());
             for gap in gaps {
                 now += Duration::from_millis(gap);
                 if intensity.allows(policy, now) {

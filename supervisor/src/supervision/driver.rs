@@ -338,17 +338,17 @@ impl Driver {
     }
 
     async fn on_transition(&mut self, before: State, after: State) {
-        let detail = describe(after, now()).or_else(|| self.observed.borrow().detail.clone());
+        let detail = describe(after, now());
         if let State::Quarantined { .. } = after {
             error!(
                 agent.id = %self.setup.agent, detail,
                 "an agent is quarantined; `kennel restart` starts it again"
-            )
+            );
         } else {
             info!(
                 agent.id = %self.setup.agent, generation = self.machine.generation().0,
                 from = before.name(), state = after.name(), "an agent changed state"
-            )
+            );
         }
         self.setup.log.note(&match &detail {
             Some(detail) => format!("{} ({detail})", after.name()),
@@ -479,12 +479,14 @@ impl Driver {
 
     async fn on_ended(&mut self) {
         // What it said before it died is still in the socket: a reply there must not be lost.
-        let listen = async {
-            while let Ok(incoming) = self.link.next().await {
-                self.on_incoming(incoming).await;
-            }
-        };
-        let _ = tokio::time::timeout(LAST_WORDS, listen).await;
+        if self.link.is_up() {
+            let listen = async {
+                while let Ok(incoming) = self.link.next().await {
+                    self.on_incoming(incoming).await;
+                }
+            };
+            let _ = tokio::time::timeout(LAST_WORDS, listen).await;
+        }
         let child = self.child.take().expect("only a child ends");
         let pid = child.pid();
         let exit = child.reap().unwrap_or_else(|error| {

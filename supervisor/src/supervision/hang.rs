@@ -24,7 +24,6 @@ impl HangReport {
         let status = read("status");
         let state = status.lines().find_map(|line| line.strip_prefix("State:"));
         let wchan = read("wchan");
-        let function = |line: &str| line.split_once("] ").map(|(_, name)| name.to_owned());
         Self {
             state: state.map_or_else(|| "gone".into(), |state| state.trim().to_owned()),
             wchan: (!matches!(wchan.as_str(), "" | "0")).then_some(wchan),
@@ -35,6 +34,12 @@ impl HangReport {
                 .collect(),
         }
     }
+}
+
+/// `[<0>] do_signal_stop+0x16f/0x210` is in `do_signal_stop`.
+fn function(line: &str) -> Option<String> {
+    let (_, place) = line.split_once("] ")?;
+    Some(place.split('+').next().unwrap_or(place).to_owned())
 }
 
 impl fmt::Display for HangReport {
@@ -58,6 +63,15 @@ mod tests {
     fn this_process_has_a_state() {
         let report = HangReport::of(i32::try_from(std::process::id()).unwrap());
         assert!(report.state.starts_with(['R', 'S']), "{report}");
+    }
+
+    #[test]
+    fn a_stack_line_has_a_function() {
+        assert_eq!(
+            function("[<0>] do_signal_stop+0x16f/0x210").as_deref(),
+            Some("do_signal_stop")
+        );
+        assert_eq!(function(""), None);
     }
 
     #[test]

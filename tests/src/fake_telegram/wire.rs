@@ -93,7 +93,7 @@ async fn answer(shared: &Shared, token: &str, method: &str, request: Request<Bod
             return ApiError::status(code, retry_after).into_response();
         }
         Some(Fault::Garbage) => {
-            return ([(header::CONTENT_TYPE, "text/html")], "<html>{\"ok\":tru").into_response();
+            return ([(header::CONTENT_TYPE, "text/html")], "<html>{\"ok\":tru").into_response(); // typos: on purpose
         }
         Some(Fault::Slow(delay)) => tokio::time::sleep(delay).await,
         Some(Fault::Disconnect) | None => {}

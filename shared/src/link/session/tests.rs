@@ -192,7 +192,7 @@ fn deltas_merge_only_while_they_wait_and_only_within_a_turn() {
     );
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     /// End 0 or 1 queues a message of so many bytes.
     Send(bool, usize),

@@ -4,10 +4,9 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{AgentId, ProviderId};
+use kennel_shared::protocol::SYSTEM_PROMPT_MAX_BYTES;
 
-/// A system prompt longer than this is refused.
-const MAX_PROMPT_BYTES: u64 = 1024 * 1024;
+use super::{AgentId, ProviderId};
 
 /// One agent.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +77,7 @@ pub enum SystemPrompt {
 }
 
 impl SystemPrompt {
-    /// The text; reads the file, of at most 1 MiB.
+    /// The text; reads the file, of at most [`SYSTEM_PROMPT_MAX_BYTES`].
     pub fn load(&self) -> io::Result<String> {
         let path = match self {
             Self::Text(text) => return Ok(text.clone()),
@@ -89,10 +88,11 @@ impl SystemPrompt {
         }
         let mut text = String::new();
         std::fs::File::open(path)?
-            .take(MAX_PROMPT_BYTES + 1)
+            .take(SYSTEM_PROMPT_MAX_BYTES as u64 + 1)
             .read_to_string(&mut text)?;
-        if text.len() as u64 > MAX_PROMPT_BYTES {
-            return Err(io::Error::other("larger than 1 MiB"));
+        if text.len() > SYSTEM_PROMPT_MAX_BYTES {
+            let limit = SYSTEM_PROMPT_MAX_BYTES / 1024;
+            return Err(io::Error::other(format!("larger than {limit} KiB")));
         }
         Ok(text)
     }

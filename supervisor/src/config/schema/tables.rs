@@ -39,7 +39,6 @@ pub struct SupervisorTable {
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words are the documentation")]
 pub enum LogLevel {
     Error,
     Warn,
@@ -51,7 +50,6 @@ pub enum LogLevel {
 /// How the log looks.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words are the documentation")]
 pub enum LogFormat {
     Text,
     Json,
@@ -182,7 +180,6 @@ pub struct AgentTable {
 /// After which ends an agent is started again.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the words are the documentation")]
 pub enum RestartWord {
     Always,
     OnFailure,
@@ -323,7 +320,6 @@ pub struct BindingTable {
 /// A kind of conversation.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the words are the documentation")]
 pub enum PeerKind {
     Direct,
     Group,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kennel_shared::protocol::SYSTEM_PROMPT_MAX_BYTES;
+
 use super::super::diagnostic::Location;
 use super::super::domain::{
     AgentConfig, AgentId, Backoff, ContextWindow, Limits, LogRotation, ModelRef, ProviderId,
@@ -80,8 +82,8 @@ patch! {
     }
 }
 
-pub(in super::super) fn read(node: Node<'_>, path: String) -> Option<AgentPatch> {
-    let mut table = node.table("AgentTable", path)?;
+pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatch> {
+    let mut table = node.table("AgentTable", dotted)?;
     let mut patch = AgentPatch {
         enabled: table.optional("enabled", value::boolean),
         autostart: table.optional("autostart", value::boolean),
@@ -106,12 +108,12 @@ pub(in super::super) fn read(node: Node<'_>, path: String) -> Option<AgentPatch>
         class: table.optional("class", value::name),
         ..AgentPatch::default()
     };
-    let path = |key| table.path_of(key);
+    let below = |key| table.path_of(key);
     let (backoff, limits, context, log) = (
-        path("backoff"),
-        path("limits"),
-        path("context"),
-        path("log"),
+        below("backoff"),
+        below("limits"),
+        below("context"),
+        below("log"),
     );
     table.optional("backoff", |node| read_backoff(node, backoff, &mut patch));
     table.optional("limits", |node| read_limits(node, limits, &mut patch));
@@ -140,7 +142,7 @@ fn model(node: Node<'_>) -> Option<ModelRef> {
 }
 
 fn system_prompt(table: &mut Table<'_>) -> Option<Placed<SystemPrompt>> {
-    let text = table.optional("system_prompt", placed(value::owned_text));
+    let text = table.optional("system_prompt", placed(prompt_text));
     let file = table.get("system_prompt_file");
     if let (Some(_), Some(file)) = (table.place("system_prompt"), file) {
         return file.fail(
@@ -159,8 +161,20 @@ fn system_prompt(table: &mut Table<'_>) -> Option<Placed<SystemPrompt>> {
     }))
 }
 
-fn read_backoff(node: Node<'_>, path: String, patch: &mut AgentPatch) -> Option<()> {
-    let mut table = node.table("BackoffTable", path)?;
+fn prompt_text(node: Node<'_>) -> Option<String> {
+    let text = value::text(node)?;
+    if text.len() > SYSTEM_PROMPT_MAX_BYTES {
+        return node.fail(
+            "`system_prompt` is too long",
+            format!("{} KiB", text.len() / 1024),
+            format!("write at most {} KiB", SYSTEM_PROMPT_MAX_BYTES / 1024),
+        );
+    }
+    Some(text.to_owned())
+}
+
+fn read_backoff(node: Node<'_>, dotted: String, patch: &mut AgentPatch) -> Option<()> {
+    let mut table = node.table("BackoffTable", dotted)?;
     patch.backoff_initial = table.optional("initial", placed(value::duration));
     patch.backoff_max = table.optional("max", placed(value::duration));
     patch.backoff_factor = table.optional("factor", placed(value::number(1.0..=100.0)));
@@ -169,8 +183,8 @@ fn read_backoff(node: Node<'_>, path: String, patch: &mut AgentPatch) -> Option<
     Some(())
 }
 
-fn read_limits(node: Node<'_>, path: String, patch: &mut AgentPatch) -> Option<()> {
-    let mut table = node.table("LimitsTable", path)?;
+fn read_limits(node: Node<'_>, dotted: String, patch: &mut AgentPatch) -> Option<()> {
+    let mut table = node.table("LimitsTable", dotted)?;
     patch.memory = table.optional("memory", value::size(4 * MIB..=64 * TIB));
     patch.cpu = table.optional("cpu", value::number(0.01..=4096.0));
     patch.cpu_weight = table.optional("cpu_weight", value::integer(1..=10_000));
@@ -181,16 +195,16 @@ fn read_limits(node: Node<'_>, path: String, patch: &mut AgentPatch) -> Option<(
     Some(())
 }
 
-fn read_context(node: Node<'_>, path: String, patch: &mut AgentPatch) -> Option<()> {
-    let mut table = node.table("ContextTable", path)?;
+fn read_context(node: Node<'_>, dotted: String, patch: &mut AgentPatch) -> Option<()> {
+    let mut table = node.table("ContextTable", dotted)?;
     patch.context_messages = table.optional("max_messages", value::integer(1..=100_000));
     patch.context_bytes = table.optional("max_bytes", value::size(KIB..=256 * MIB));
     table.finish();
     Some(())
 }
 
-fn read_log(node: Node<'_>, path: String, patch: &mut AgentPatch) -> Option<()> {
-    let mut table = node.table("LogTable", path)?;
+fn read_log(node: Node<'_>, dotted: String, patch: &mut AgentPatch) -> Option<()> {
+    let mut table = node.table("LogTable", dotted)?;
     patch.log_max_size = table.optional("max_size", value::size(4 * KIB..=TIB));
     patch.log_keep = table.optional("keep", value::integer(0..=1_000));
     table.finish();

@@ -35,7 +35,7 @@ impl Bench {
     fn new(policy: Policy) -> Self {
         Self {
             machine: Lifecycle::new(policy, 1),
-            now: Instant::now(),
+            now: tokio::time::Instant::now().into_std(),
         }
     }
 
