@@ -250,3 +250,42 @@ async fn shutdown_waits_for_the_end() {
     let ended = kennel(&supervisor.socket(), &["status"]).await;
     assert_eq!(ended.code, Some(3), "{ended:?}");
 }
+
+#[tokio::test]
+async fn init_writes_a_file_that_check_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.sock");
+    let ended = kennel(&socket, &["init", "new"]).await;
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "new/kennel.toml\n"),
+        "{ended:?}"
+    );
+    let ended = kennel(&socket, &["check", "--json", "--config", "new/kennel.toml"]).await;
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((ended.code, &json["valid"]), (Some(0), &true.into()));
+
+    std::fs::write(dir.path().join("new/kennel.toml"), "wrong = 1\n").unwrap();
+    let ended = kennel(&socket, &["check", "--json", "--config", "new/kennel.toml"]).await;
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((ended.code, &json["valid"]), (Some(2), &false.into()));
+    assert_eq!(json["diagnostics"][0]["line"], 1);
+}
+
+#[tokio::test]
+async fn what_is_generated_is_what_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.sock");
+    for args in [&["schema"], &["openapi"]] {
+        let ended = kennel(&socket, args).await;
+        let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert!(json.is_object(), "{args:?}");
+    }
+    let ended = kennel(&socket, &["completions", "bash"]).await;
+    assert!(ended.stdout.contains("complete -F _kennel"), "{ended:?}");
+    let ended = kennel(&socket, &["man"]).await;
+    assert!(ended.stdout.contains(".TH kennel 1"), "{ended:?}");
+    let ended = kennel(&socket, &["--quiet", "man", "--out", "pages"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(dir.path().join("pages/kennel-restart.1").exists());
+}
