@@ -50,10 +50,6 @@ impl Drop for Running {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the command line is what a user starts"
-)]
 /// Starts `kennel` with nothing of the environment but what it needs.
 pub(super) fn start(socket: &Path, args: &[&str]) -> Running {
     let home = socket.parent().expect("a socket is in a folder");
