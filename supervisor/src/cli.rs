@@ -88,7 +88,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Completions(completions) => generate::completions(completions.shell, out),
         Command::Man(man) => generate::man(man.out.as_deref(), out),
         Command::Schema => generate::schema(out),
-        Command::Openapi => block_on(generate::openapi(&client()?, out)),
+        Command::Openapi => generate::openapi(out),
     }
 }
 

@@ -171,13 +171,6 @@ impl Client {
         answer.await.map(|answer| answer.value)
     }
 
-    /// The `OpenAPI` document, as JSON.
-    pub async fn openapi(&self) -> Result<String, ClientError> {
-        let request = Request::get("/openapi.json").within(SHORT);
-        let answer: Answer<serde_json::Value> = request.answer(&self.socket).await?;
-        Ok(answer.json)
-    }
-
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, ClientError> {
         Request::get(path).within(SHORT).answer(&self.socket).await
     }

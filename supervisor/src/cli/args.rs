@@ -135,7 +135,7 @@ pub(super) enum Command {
     Man(Man),
     /// Print the JSON Schema of the configuration
     Schema,
-    /// Print the OpenAPI document of the running supervisor's control API
+    /// Print the OpenAPI document of the control API
     Openapi,
 }
 
@@ -176,10 +176,13 @@ pub(super) struct Status {
 }
 
 #[derive(Debug, ClapArgs)]
-#[group(required = true, multiple = false, args = ["agents", "all"])]
 pub(super) struct Which {
     /// Which agents
-    #[arg(value_name = "AGENT")]
+    #[arg(
+        value_name = "AGENT",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
     pub(super) agents: Vec<String>,
 
     /// All agents of the configuration

@@ -58,7 +58,7 @@ pub(super) fn run(
     Ok(Exit::Ok)
 }
 
-#[allow(
+#[expect(
     clippy::disallowed_methods,
     reason = "this is not a child of a supervisor but the supervisor itself, started from the command line"
 )]
@@ -176,7 +176,7 @@ mod tests {
         Start { dir, log, client }
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a stand-in for the supervisor")]
+    #[expect(clippy::disallowed_methods, reason = "a stand-in for the supervisor")]
     fn shell(start: &Start, script: &str) -> Child {
         Command::new("/bin/sh")
             .args(["-c", script])

@@ -10,7 +10,7 @@ use super::{
     exit::{Exit, Failure, Outcome},
     output::Output,
 };
-use crate::{client::Client, config};
+use crate::config;
 
 pub(super) fn completions(shell: Shell, out: &Output) -> Outcome {
     let mut script = Vec::new();
@@ -42,7 +42,8 @@ pub(super) fn schema(out: &Output) -> Outcome {
     Ok(Exit::Ok)
 }
 
-pub(super) async fn openapi(client: &Client, out: &Output) -> Outcome {
-    out.line(client.openapi().await?.trim_end())?;
+pub(super) fn openapi(out: &Output) -> Outcome {
+    let document = crate::control::document().to_pretty_json();
+    out.line(document.expect("the document is plain data"))?;
     Ok(Exit::Ok)
 }

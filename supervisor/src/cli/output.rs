@@ -117,7 +117,7 @@ impl Output {
     pub(super) fn diagnostics(&self, found: &Diagnostics) {
         let hide = found.errors() == 0 && self.verbosity == Verbosity::Quiet;
         if !found.is_empty() && !hide {
-            self.say(found.render(config::Style::Ansi).trim_end());
+            self.say(found.render(config::Style::Ansi));
         }
     }
 

@@ -210,7 +210,8 @@ fn draw(mut columns: Vec<Column>, width: Option<usize>) -> String {
             drawn.set_cell_alignment(CellAlignment::Right);
         }
     }
-    format!("{}\n", table.trim_fmt())
+    let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// Makes the columns fit, and tells how far apart they are.

@@ -1,0 +1,8 @@
+//! The command line as a user meets it: the real `kennel`, against a scripted supervisor.
+
+mod cli {
+    mod command;
+    mod scripted;
+    mod snapshots;
+    mod talk;
+}
