@@ -237,19 +237,28 @@ impl<C: Connector> Agent<C> {
 
     /// Moves an event to the wire, and those behind it, so that they leave in one write.
     fn forward(&mut self, first: ToSupervisor) {
-        self.say(first);
+        self.forward_one(first);
         while !self.wire.is_full()
             && let Ok(event) = self.events.try_recv()
         {
-            self.say(event);
+            self.forward_one(event);
         }
     }
 
+    fn forward_one(&mut self, event: ToSupervisor) {
+        // The supervisor may fill the place of a turn as soon as it hears of its end, which can be
+        // before this loop hears of the end of its task.
+        if let ToSupervisor::Finished { turn, .. } = &event {
+            self.running.retain(|_, running| running.turn != *turn);
+        }
+        self.say(event);
+    }
+
     fn say(&mut self, message: ToSupervisor) {
-        if let Err(message) = self.wire.send(message) {
-            // Only what answers the supervisor's own messages comes here unasked: it floods us and
-            // does not read. What is left out is delivered again when the link is gone.
-            warn!(?message, "the link is full; left out");
+        if self.wire.send(message).is_err() {
+            // Events are taken when there is room, so this is the answer to a delivery that is refused:
+            // the supervisor floods us and does not read. It has no answer until it asks again.
+            warn!("the link is full; a refusal was left out");
         }
     }
 
@@ -302,6 +311,8 @@ impl<C: Connector> Agent<C> {
         if timeout(STOP_GRACE, settle).await.is_err() {
             warn!("a turn did not stop in time");
         }
+        // None may hold the store any longer: its thread ends with the last handle.
+        self.tasks.shutdown().await;
         let _ = timeout(FLUSH_GRACE, self.wire.flush()).await;
     }
 }

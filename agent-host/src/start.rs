@@ -3,7 +3,7 @@
 //! Each step consumes what the one before it made: bootstrap, runtime, lock, store, wire, agent.
 //! Whatever fails is logged once, here, with its causes, and becomes an exit code.
 
-use std::{fmt, io, process::ExitCode, time::Duration};
+use std::{fmt, fs::File, io, path::Path, process::ExitCode, time::Duration};
 
 use kennel_shared::bootstrap::{Bootstrap, BootstrapError};
 use thiserror::Error;
@@ -108,18 +108,13 @@ fn live() -> Result<Exit, StartError> {
     runtime.block_on(live_as(bootstrap))
 }
 
+/// From here on a stop signal is heard, also while the agent waits for its lock or its supervisor.
 async fn live_as(bootstrap: Bootstrap) -> Result<Exit, StartError> {
-    let stop = StopSignal::catch().map_err(system("signals cannot be caught"))?;
-    let lock_path = bootstrap.state_dir.join(LOCK_FILE);
-    let lock = sys::lock(&lock_path)
-        .await
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => StartError::Locked(lock_path.display().to_string()),
-            _ => StartError::System {
-                what: "the lock in the state directory cannot be taken",
-                source: error,
-            },
-        })?;
+    let mut stop = StopSignal::catch().map_err(system("signals cannot be caught"))?;
+    let lock = tokio::select! {
+        lock = lock(&bootstrap.state_dir) => lock?,
+        () = stop.caught() => return Ok(Exit::Done),
+    };
     let (store, store_thread) = Store::open(&bootstrap.state_dir.join(STORE_FILE))?;
     let identity = Identity {
         agent: bootstrap.agent.clone(),
@@ -127,7 +122,10 @@ async fn live_as(bootstrap: Bootstrap) -> Result<Exit, StartError> {
     };
     let grace = Duration::from_millis(bootstrap.orphan_grace_ms);
     let socket = Socket(bootstrap.socket);
-    let (wire, spec) = Wire::open(socket, identity, bootstrap.token, grace).await?;
+    let (wire, spec) = tokio::select! {
+        opened = Wire::open(socket, identity, bootstrap.token, grace) => opened?,
+        () = stop.caught() => return Ok(Exit::Done),
+    };
     info!(agent.id = %bootstrap.agent, generation = %bootstrap.generation, "ready");
     let exit = Agent::new(bootstrap.agent, wire, spec, store)
         .run(stop)
@@ -137,6 +135,17 @@ async fn live_as(bootstrap: Bootstrap) -> Result<Exit, StartError> {
     let _ = store_thread.join();
     drop(lock);
     Ok(exit)
+}
+
+async fn lock(state_dir: &Path) -> Result<File, StartError> {
+    let path = state_dir.join(LOCK_FILE);
+    sys::lock(&path).await.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => StartError::Locked(path.display().to_string()),
+        _ => StartError::System {
+            what: "the lock in the state directory cannot be taken",
+            source: error,
+        },
+    })
 }
 
 /// One line per event, level first and without a time: the supervisor adds it. `KENNEL_LOG` is a level:

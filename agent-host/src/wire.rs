@@ -275,7 +275,8 @@ async fn reconnect<C: Connector>(
             let welcome = say_hello(&mut stream, &hello).await?;
             Ok::<_, HandshakeError>((stream, welcome))
         };
-        match timeout(HANDSHAKE_TIMEOUT, attempt).await {
+        let patience = HANDSHAKE_TIMEOUT.min(deadline - Instant::now());
+        match timeout(patience, attempt).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(HandshakeError::Refused(refusal))) => return Err(WireError::Refused(refusal)),
             Ok(Err(error)) => debug!(error = %error, cause = ?error, "no link yet"),

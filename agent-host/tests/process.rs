@@ -238,6 +238,34 @@ async fn a_stop_signal_ends_it_within_a_second_and_its_turn_can_be_delivered_aga
 }
 
 #[tokio::test]
+async fn a_stop_signal_is_heard_while_it_looks_for_its_supervisor() {
+    let kennel = Kennel::new();
+    let mut agent = kennel.start();
+    // It is there, and waits for an answer to its hello.
+    let mut stream = timeout(PATIENCE, kennel.listener.accept())
+        .await
+        .unwrap()
+        .unwrap();
+    accept_hello(&mut stream).await.unwrap();
+    agent.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(agent.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_place_is_free_as_soon_as_its_turn_is_finished() {
+    let kennel = Kennel::new();
+    let _agent = kennel.start();
+    let one_at_a_time = AgentSpec {
+        max_concurrent: 1,
+        ..spec()
+    };
+    let mut link = kennel.accept(one_at_a_time).await;
+    for _ in 0..300 {
+        assert_eq!(answer(&mut link, delivery("next")).await, replied("next"));
+    }
+}
+
+#[tokio::test]
 async fn what_was_answered_survives_a_kill() {
     let kennel = Kennel::new();
     let agent = kennel.start();
