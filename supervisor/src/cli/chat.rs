@@ -136,7 +136,7 @@ mod tests {
             (" /new ", Input::New),
             ("/help", Input::Help),
             ("/quit", Input::Quit),
-            ("/nwe", Input::Unknown("/nwe")),
+            ("/nwe", Input::Unknown("/nwe")), // typos: on purpose
             ("/etc/passwd", Input::Message("/etc/passwd")),
             ("/ is a slash", Input::Message("/ is a slash")),
         ];

@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn telltale_keys_lose_their_values() {
         assert_eq!(masked("token = \"abc\" # x"), "token = \"***\" # x");
-        assert_eq!(masked("tokne = \"abc\""), "tokne = \"***\"");
+        assert_eq!(masked("tokne = \"abc\""), "tokne = \"***\""); // typos: on purpose
         assert_eq!(masked("ዃkey = \"abc\""), "ዃkey = \"***\"");
         assert_eq!(masked("bot-token='abc'"), "bot-token='***'");
         assert_eq!(masked("api_key = \"abc"), "api_key = \"***");
