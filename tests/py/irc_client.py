@@ -3,7 +3,7 @@
 usage: irc_client.py [--ca FILE] PORT NICK
 
 Orders: {"join": ROOM}, {"say": [TARGET, TEXT]}, {"action": [TARGET, TEXT]}, {"ctcp": [TARGET, TEXT]},
-{"bytes": HEX} (written to the connection as they are). The end of standard input ends it.
+{"bytes": [NUMBER, ...]} (written to the connection as they are). The end of standard input ends it.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def obey(connection, order):
     elif "ctcp" in order:
         connection.ctcp("version", order["ctcp"][0], order["ctcp"][1])
     elif "bytes" in order:
-        connection.socket.sendall(bytes.fromhex(order["bytes"]))
+        connection.socket.sendall(bytes(order["bytes"]))
     else:
         raise ValueError(order)
 

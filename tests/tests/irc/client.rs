@@ -89,8 +89,7 @@ impl Person {
 
     /// Writes these bytes to the connection as they are.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.order(&json!({"bytes": hex}));
+        self.order(&json!({"bytes": bytes}));
     }
 
     /// Waits for a message, of `privmsg` in private or `pubmsg` in a room.
