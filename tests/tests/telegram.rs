@@ -31,7 +31,7 @@ fn options() -> AccountOptions {
         backoff: BackoffSettings {
             initial: Duration::from_millis(50),
             max: Duration::from_millis(200),
-            stable_after: Duration::from_secs(60),
+            stable_after: Duration::from_mins(1),
         },
         refused_retry: Duration::from_millis(500),
     }

@@ -50,7 +50,7 @@ use super::{
 };
 
 /// From the connection to the server's welcome.
-const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
+const REGISTER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Messages that wait for a verdict; more are dropped and counted.
 const HEARD_QUEUE: usize = 64;
 /// Lines of the protocol that wait to be written. When it is full, reading waits, until the server's patience ends.
@@ -101,7 +101,7 @@ impl Settings {
             allow_from: AllowFrom::default(),
             flood: Flood::default(),
             reply_lines: 40,
-            ping_after: Duration::from_secs(60),
+            ping_after: Duration::from_mins(1),
             ping_timeout: Duration::from_secs(30),
         }
     }

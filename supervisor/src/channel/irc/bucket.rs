@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_burst_then_a_steady_pace() {
-        let start = Instant::now() + Duration::from_secs(3600);
+        let start = Instant::now() + Duration::from_hours(1);
         let mut bucket = Bucket::new(Flood::default());
         let mut now = start;
         let mut sent = Vec::new();
@@ -69,7 +69,7 @@ mod tests {
         }
         assert_eq!(sent, [0, 0, 0, 0, 0, 500, 1000, 1500, 2000]);
         // After a rest the burst is there again, and no more than that.
-        now += Duration::from_secs(60);
+        now += Duration::from_mins(1);
         for _ in 0..5 {
             assert_eq!(bucket.ready_at(now), now);
             bucket.take(now);

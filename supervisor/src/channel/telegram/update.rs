@@ -41,6 +41,7 @@ pub(super) struct Update {
 }
 
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "Telegram's names")]
 struct Message {
     message_id: i64,
     date: u64,
