@@ -53,7 +53,7 @@ pub struct Hello {
     pub generation: Generation,
     /// Proof: from the bootstrap at first, then from the last [`Welcome`].
     pub token: Token,
-    /// Where its end of the link stands; all zero on the first connection.
+    /// Where its end of the link stands; that of a new session on the first connection.
     pub resume: Position,
 }
 

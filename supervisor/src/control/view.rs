@@ -97,7 +97,9 @@ impl App {
 
 /// The sampled memory, or for a process without a sample the present one.
 pub(super) fn memory(usage: Option<Usage>, pid: i32) -> Option<u64> {
-    usage.map(|usage| usage.memory_bytes).or_else(|| sampler::memory_now(pid))
+    usage
+        .map(|usage| usage.memory_bytes)
+        .or_else(|| sampler::memory_now(pid))
 }
 
 fn disabled(agent: &AgentConfig) -> wire::AgentStatus {

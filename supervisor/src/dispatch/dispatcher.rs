@@ -49,10 +49,10 @@ pub enum AgentEvent {
         /// What.
         text: String,
     },
-    /// A turn has ended.
+    /// A delivery has its outcome.
     Finished {
-        /// Which.
-        turn: TurnId,
+        /// Which. An agent that was handed it twice may answer with the turn of the first time.
+        delivery: DeliveryId,
         /// How.
         outcome: TurnOutcome,
         /// What it took.
@@ -403,32 +403,47 @@ impl Dispatcher {
             AgentEvent::Closed => self.lanes.close(agent),
             AgentEvent::Down => self.on_down(agent, generation),
             AgentEvent::Resting(state) => self.on_resting(agent, state),
-            AgentEvent::Started(turn) => self.with_sink(turn, |sink| sink.started()),
-            AgentEvent::Delta { turn, text } => self.with_sink(turn, |sink| sink.delta(&text)),
+            AgentEvent::Started(turn) => self.with_sink(agent, turn, |sink| sink.started()),
+            AgentEvent::Delta { turn, text } => {
+                self.with_sink(agent, turn, |sink| sink.delta(&text));
+            }
             AgentEvent::Finished {
-                turn,
+                delivery,
                 outcome,
                 spent,
-            } => self.on_finished(turn, outcome, spent),
+            } => {
+                self.on_finished(agent, delivery, outcome, spent);
+            }
         }
     }
 
-    fn with_sink(&mut self, turn: TurnId, tell: impl FnOnce(&mut dyn ReplySink)) {
+    /// Whether a delivery is this agent's: an agent has no say in those of others.
+    fn belongs(&self, delivery: DeliveryId, agent: &AgentId) -> bool {
+        let job = self.jobs.get(&delivery);
+        job.is_some_and(|job| job.ticket.session.agent_str() == agent.as_str())
+    }
+
+    fn with_sink(&mut self, agent: &AgentId, turn: TurnId, tell: impl FnOnce(&mut dyn ReplySink)) {
         // An unknown turn was given up before, or is an agent's invention.
-        if let Some(job) = self
-            .turns
-            .get(&turn)
-            .and_then(|delivery| self.jobs.get_mut(delivery))
+        if let Some(delivery) = self.turns.get(&turn).copied()
+            && self.belongs(delivery, agent)
+            && let Some(job) = self.jobs.get_mut(&delivery)
         {
             tell(&mut *job.sink);
         }
     }
 
-    fn on_finished(&mut self, turn: TurnId, outcome: TurnOutcome, spent: Spent) {
-        let Some(delivery) = self.turns.get(&turn).copied() else {
-            debug!(turn.id = %turn, "an unknown turn ended");
+    fn on_finished(
+        &mut self,
+        agent: &AgentId,
+        delivery: DeliveryId,
+        outcome: TurnOutcome,
+        spent: Spent,
+    ) {
+        if !self.belongs(delivery, agent) {
+            debug!(agent.id = %agent, delivery.id = %delivery, "an unknown delivery was finished");
             return;
-        };
+        }
         let end = match outcome {
             TurnOutcome::Replied(text) => TurnEnd::Replied { text, spent },
             TurnOutcome::Cancelled => TurnEnd::Cancelled,

@@ -547,13 +547,13 @@ impl Driver {
                 self.tell(AgentEvent::Delta { turn, text }).await;
             }
             Incoming::Message(ToSupervisor::Finished {
-                turn,
+                delivery,
                 outcome,
                 spent,
                 ..
             }) => {
                 self.tell(AgentEvent::Finished {
-                    turn,
+                    delivery,
                     outcome,
                     spent,
                 })
