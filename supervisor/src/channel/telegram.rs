@@ -79,6 +79,8 @@ impl Settings {
 #[derive(Debug)]
 pub struct Telegram {
     settings: Settings,
+    /// Made when it is first needed, then kept: it reads the system's certificates.
+    api: Option<Api>,
     /// What is below this was accepted. Kept across connections.
     offset: Option<i64>,
 }
@@ -88,8 +90,22 @@ impl Telegram {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
+            api: None,
             offset: None,
         }
+    }
+
+    async fn api(&mut self) -> Result<Api, ChannelError> {
+        if let Some(api) = &self.api {
+            return Ok(api.clone());
+        }
+        let token = self.settings.token.clone();
+        let api_url = self.settings.api_url.clone();
+        let making = tokio::task::spawn_blocking(move || Api::new(&token, api_url.as_deref()));
+        let api = making
+            .await
+            .map_err(|error| ChannelError::lost(format!("no HTTP client: {error}")))??;
+        Ok(self.api.insert(api).clone())
     }
 }
 
@@ -99,7 +115,7 @@ impl Platform for Telegram {
     }
 
     async fn serve(&mut self, io: &mut AccountIo) -> Result<Infallible, ChannelError> {
-        let api = Api::new(&self.settings.token, self.settings.api_url.as_deref())?;
+        let api = self.api().await?;
         let me = api.me().await?;
         io.inlet.online(me.shown());
         let mut sender = Sender::new(&api, &mut io.outlet);

@@ -63,7 +63,12 @@ pub(super) async fn connect(
         detail: format!("{server:?} is not a name that TLS can check"),
         hint: "write the server's host name or address".into(),
     })?;
-    let connector = TlsConnector::from(Arc::new(client_config(ca.as_deref())?));
+    // Reading certificates from disk must not hold up other channels.
+    let ca = ca.clone();
+    let config = tokio::task::spawn_blocking(move || client_config(ca.as_deref()))
+        .await
+        .map_err(|error| ChannelError::lost(format!("TLS cannot be set up: {error}")))??;
+    let connector = TlsConnector::from(Arc::new(config));
     let encrypted = within(
         CONNECT_TIMEOUT,
         "TLS handshake",
