@@ -1,6 +1,6 @@
 //! The agent's store: sessions, messages, processed deliveries. One SQLite file, `store.db`.
 //!
-//! One thread owns the connection ([`file`] is what it runs); tasks hold a [`Store`], which is a
+//! One thread owns the connection ([`mod@file`] is what it runs); tasks hold a [`Store`], which is a
 //! sender to it. Its queue has [`QUEUE`] places; a task that finds it full waits.
 //!
 //! Invariants:

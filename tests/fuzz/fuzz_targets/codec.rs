@@ -71,12 +71,18 @@ where
         };
         let before = session.position();
         if session.on_packet(packet, length).is_err() {
-            assert_eq!(before, session.position(), "a refused packet changed the session");
+            assert_eq!(
+                before,
+                session.position(),
+                "a refused packet changed the session"
+            );
             return;
         }
         let after = session.position();
         assert!(after.received >= before.received && after.granted >= before.granted);
-        session.fill(&mut reply).expect("nothing of ours is too large");
+        session
+            .fill(&mut reply)
+            .expect("nothing of ours is too large");
         reply.clear();
         sent = rest;
     }
