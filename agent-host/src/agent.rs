@@ -104,6 +104,8 @@ impl<C: Connector> Agent<C> {
                 event = self.wire.next() => match event {
                     Ok(WireEvent::Message(message)) => self.on_message(message),
                     Ok(WireEvent::Restored(spec)) => self.on_restored(*spec),
+                    // Events that waited are taken in the next round.
+                    Ok(WireEvent::Room) => {}
                     Err(error) => return self.on_wire_over(&error).await,
                 },
                 Some(event) = self.events.recv(), if !self.wire.is_full() => self.forward(event),

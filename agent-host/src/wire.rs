@@ -103,6 +103,8 @@ pub(crate) enum WireEvent {
     Message(ToAgent),
     /// The link is up again; this is what to be from now on.
     Restored(Box<AgentSpec>),
+    /// The wire was full, and takes messages again.
+    Room,
 }
 
 type Reconnecting<S> = Pin<Box<dyn Future<Output = Result<(S, Welcome), WireError>> + Send>>;
@@ -190,9 +192,12 @@ impl<C: Connector> Wire<C> {
     pub(crate) async fn next(&mut self) -> Result<WireEvent, WireError> {
         loop {
             match &mut self.state {
-                State::Up(link) => match link.next().await {
-                    Ok(Incoming::Message(message)) => return Ok(WireEvent::Message(message)),
-                    Ok(Incoming::Heartbeat(_)) => {}
+                State::Up(link) => match link.next_or_room().await {
+                    Ok(Some(Incoming::Message(message))) => {
+                        return Ok(WireEvent::Message(message));
+                    }
+                    Ok(Some(Incoming::Heartbeat(_))) => {}
+                    Ok(None) => return Ok(WireEvent::Room),
                     Err(error @ LinkError::Encode(_)) => return Err(WireError::Unsendable(error)),
                     Err(error) => self.lose(&error),
                 },

@@ -1,3 +1,4 @@
 //! Harness, fakes and measuring tools for Kennel's integration tests.
 
+pub mod bench;
 pub mod fake_telegram;

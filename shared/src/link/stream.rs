@@ -149,6 +149,18 @@ where
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// As [`next`](Self::next), but a full queue that has room again ends the wait with `None`:
+    /// acknowledgements are nothing to the owner otherwise. Cancel-safe.
+    pub async fn next_or_room(&mut self) -> Result<Option<Incoming<In>>, LinkError> {
+        let full = self.is_full();
+        poll_fn(|cx| match self.poll_next(cx) {
+            Poll::Ready(next) => Poll::Ready(next.map(Some)),
+            Poll::Pending if full && !self.is_full() => Poll::Ready(Ok(None)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
     /// Writes until everything queued has been handed to the kernel. For the end of a life.
     pub async fn flush(&mut self) -> Result<(), LinkError> {
         poll_fn(|cx| self.poll_write_out(cx)).await
@@ -252,3 +264,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

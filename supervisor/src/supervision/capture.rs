@@ -11,7 +11,7 @@ use std::{
     io::{self, Write},
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, SystemTime},
 };
@@ -179,7 +179,8 @@ pub struct AgentLog {
     agent: AgentId,
     rotation: Rotation,
     writer: LogWriter,
-    lines: broadcast::Sender<Arc<str>>,
+    /// Made for the first follower: its slots are most of what an agent would cost the supervisor.
+    lines: Arc<OnceLock<broadcast::Sender<Arc<str>>>>,
 }
 
 impl AgentLog {
@@ -189,7 +190,7 @@ impl AgentLog {
             agent,
             rotation,
             writer,
-            lines: broadcast::Sender::new(FOLLOW_LINES),
+            lines: Arc::default(),
         }
     }
 
@@ -200,7 +201,8 @@ impl AgentLog {
 
     /// Lines as they come.
     pub fn follow(&self) -> broadcast::Receiver<Arc<str>> {
-        self.lines.subscribe()
+        let lines = || broadcast::Sender::new(FOLLOW_LINES);
+        self.lines.get_or_init(lines).subscribe()
     }
 
     /// A line of the supervisor's own among the child's. Left out when the writer is swamped.
@@ -277,7 +279,9 @@ impl AgentLog {
         batch.extend_from_slice(line.as_bytes());
         batch.push(b'\n');
         // Nobody following is the usual case.
-        let _ = self.lines.send(line.into());
+        if let Some(lines) = self.lines.get() {
+            let _ = lines.send(line.into());
+        }
     }
 }
 

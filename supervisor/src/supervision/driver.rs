@@ -66,7 +66,7 @@ pub enum Command {
         /// Which process connected.
         peer_pid: Option<i32>,
         /// Come in, or go away.
-        reply: oneshot::Sender<Result<(Box<Welcome>, u64), Refusal>>,
+        reply: HelloReply,
     },
     /// The welcome was sent: this is the link.
     Attach {
@@ -213,6 +213,8 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         child: None,
         spec: None,
         owed: None,
+        starting: false,
+        early: Vec::new(),
         setup,
     };
     (handle, driver)
@@ -235,7 +237,22 @@ pub struct Driver {
     spec: Option<AgentSpec>,
     /// A signal for a child that is still being started.
     owed: Option<Signal>,
+    /// Whether a child is being started.
+    starting: bool,
+    /// Hellos of a child that connects before its start is reported; no more than there are
+    /// handshakes at once.
+    early: Vec<EarlyHello>,
 }
+
+/// A hello that came before anybody here knew the child's pid.
+struct EarlyHello {
+    hello: Box<Hello>,
+    peer_pid: Option<i32>,
+    reply: HelloReply,
+}
+
+/// Takes the welcome and the number of the attempt, or why there is none.
+pub type HelloReply = oneshot::Sender<Result<(Box<Welcome>, u64), Refusal>>;
 
 enum Happened {
     Command(Option<Command>),
@@ -278,6 +295,15 @@ impl Driver {
             }
             Command::Deliver(delivery) => self.link.send(ToAgent::Deliver(*delivery)),
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
+            Command::Hello {
+                hello,
+                peer_pid,
+                reply,
+            } if self.starting => self.early.push(EarlyHello {
+                hello,
+                peer_pid,
+                reply,
+            }),
             Command::Hello {
                 hello,
                 peer_pid,
@@ -405,6 +431,7 @@ impl Driver {
         self.link = LinkSlot::for_child(token);
         self.owed = None;
         self.spec = None;
+        self.starting = true;
         let request = SpawnRequest {
             program: self.setup.program.clone(),
             directory: self.setup.directory.clone(),
@@ -440,6 +467,7 @@ impl Driver {
     }
 
     async fn on_started(&mut self, (generation, result): Started) {
+        self.starting = false;
         let watched = result.and_then(|(spec, spawned)| {
             let Spawned {
                 pid,
@@ -460,6 +488,7 @@ impl Driver {
                 self.setup.log.capture(stderr, Source::Err);
                 self.child = Some(child);
                 self.spec = Some(spec);
+                self.welcome_early();
                 self.observed
                     .send_modify(|seen| seen.started_at = Some(SystemTime::now()));
                 if let Some(signal) = self.owed.take() {
@@ -472,8 +501,18 @@ impl Driver {
                 self.setup.log.note(&detail);
                 self.announce("start-failed", Some(detail.clone()));
                 self.trouble(detail);
+                self.welcome_early();
                 self.feed(Event::Exited(Exit::Code(127))).await;
             }
+        }
+    }
+
+    /// Answers those who connected while their start was still on its way back here.
+    fn welcome_early(&mut self) {
+        for early in std::mem::take(&mut self.early) {
+            let _ = early
+                .reply
+                .send(self.on_hello(&early.hello, early.peer_pid));
         }
     }
 
@@ -681,3 +720,6 @@ fn signal_name(signal: i32) -> String {
         |signal| signal.as_str().to_owned(),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What happens between tasks, with a real process that is no agent.
+
+use std::sync::mpsc::sync_channel;
+
+use kennel_shared::{
+    protocol::{ContextSpec, EchoSpec, Endpoint, ModelSpec, PROTOCOL},
+    secret::Token,
+};
+
+use super::*;
+use crate::{
+    dispatch,
+    supervision::{
+        backoff::{BackoffPolicy, IntensityPolicy},
+        capture::{LogWriter, Rotation},
+        lifecycle::RestartPolicy,
+    },
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn policy() -> Policy {
+    Policy {
+        restart: RestartPolicy::Never,
+        backoff: BackoffPolicy {
+            initial: PATIENCE,
+            max: PATIENCE,
+            factor: 1.0,
+            jitter: 0.0,
+        },
+        intensity: IntensityPolicy {
+            max_restarts: 3,
+            window: PATIENCE,
+        },
+        stable_after: PATIENCE,
+        start_timeout: PATIENCE,
+        watchdog: PATIENCE,
+        drain_timeout: PATIENCE,
+        stop_grace: PATIENCE,
+    }
+}
+
+fn spec() -> AgentSpec {
+    AgentSpec {
+        model: ModelSpec {
+            provider: "echo".into(),
+            model: "echo".into(),
+            temperature_milli: None,
+            max_tokens: None,
+            endpoint: Endpoint::Echo(EchoSpec::default()),
+        },
+        system_prompt: None,
+        context: ContextSpec {
+            max_messages: 1,
+            max_bytes: 1,
+        },
+        max_concurrent: 1,
+        turn_timeout_ms: 1000,
+        workspace: "/".into(),
+        heartbeat_interval_ms: 1000,
+    }
+}
+
+/// A child connects as soon as it runs, which may be before its driver has heard of the spawn. It must be
+/// checked then, not turned away: an agent that is refused leaves, and its restart waits for the backoff.
+#[tokio::test]
+async fn a_hello_waits_for_the_start_that_it_belongs_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let (go_tx, go) = sync_channel::<()>(1);
+    let go = std::sync::Mutex::new(go);
+    let agent: AgentId = "early".parse().unwrap();
+    let (writer, _thread) = LogWriter::start(directory.path().to_owned()).unwrap();
+    let (dispatcher, mut dispatching) = dispatch::prepare(1);
+    let rotation = Rotation {
+        max_bytes: 1 << 20,
+        keep: 0,
+    };
+    let (handle, driver) = prepare(Setup {
+        agent: agent.clone(),
+        policy: policy(),
+        spec: Arc::new(move || {
+            go.lock()
+                .unwrap()
+                .recv()
+                .map_err(|error| error.to_string())?;
+            Ok(spec())
+        }),
+        program: "/bin/cat".into(),
+        directory: directory.path().to_owned(),
+        socket: directory.path().join("link.sock"),
+        log_level: "info".into(),
+        orphan_grace: PATIENCE,
+        log: AgentLog::new(agent.clone(), rotation, writer),
+        spawner: Spawner::start().unwrap(),
+        dispatcher,
+        events: broadcast::Sender::new(16),
+    });
+    dispatching.add(&handle, 1, 1);
+    let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
+
+    handle.order(Event::Start).await.unwrap();
+    let (reply, mut answer) = oneshot::channel();
+    let hello = Hello {
+        protocol: PROTOCOL,
+        build: String::new(),
+        agent,
+        generation: Generation(1),
+        token: Token::random(),
+        resume: Position::default(),
+    };
+    let command = Command::Hello {
+        hello: Box::new(hello),
+        peer_pid: Some(1),
+        reply,
+    };
+    handle.commands.send(command).await.unwrap();
+    // An order is answered after the hello was taken, so the hello has had its turn.
+    handle.order(Event::Start).await.unwrap();
+    assert!(
+        answer.try_recv().is_err(),
+        "it was answered before the start"
+    );
+
+    go_tx.send(()).unwrap();
+    let answered = tokio::time::timeout(PATIENCE, answer).await;
+    let refusal = answered.expect("in time").expect("an answer").unwrap_err();
+    assert_eq!(refusal, Refusal::Peer, "it was held against the child");
+
+    assert!(handle.wait(PATIENCE, |seen| seen.pid.is_none()).await);
+    for task in tasks {
+        task.abort();
+    }
+}

@@ -1,0 +1,106 @@
+//! A client of the control API: one connection, kept open, one request at a time.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Method, Request,
+    client::conn::http1::{SendRequest, handshake},
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+
+/// The header that names a session.
+const SESSION: &str = "x-kennel-session";
+
+pub(super) struct Api(SendRequest<Full<Bytes>>);
+
+impl Api {
+    pub(super) async fn unix(path: &Path) -> anyhow::Result<Self> {
+        Self::over(UnixStream::connect(path).await?).await
+    }
+
+    pub(super) async fn tcp(port: u16) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.set_nodelay(true)?;
+        Self::over(stream).await
+    }
+
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        // Ends with the sender; its errors come out of the request that they fail.
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
+
+    pub(super) async fn get(&mut self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::GET, path, None, Bytes::new()).await
+    }
+
+    pub(super) async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let body = body.to_string().into();
+        self.call(Method::POST, path, None, body).await
+    }
+
+    /// Starts, stops or restarts an agent, and waits until it is so.
+    pub(super) async fn act(&mut self, agent: &str, action: &str) -> anyhow::Result<()> {
+        let path = format!("/api/v1/agents/{agent}/{action}");
+        let reply = self.post(&path, &json!({ "wait": true })).await?;
+        anyhow::ensure!(reply["outcome"] == "done", "{action} {agent}: {reply}");
+        Ok(())
+    }
+
+    /// Has an agent answer a chat completion, and checks the answer.
+    pub(super) async fn chat(
+        &mut self,
+        agent: &str,
+        session: Option<&str>,
+        text: &str,
+    ) -> anyhow::Result<()> {
+        let body = json!({
+            "model": format!("agent/{agent}"),
+            "messages": [{ "role": "user", "content": text }],
+        });
+        let body = body.to_string().into();
+        let answer = self
+            .call(Method::POST, "/v1/chat/completions", session, body)
+            .await?;
+        let content = &answer["choices"][0]["message"]["content"];
+        anyhow::ensure!(content == text, "`{agent}` answered {answer}");
+        Ok(())
+    }
+
+    async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        session: Option<&str>,
+        body: Bytes,
+    ) -> anyhow::Result<Value> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(session) = session {
+            request = request.header(SESSION, session);
+        }
+        self.0.ready().await?;
+        let response = self.0.send_request(request.body(Full::new(body))?).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await?.to_bytes();
+        if !status.is_success() {
+            bail!("{path}: {status}: {}", String::from_utf8_lossy(&bytes));
+        }
+        serde_json::from_slice(&bytes).with_context(|| format!("{path} answers no JSON"))
+    }
+}
