@@ -50,6 +50,8 @@ pub fn json_schema() -> Value {
         .into_root_schema_for::<ConfigFile>();
     let mut schema = Value::from(schema);
     without_null(&mut schema);
+    // In one order, whether or not another crate of the build asks serde_json to keep insertion order.
+    schema.sort_all_objects();
     schema
 }
 
