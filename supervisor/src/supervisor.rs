@@ -109,6 +109,7 @@ pub enum RunError {
 /// Runs a supervisor until it is told to end. Blocks; sets up its own runtime.
 pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
     let home = Home::prepare(&loaded.config.supervisor)?;
+    home::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)
