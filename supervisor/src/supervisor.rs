@@ -366,7 +366,8 @@ fn start_drivers(
         home::prepare_agent(&setup.directory, &agent.workspace)?;
         let (handle, driver) = driver::prepare(setup);
         lanes.add(
-            &handle,
+            handle.agent.clone(),
+            handle.commands.clone(),
             agent.max_concurrent as usize,
             agent.max_queued as usize,
         );

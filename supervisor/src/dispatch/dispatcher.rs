@@ -21,7 +21,7 @@ use super::{
     lanes::{Lanes, Refused, Ticket},
     turn::{EndKind, ReplySink, TurnEnd, TurnStream},
 };
-use crate::supervision::driver::{AgentHandle, Command};
+use crate::supervision::driver::Command;
 
 /// How many agents a delivery may bring down before it is given up.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
@@ -270,12 +270,17 @@ pub fn prepare(max_running: usize) -> (DispatcherHandle, Dispatcher) {
 
 impl Dispatcher {
     /// Adds an agent that runs `max_concurrent` turns at once and lets `max_waiting` wait.
-    pub fn add(&mut self, handle: &AgentHandle, max_concurrent: usize, max_waiting: usize) {
-        self.lanes
-            .add(handle.agent.clone(), max_concurrent, max_waiting);
-        self.tallies.insert(handle.agent.clone(), Tally::default());
-        self.agents
-            .insert(handle.agent.clone(), handle.commands.clone());
+    /// `commands` leads to its driver.
+    pub fn add(
+        &mut self,
+        agent: AgentId,
+        commands: mpsc::Sender<Command>,
+        max_concurrent: usize,
+        max_waiting: usize,
+    ) {
+        self.lanes.add(agent.clone(), max_concurrent, max_waiting);
+        self.tallies.insert(agent.clone(), Tally::default());
+        self.agents.insert(agent, commands);
     }
 
     /// Runs until aborted, or every handle is gone.
@@ -552,3 +557,6 @@ impl Dispatcher {
         self.tallies.iter().map(count).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
         dispatcher,
         events: broadcast::Sender::new(16),
     });
-    dispatching.add(&handle, 1, 1);
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
     let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
 
     handle.order(Event::Start).await.unwrap();
