@@ -371,6 +371,9 @@ fn start_drivers(
             agent.max_concurrent as usize,
             agent.max_queued as usize,
         );
+        if !agent.autostart {
+            lanes.rest(&handle.agent);
+        }
         agents.push(handle);
         drivers.push(tokio::spawn(driver.run()));
     }

@@ -79,6 +79,8 @@ pub struct Link<S, Out, In> {
     inbox: BytesMut,
     outbox: BytesMut,
     taken_in_poll: u32,
+    /// Why nothing can be written any more. What the peer said before it left is read first.
+    unwritable: Option<io::Error>,
     incoming: PhantomData<fn() -> In>,
 }
 
@@ -98,6 +100,7 @@ where
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
             taken_in_poll: 0,
+            unwritable: None,
             incoming: PhantomData,
         })
     }
@@ -163,7 +166,10 @@ where
 
     /// Writes until everything queued has been handed to the kernel. For the end of a life.
     pub async fn flush(&mut self) -> Result<(), LinkError> {
-        poll_fn(|cx| self.poll_write_out(cx)).await
+        match self.unwritable.take() {
+            Some(error) => Err(error.into()),
+            None => poll_fn(|cx| self.poll_write_out(cx)).await,
+        }
     }
 
     /// The number of the last message that the peer has acknowledged.
@@ -179,14 +185,20 @@ where
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming<In>, LinkError>> {
         loop {
             // Writing comes first: a peer that waits for us must not wait for our reading.
-            if let Poll::Ready(Err(error)) = self.poll_write_out(cx) {
-                return Poll::Ready(Err(error));
+            if self.unwritable.is_none() {
+                match self.poll_write_out(cx) {
+                    Poll::Ready(Err(LinkError::Io(error))) => self.unwritable = Some(error),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
             }
             if let Some(incoming) = self.take_frame()? {
-                self.taken_in_poll += 1;
                 return Poll::Ready(Ok(incoming));
             }
-            if self.session.ack_is_due() && self.outbox.len() < BACKLOG_BYTES {
+            if self.unwritable.is_none()
+                && self.session.ack_is_due()
+                && self.outbox.len() < BACKLOG_BYTES
+            {
                 continue;
             }
             if self.taken_in_poll >= FRAMES_PER_POLL {
@@ -196,7 +208,12 @@ where
             }
             match self.poll_read_in(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(match (self.unwritable.take(), error) {
+                        (Some(first), LinkError::Closed | LinkError::Io(_)) => first.into(),
+                        (_, error) => error,
+                    }));
+                }
                 Poll::Pending => {
                     self.taken_in_poll = 0;
                     return Poll::Pending;
@@ -205,9 +222,13 @@ where
         }
     }
 
-    /// Takes packets off the read buffer until one is for the owner.
+    /// Takes packets off the read buffer until one is for the owner, or this poll has had its share:
+    /// those that are for nobody take time too.
     fn take_frame(&mut self) -> Result<Option<Incoming<In>>, LinkError> {
-        while let Front::Frame(length) = codec::front(&self.inbox, FRAME_MAX_BYTES)? {
+        while self.taken_in_poll < FRAMES_PER_POLL
+            && let Front::Frame(length) = codec::front(&self.inbox, FRAME_MAX_BYTES)?
+        {
+            self.taken_in_poll += 1;
             let packet =
                 codec::decode_body::<Packet<In>>(&self.inbox[PREFIX_BYTES..PREFIX_BYTES + length])?;
             self.inbox.advance(PREFIX_BYTES + length);

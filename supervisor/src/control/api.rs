@@ -396,7 +396,7 @@ pub(super) async fn agent_logs(
     let Query(query) = query?;
     let log = find(&app, &id)?.log.clone();
     // Subscribed before the file is read: a line between the two comes twice rather than never.
-    let follow = log.follow();
+    let follow = query.follow.then(|| log.follow());
     let path = log.path();
     let tail = query.tail as usize;
     let read = tokio::task::spawn_blocking(move || logs::tail(&path, tail)).await;
@@ -410,13 +410,13 @@ pub(super) async fn agent_logs(
         }
         Err(_) => return Err(leaving()),
     };
-    if !query.follow {
+    let Some(follow) = follow else {
         let lines = lines
             .into_iter()
             .map(|text| wire::LogLine { text })
             .collect();
         return Ok(Json(wire::LogLines { lines }).into_response());
-    }
+    };
     let past = stream::iter(lines).map_line();
     let new = live(
         follow,

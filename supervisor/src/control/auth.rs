@@ -75,9 +75,12 @@ impl Guard {
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
         let given = given
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .unwrap_or_default();
-        if bool::from(given.as_bytes().ct_eq(token.expose_secret().as_bytes())) {
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
+            .map_or("", |(_, given)| given);
+        // An empty token, as one written in the configuration can be, is nobody's.
+        let right = given.as_bytes().ct_eq(token.expose_secret().as_bytes());
+        if !given.is_empty() && bool::from(right) {
             Ok(())
         } else {
             Err((
@@ -211,6 +214,7 @@ mod tests {
         let judge =
             |value: &str| guard.judge(&headers(&[("authorization", value)]), Some("localhost"));
         assert!(judge("Bearer s3cret").is_ok());
+        assert!(judge("bearer s3cret").is_ok());
         for wrong in [
             "Bearer s3cre",
             "Bearer s3crets",
@@ -222,6 +226,16 @@ mod tests {
                 matches!(judge(wrong), Err((ErrorCode::Unauthorized, _))),
                 "{wrong}"
             );
+        }
+    }
+
+    #[test]
+    fn an_empty_token_lets_nobody_in() {
+        let guard = guard("127.0.0.1:8700", Some(""));
+        for given in [None, Some("Bearer "), Some("Bearer")] {
+            let headers =
+                given.map_or_else(HeaderMap::new, |value| headers(&[("authorization", value)]));
+            assert!(guard.judge(&headers, Some("localhost")).is_err());
         }
     }
 }

@@ -16,7 +16,7 @@ use std::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode},
     response::{
         IntoResponse, Response,
@@ -131,6 +131,17 @@ impl From<Invalid> for Problem {
     }
 }
 
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Self {
+        Self::new(
+            rejection.status(),
+            "invalid_request_error",
+            "invalid_request",
+            rejection.body_text(),
+        )
+    }
+}
+
 impl From<Rejected> for Problem {
     fn from(rejected: Rejected) -> Self {
         let (status, kind, code) = match rejected {
@@ -181,9 +192,9 @@ impl From<TurnEnd> for Problem {
 async fn chat(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let request = ChatRequest::parse(&body)?;
+    let request = ChatRequest::parse(&body?)?;
     let id = request
         .model
         .strip_prefix(MODEL_PREFIX)

@@ -283,6 +283,11 @@ impl Dispatcher {
         self.agents.insert(agent, commands);
     }
 
+    /// Says that an agent rests from the beginning: nobody has asked for it to run.
+    pub fn rest(&mut self, agent: &AgentId) {
+        self.tally(agent).resting = Some("stopped");
+    }
+
     /// Runs until aborted, or every handle is gone.
     pub async fn run(mut self) {
         while let Some(request) = self.requests.recv().await {
@@ -387,6 +392,10 @@ impl Dispatcher {
         let Some(job) = self.jobs.get_mut(&delivery) else {
             return false;
         };
+        if job.cancelled {
+            // Told already; whoever asks again and again must not fill the driver's queue.
+            return true;
+        }
         job.cancelled = true;
         let Some(turn) = job.turn else {
             self.end(delivery, TurnEnd::Cancelled);

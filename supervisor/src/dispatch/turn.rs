@@ -66,7 +66,7 @@ pub enum TurnEvent {
     Started,
     /// The next piece of text.
     Delta(String),
-    /// What was read so far is void, since the agent crashed and answers anew.
+    /// What was read so far is void: the agent crashed and answers anew.
     Restarted,
     /// The end.
     End(TurnEnd),
@@ -81,7 +81,7 @@ enum Piece {
 struct StreamSink {
     pieces: Option<mpsc::Sender<Piece>>,
     attempts: u32,
-    end: oneshot::Sender<(TurnEnd, bool)>,
+    end: oneshot::Sender<TurnEnd>,
 }
 
 impl ReplySink for StreamSink {
@@ -105,7 +105,7 @@ impl ReplySink for StreamSink {
 
     fn end(self: Box<Self>, end: TurnEnd) {
         // A caller that is gone does not mind.
-        let _ = self.end.send((end, self.attempts > 1));
+        let _ = self.end.send(end);
     }
 }
 
@@ -113,7 +113,7 @@ impl ReplySink for StreamSink {
 pub struct TurnStream {
     delivery: DeliveryId,
     pieces: mpsc::Receiver<Piece>,
-    end: Option<oneshot::Receiver<(TurnEnd, bool)>>,
+    end: Option<oneshot::Receiver<TurnEnd>>,
     /// What was read so far; only its length counts unless the attempt changes.
     read: String,
     queued: Vec<TurnEvent>,
@@ -164,15 +164,9 @@ impl TurnStream {
         }
         let ended = self.end.as_mut()?.await;
         self.end = None;
-        let (end, again) = ended.unwrap_or_else(|_| {
-            let message = "the supervisor is shutting down".to_owned();
-            (
-                TurnEnd::Failed {
-                    kind: EndKind::Stopped,
-                    message,
-                },
-                false,
-            )
+        let end = ended.unwrap_or_else(|_| TurnEnd::Failed {
+            kind: EndKind::Stopped,
+            message: "the supervisor is shutting down".to_owned(),
         });
         // In reverse: the last is taken first.
         self.queued.push(TurnEvent::End(end.clone()));
@@ -180,8 +174,8 @@ impl TurnStream {
             match text.strip_prefix(self.read.as_str()) {
                 Some("") => {}
                 Some(rest) => self.queued.push(TurnEvent::Delta(rest.to_owned())),
+                // Another attempt, or an agent whose pieces are not its reply.
                 None => {
-                    debug_assert!(again, "an attempt's pieces are its reply");
                     self.queued.push(TurnEvent::Delta(text.clone()));
                     self.queued.push(TurnEvent::Restarted);
                 }
@@ -207,5 +201,38 @@ impl Drop for TurnStream {
         if self.end.is_some() {
             self.dispatcher.cancel_in_passing(self.delivery);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::prepare;
+
+    #[tokio::test]
+    async fn pieces_that_are_not_the_reply_are_void() {
+        let (dispatcher, _task) = prepare(1);
+        let (mut stream, mut sink) = TurnStream::new(DeliveryId::new(), dispatcher);
+        sink.started();
+        sink.delta("lies");
+        let end = TurnEnd::Replied {
+            text: "truth".into(),
+            spent: Spent::default(),
+        };
+        sink.end(end.clone());
+        let mut events = Vec::new();
+        while let Some(event) = stream.next().await {
+            events.push(event);
+        }
+        assert_eq!(
+            events,
+            [
+                TurnEvent::Started,
+                TurnEvent::Delta("lies".into()),
+                TurnEvent::Restarted,
+                TurnEvent::Delta("truth".into()),
+                TurnEvent::End(end),
+            ]
+        );
     }
 }

@@ -475,7 +475,8 @@ impl Driver {
                 stdout,
                 stderr,
             } = spawned;
-            let child = Child::watch(pid, pidfd, generation).map_err(|error| error.to_string())?;
+            let child = Child::watch(pid, pidfd, generation)
+                .map_err(|error| format!("its end cannot be watched: {error}"))?;
             Ok((spec, child, stdout, stderr))
         });
         match watched {
@@ -619,10 +620,17 @@ impl Driver {
 
     /// Takes what already waits before it judges: it may be this supervisor that was late.
     async fn on_deadline(&mut self) {
+        let mut quiet = false;
         for _ in 0..DRAIN_BEFORE_JUDGING {
-            match self.link.next().now_or_never() {
-                Some(incoming) => self.on_link(incoming).await,
-                None => break,
+            // A link gives way after some packets although more wait, and so does tokio: it is empty
+            // when it says so twice, without tokio's budget.
+            match tokio::task::coop::unconstrained(self.link.next()).now_or_never() {
+                Some(incoming) => {
+                    quiet = false;
+                    self.on_link(incoming).await;
+                }
+                None if quiet => break,
+                None => quiet = true,
             }
         }
         self.feed(Event::Deadline).await;

@@ -19,8 +19,8 @@ use std::{
 use kennel_shared::{bootstrap::Bootstrap, ids::Generation};
 use nix::{
     errno::Errno,
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
+    sys::signal::{Signal, kill, killpg},
+    unistd::{Pid, getpgid},
 };
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use thiserror::Error;
@@ -28,6 +28,7 @@ use tokio::{
     io::unix::AsyncFd,
     sync::{mpsc, oneshot},
 };
+use tracing::warn;
 
 use super::lifecycle::Exit;
 
@@ -179,14 +180,21 @@ fn as_rustix(pid: Pid) -> rustix::process::Pid {
 }
 
 impl Child {
-    /// Begins to watch a started child.
+    /// Begins to watch a started child. One that cannot be watched is ended.
     pub fn watch(pid: i32, pidfd: OwnedFd, generation: Generation) -> io::Result<Self> {
-        let pidfd = crate::sys::watch_readable(pidfd)?;
-        Ok(Self {
-            pid: Pid::from_raw(pid),
-            generation,
-            pidfd,
-        })
+        let pid = Pid::from_raw(pid);
+        match crate::sys::watch_readable(pidfd) {
+            Ok(pidfd) => Ok(Self {
+                pid,
+                generation,
+                pidfd,
+            }),
+            Err(error) => {
+                let _ = signal_group(pid, Signal::SIGKILL);
+                let _ = waitid(WaitId::Pid(as_rustix(pid)), WaitIdOptions::EXITED);
+                Err(error)
+            }
+        }
     }
 
     /// Its process id, which stays its own until [`reap`](Self::reap).
@@ -204,19 +212,31 @@ impl Child {
         self.pidfd.readable().await.map(drop)
     }
 
-    /// Signals its whole process group. A group without members is no error.
+    /// Signals its whole process group, and the child itself where it has left its group: a process
+    /// may join any other group of its session. A group without members is no error.
     pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
-        match killpg(self.pid, signal) {
-            Ok(()) | Err(Errno::ESRCH) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
+        signal_group(self.pid, signal)
     }
 
     /// Ends what is left of its group, then takes the ended child off the process table. In this
     /// order, because afterwards the pid, and so the group's id, may belong to somebody else.
     pub fn reap(self) -> io::Result<Exit> {
-        self.signal_group(Signal::SIGKILL)?;
+        if let Err(error) = self.signal_group(Signal::SIGKILL) {
+            warn!(agent.pid = self.pid(), %error, "what is left of a process group cannot be ended");
+        }
         reap(self.pidfd.get_ref().as_fd())
+    }
+}
+
+/// For a child that is not reaped yet, so that `pid` is its own.
+fn signal_group(pid: Pid, signal: Signal) -> io::Result<()> {
+    let mut sent = killpg(pid, signal);
+    if getpgid(Some(pid)).is_ok_and(|group| group != pid) {
+        sent = kill(pid, signal);
+    }
+    match sent {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -228,4 +248,43 @@ fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Exit> {
         (None, Some(signal)) => Exit::Signal(signal),
         (None, None) => return Err(io::Error::other("the child ended in no known way")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader},
+        time::Duration,
+    };
+
+    use super::*;
+
+    /// Else a child could not be ended once it has joined its parent's group, or a neighbour's.
+    #[tokio::test]
+    async fn a_child_that_left_its_group_is_ended() {
+        const LEAVE: &str = "import os, time
+os.setpgid(0, os.getpgid(os.getppid()))
+print('left', flush=True)
+time.sleep(60)";
+        #[expect(clippy::disallowed_methods, reason = "a child that is no agent")]
+        let mut started = Command::new("python3")
+            .args(["-c", LEAVE])
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(started.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "left\n");
+
+        let pid = i32::try_from(started.id()).unwrap();
+        let pidfd = pidfd_open(as_rustix(Pid::from_raw(pid)), PidfdFlags::empty()).unwrap();
+        let child = Child::watch(pid, pidfd, Generation(1)).unwrap();
+        child.signal_group(Signal::SIGKILL).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(10), child.ended()).await;
+        ended.expect("it was signalled").unwrap();
+        assert_eq!(child.reap().unwrap(), Exit::Signal(9));
+    }
 }

@@ -1,6 +1,6 @@
 //! What happens between tasks, with a real process that is no agent.
 
-use std::sync::mpsc::sync_channel;
+use std::{path::Path, sync::mpsc::sync_channel};
 
 use kennel_shared::{
     protocol::{ContextSpec, EchoSpec, Endpoint, ModelSpec, PROTOCOL},
@@ -61,6 +61,33 @@ fn spec() -> AgentSpec {
     }
 }
 
+fn setup(
+    agent: &AgentId,
+    directory: &Path,
+    spec: SpecSource,
+    dispatcher: DispatcherHandle,
+) -> Setup {
+    let (writer, _thread) = LogWriter::start(directory.to_owned()).unwrap();
+    let rotation = Rotation {
+        max_bytes: 1 << 20,
+        keep: 0,
+    };
+    Setup {
+        agent: agent.clone(),
+        policy: policy(),
+        spec,
+        program: "/bin/cat".into(),
+        directory: directory.to_owned(),
+        socket: directory.join("link.sock"),
+        log_level: "info".into(),
+        orphan_grace: PATIENCE,
+        log: AgentLog::new(agent.clone(), rotation, writer),
+        spawner: Spawner::start().unwrap(),
+        dispatcher,
+        events: broadcast::Sender::new(16),
+    }
+}
+
 /// A child connects as soon as it runs, which may be before its driver has heard of the spawn. It must be
 /// checked then, not turned away: an agent that is refused leaves, and its restart waits for the backoff.
 #[tokio::test]
@@ -69,31 +96,13 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
     let (go_tx, go) = sync_channel::<()>(1);
     let go = std::sync::Mutex::new(go);
     let agent: AgentId = "early".parse().unwrap();
-    let (writer, _thread) = LogWriter::start(directory.path().to_owned()).unwrap();
     let (dispatcher, mut dispatching) = dispatch::prepare(1);
-    let rotation = Rotation {
-        max_bytes: 1 << 20,
-        keep: 0,
-    };
-    let (handle, driver) = prepare(Setup {
-        agent: agent.clone(),
-        policy: policy(),
-        spec: Arc::new(move || {
-            go.lock()
-                .unwrap()
-                .recv()
-                .map_err(|error| error.to_string())?;
-            Ok(spec())
-        }),
-        program: "/bin/cat".into(),
-        directory: directory.path().to_owned(),
-        socket: directory.path().join("link.sock"),
-        log_level: "info".into(),
-        orphan_grace: PATIENCE,
-        log: AgentLog::new(agent.clone(), rotation, writer),
-        spawner: Spawner::start().unwrap(),
-        dispatcher,
-        events: broadcast::Sender::new(16),
+    let wait_then_spec: SpecSource = Arc::new(move || {
+        go.lock()
+            .unwrap()
+            .recv()
+            .map_err(|error| error.to_string())?;
+        Ok(spec())
     });
     dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
     let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
@@ -130,4 +139,31 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
     for task in tasks {
         task.abort();
     }
+}
+
+/// What is sent to an agent that nobody has asked to run would wait for ever, so it is refused.
+#[tokio::test]
+async fn an_agent_that_waits_for_its_start_takes_no_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let agent: AgentId = "lazy".parse().unwrap();
+    let (dispatcher, mut dispatching) = dispatch::prepare(1);
+    let source: SpecSource = Arc::new(|| Ok(spec()));
+    let (handle, _driver) = prepare(setup(&agent, directory.path(), source, dispatcher.clone()));
+    dispatching.add(&handle, 1, 1);
+    dispatching.rest(&agent);
+    let task = tokio::spawn(dispatching.run());
+
+    let sender = kennel_shared::envelope::Sender {
+        id: "test".into(),
+        name: None,
+    };
+    let session = "agent:lazy:test".parse().unwrap();
+    let refused = dispatcher.ask(session, sender, "hi".into()).await;
+    let state = "stopped";
+    let agent = agent.to_string();
+    assert_eq!(
+        refused.err(),
+        Some(dispatch::Rejected::Resting { agent, state })
+    );
+    task.abort();
 }
