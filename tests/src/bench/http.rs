@@ -77,7 +77,8 @@ async fn bare(fleet: &Fleet<'_>, count: usize, report: &mut Report) -> anyhow::R
         api.get("/api/v1/health").await?;
         samples.push(began.elapsed());
     }
-    report.millis("unix, GET /api/v1/health, p50", samples.p50(), None)
+    report.millis("unix, GET /api/v1/health, p50", samples.p50(), None)?;
+    report.millis("unix, GET /api/v1/health, p99", samples.p99(), None)
 }
 
 /// Four callers, each with an agent of its own.
