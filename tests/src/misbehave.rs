@@ -71,8 +71,6 @@ pub enum Fault {
     Gap,
     /// On request: acknowledges what was never sent.
     Ack,
-    /// On request: sends more than it was granted.
-    Credit,
     /// On request: stops reading, and goes on with its heartbeat.
     NoRead,
     /// On request: reconnects from a position where it never was.
@@ -91,7 +89,7 @@ pub enum Fault {
     FloodSocket,
 }
 
-const FAULTS: [(&str, Fault); 32] = [
+const FAULTS: [(&str, Fault); 30] = [
     ("exit0", Fault::Exit0),
     ("crash", Fault::Crash),
     ("unread-stdin", Fault::UnreadStdin),
@@ -114,7 +112,6 @@ const FAULTS: [(&str, Fault); 32] = [
     ("half-close", Fault::HalfClose),
     ("gap", Fault::Gap),
     ("ack", Fault::Ack),
-    ("credit", Fault::Credit),
     ("noread", Fault::NoRead),
     ("resume", Fault::Resume),
     ("flood-link", Fault::FloodLink),
@@ -123,8 +120,6 @@ const FAULTS: [(&str, Fault); 32] = [
     ("fdleak", Fault::FdLeak),
     ("doublefork", Fault::DoubleFork),
     ("flood-socket", Fault::FloodSocket),
-    // The same, to have two of them.
-    ("garbage-2", Fault::Garbage),
 ];
 
 impl Fault {

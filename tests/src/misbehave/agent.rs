@@ -40,8 +40,6 @@ struct Agent {
     raw: StdStream,
     /// How often each delivery came.
     seen: HashMap<DeliveryId, u32>,
-    /// How many messages were sent.
-    sent: u64,
 }
 
 /// Runs until the supervisor ends it, or there is nothing more to do wrong.
@@ -90,7 +88,6 @@ pub(super) async fn live(fault: Fault, bootstrap: Bootstrap) -> ExitCode {
         link,
         raw,
         seen: HashMap::new(),
-        sent: 0,
     };
     let period = Duration::from_millis(welcome.spec.heartbeat_interval_ms);
     agent.run(period).await
@@ -138,7 +135,6 @@ impl Agent {
 
     fn say(&mut self, message: ToSupervisor) {
         self.link.send(message).expect("few messages are sent");
-        self.sent += 1;
     }
 
     async fn on_message(&mut self, message: ToAgent) -> Option<ExitCode> {
@@ -202,11 +198,12 @@ impl Agent {
 
     /// Drops the connection and resumes on another, claiming to have received `beyond` too many.
     async fn reconnect(&mut self, beyond: u64) {
-        let stream = connect(&self.bootstrap.socket).await;
-        let (stream, raw) = doubled(stream);
-        let empty = Link::resume(stream, Session::default(), Session::<ToAgent>::default().position());
-        let old = std::mem::replace(&mut self.link, empty.expect("a new session resumes"));
-        let session = old.into_session();
+        // Something to hold while there is no connection.
+        let (nowhere, _) = UnixStream::pair().expect("a pair of sockets");
+        let (nowhere, raw) = doubled(nowhere);
+        let start = Session::<ToAgent>::default().position();
+        let empty = Link::resume(nowhere, Session::default(), start).expect("both ends are new");
+        let session = std::mem::replace(&mut self.link, empty).into_session();
         // Only now is the old connection closed: both of its descriptors are gone.
         self.raw = raw;
         let mut stream = connect(&self.bootstrap.socket).await;
@@ -248,12 +245,11 @@ impl Agent {
             }
             Fault::Gap => self.write(&raw::gap()),
             Fault::Ack => self.write(&raw::ack()),
-            Fault::Credit => self.exceed_credit(),
             Fault::NoRead => self.beat_only().await,
             Fault::Resume => self.reconnect(1000).await,
             Fault::FloodLink => self.flood_link().await,
             Fault::FloodBeats => self.flood_beats(),
-            Fault::FloodLog => drop(std::thread::spawn(|| super::flood_log())),
+            Fault::FloodLog => drop(std::thread::spawn(super::flood_log)),
             Fault::FdLeak => super::leak_descriptors(),
             Fault::DoubleFork => super::leave_grandchild(),
             Fault::FloodSocket => self.flood_socket().await,
@@ -263,15 +259,6 @@ impl Agent {
 
     fn write(&self, bytes: &[u8]) {
         raw::write(&self.raw, bytes).expect("the link is up");
-    }
-
-    /// Sends without regard to credit until the supervisor has enough. What it acknowledges is not
-    /// read, so its grant of the beginning is all there is.
-    fn exceed_credit(&self) {
-        let mut next = self.sent + 1;
-        while raw::write(&self.raw, &raw::text(next)).is_ok() {
-            next += 1;
-        }
     }
 
     async fn beat_only(&self) -> ! {

@@ -5,7 +5,6 @@ use std::{io, io::Write as _, os::unix::net::UnixStream};
 use bytes::BytesMut;
 use kennel_shared::{
     codec,
-    ids::TurnId,
     link::{Packet, WINDOW_BYTES},
     protocol::{Heartbeat, Position, ToSupervisor},
 };
@@ -52,15 +51,4 @@ pub(super) fn ack() -> BytesMut {
 /// A heartbeat.
 pub(super) fn heartbeat() -> BytesMut {
     frame(&Packet::Heartbeat(Heartbeat::default()))
-}
-
-/// Messages from number `next` on, one after the other, with much text.
-pub(super) fn text(next: u64) -> BytesMut {
-    frame(&Packet::Message {
-        seq: next,
-        message: ToSupervisor::Delta {
-            turn: TurnId::new(),
-            text: "x".repeat(60_000),
-        },
-    })
 }
