@@ -55,6 +55,8 @@ pub enum Fault {
     /// Loses its connection after every piece of an answer, and resumes.
     Reconnect,
 
+    /// On request: ends with 0.
+    Leave,
     /// On request: stops its loop.
     Hang,
     /// On request: its loop spins.
@@ -85,8 +87,6 @@ pub enum Fault {
     FdLeak,
     /// On request: leaves a grandchild in its process group.
     DoubleFork,
-    /// On request: connects to the link socket again and again.
-    FloodSocket,
 }
 
 const FAULTS: [(&str, Fault); 30] = [
@@ -104,6 +104,7 @@ const FAULTS: [(&str, Fault); 30] = [
     ("noready", Fault::NoReady),
     ("ignore-term", Fault::IgnoreTerm),
     ("reconnect", Fault::Reconnect),
+    ("leave", Fault::Leave),
     ("hang", Fault::Hang),
     ("spin", Fault::Spin),
     ("garbage", Fault::Garbage),
@@ -119,7 +120,6 @@ const FAULTS: [(&str, Fault); 30] = [
     ("flood-log", Fault::FloodLog),
     ("fdleak", Fault::FdLeak),
     ("doublefork", Fault::DoubleFork),
-    ("flood-socket", Fault::FloodSocket),
 ];
 
 impl Fault {

@@ -43,7 +43,7 @@ impl Neighbour {
     async fn assert_untouched(self, kennel: &Kennel) {
         let figures = self.load.end().await;
         assert_eq!(figures.failures, Vec::<String>::new());
-        assert!(figures.waits.len() >= 10, "{} answers", figures.waits.len());
+        assert!(figures.waits.len() >= 5, "{} answers", figures.waits.len());
         let after = kennel.agent("steady").await;
         assert_eq!(
             (after.pid, after.generation, after.link.as_str()),
@@ -68,8 +68,7 @@ async fn loses_its_own_link(fault: &str, reason: &str) {
     let neighbour = Neighbour::watch(&kennel).await;
 
     assert_eq!(kennel.send(&id, NOW).await.reply(), NOW);
-    let line = kennel.logged(&[" WARN ", &id, reason]).await;
-    assert!(line.contains("an agent lost its link"), "{line}");
+    kennel.logged(&["an agent lost its link", &id, reason]).await;
     kennel.until_reborn(&id, before.generation).await;
     assert_eq!(kennel.send(&id, "again").await.reply(), "again");
 
@@ -368,7 +367,7 @@ async fn two_hundred_silent_connections_at_once() {
     assert_eq!(restarted.body["outcome"], "done", "{}", restarted.body);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 
-    let lines = kennel.log_lines(&["too many connections"]);
+    let lines = kennel.log_lines(&["opens too many connections", &format!("peer.pid={} ", std::process::id())]);
     assert_eq!(lines.len(), 1, "{lines:#?}");
     for stream in &mut silent {
         until_closed(stream).await;

@@ -34,7 +34,7 @@ use super::{
     links::LinkStream,
     spawner::{Child, SpawnRequest, Spawned, Spawner},
 };
-use crate::dispatch::{AgentEvent, DispatcherHandle};
+use crate::dispatch::{AgentEvent, Reports};
 
 /// Commands that may wait for a driver. Full: the dispatcher keeps its delivery, others wait.
 const COMMANDS: usize = 256;
@@ -143,7 +143,7 @@ pub struct Setup {
     /// Starts its children.
     pub spawner: Spawner,
     /// Hears of its turns.
-    pub dispatcher: DispatcherHandle,
+    pub reports: Reports,
     /// Hears of its life.
     pub events: broadcast::Sender<LifecycleEvent>,
 }
@@ -566,8 +566,11 @@ impl Driver {
     fn link_lost(&mut self, error: &LinkError) {
         self.link.lose();
         let text = crate::error_chain(error);
-        // An agent that is leaving closes its link; that is no news.
-        if matches!(self.machine.state(), State::Ready { .. }) || error.is_misbehaviour() {
+        // An agent that is leaving closes its link, and one that is killed may do so within a frame;
+        // that is no news.
+        let state = self.machine.state();
+        let leaving = matches!(state, State::Stopping { .. });
+        if matches!(state, State::Ready { .. }) || (error.is_misbehaviour() && !leaving) {
             warn!(agent.id = %self.setup.agent, generation = self.machine.generation().0, error = text, "an agent lost its link");
             self.announce("link-lost", Some(text.clone()));
             self.trouble(format!("lost its link: {text}"));
@@ -630,8 +633,8 @@ impl Driver {
 
     async fn tell(&self, event: AgentEvent) {
         self.setup
-            .dispatcher
-            .agent_event(&self.setup.agent, self.machine.generation(), event)
+            .reports
+            .tell(&self.setup.agent, self.machine.generation(), event)
             .await;
     }
 

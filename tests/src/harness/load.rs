@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval_at},
 };
 
 use super::Client;
@@ -54,16 +54,22 @@ pub struct Load {
 impl Load {
     /// Asks every `period`, or as soon as the last answer is there when that takes longer.
     pub fn start(client: Client, id: &str, period: Duration) -> Self {
-        let (stop, stopped) = watch::channel(false);
+        Self::start_after(client, id, period, Duration::ZERO)
+    }
+
+    /// The same, beginning after `delay`: many loads at once should not ask all in the same instant.
+    pub fn start_after(client: Client, id: &str, period: Duration, delay: Duration) -> Self {
+        let (stop, mut stopped) = watch::channel(false);
         let id = id.to_owned();
         let task = tokio::spawn(async move {
             let mut figures = Figures::default();
-            let mut clock = interval(period);
+            let mut clock = interval_at(Instant::now() + delay, period);
             clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut n = 0_u64;
-            while !*stopped.borrow() {
-                clock.tick().await;
-                n += 1;
+            for n in 1_u64.. {
+                tokio::select! {
+                    _ = stopped.wait_for(|stop| *stop) => break,
+                    _ = clock.tick() => {}
+                }
                 let text = format!("question {n}");
                 let asked = Instant::now();
                 match client.try_send(&id, &text, None).await {
@@ -75,6 +81,18 @@ impl Load {
             figures
         });
         Self { stop, task }
+    }
+
+    /// Ends several; each lets its last answer come.
+    pub async fn end_all(loads: Vec<Self>) -> Vec<Figures> {
+        for load in &loads {
+            load.stop.send_replace(true);
+        }
+        let mut figures = Vec::new();
+        for load in loads {
+            figures.push(load.end().await);
+        }
+        figures
     }
 
     /// Lets the last answer come, and gives the figures.

@@ -46,7 +46,7 @@ struct Agent {
 pub(super) async fn live(fault: Fault, bootstrap: Bootstrap) -> ExitCode {
     if let Some(bytes) = match fault {
         Fault::Mute => Some(&[][..]),
-        Fault::HelloGarbage => Some(&raw::GARBAGE[..]),
+        Fault::HelloGarbage => Some(&raw::HELLO_GARBAGE[..]),
         Fault::HelloLength => Some(&raw::FOUR_GIB[..]),
         Fault::HelloHalf => Some(&raw::HALF[..]),
         _ => None,
@@ -149,6 +149,10 @@ impl Agent {
                     self.finish(&delivery, delivery.text.clone());
                 }
                 if now {
+                    self.link.flush().await.expect("the link is up");
+                    if self.fault == Fault::Leave {
+                        return Some(ExitCode::SUCCESS);
+                    }
                     self.misbehave().await;
                 }
                 None
@@ -229,7 +233,6 @@ impl Agent {
     }
 
     async fn misbehave(&mut self) {
-        self.link.flush().await.expect("the link is up");
         match self.fault {
             Fault::Hang => super::stop_loop(false),
             Fault::Spin => super::stop_loop(true),
@@ -252,7 +255,6 @@ impl Agent {
             Fault::FloodLog => drop(std::thread::spawn(super::flood_log)),
             Fault::FdLeak => super::leak_descriptors(),
             Fault::DoubleFork => super::leave_grandchild(),
-            Fault::FloodSocket => self.flood_socket().await,
             _ => {}
         }
     }
@@ -295,20 +297,5 @@ impl Agent {
                 () = tokio::task::yield_now() => {}
             }
         }
-    }
-
-    /// Keeps as many silent connections as it is given.
-    async fn flood_socket(&self) {
-        let socket = self.bootstrap.socket.clone();
-        tokio::spawn(async move {
-            let mut kept = Vec::new();
-            while kept.len() < 200 {
-                match UnixStream::connect(&socket).await {
-                    Ok(stream) => kept.push(stream),
-                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-                }
-            }
-            std::future::pending::<()>().await;
-        });
     }
 }

@@ -92,7 +92,7 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
         orphan_grace: PATIENCE,
         log: AgentLog::new(agent.clone(), rotation, writer),
         spawner: Spawner::start().unwrap(),
-        dispatcher,
+        reports: dispatcher.reports(),
         events: broadcast::Sender::new(16),
     });
     dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);

@@ -247,7 +247,7 @@ async fn restarts_under_load_touch_nobody_else_and_lose_nothing() {
     }
 
     // Not even the restarted one fails: its messages wait.
-    let figures = Figures::merged(futures::future::join_all(loads.into_iter().map(Load::end)).await);
+    let figures = Figures::merged(Load::end_all(loads).await);
     assert_eq!(figures.failures, Vec::<String>::new());
     assert_eq!(kennel.pids(&ids[1..]).await, others);
     assert_eq!(kennel.agent("one").await.restarts, 0, "asked for, so not counted");
