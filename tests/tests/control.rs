@@ -42,16 +42,32 @@ async fn tcp_asks_for_the_token_and_for_the_right_host_and_origin() {
 
     let cases = [
         (bare.clone(), 401, "unauthorized"),
-        (bare.clone().header("authorization", "Bearer wrong"), 401, "unauthorized"),
+        (
+            bare.clone().header("authorization", "Bearer wrong"),
+            401,
+            "unauthorized",
+        ),
         (bare.header("authorization", TOKEN), 401, "unauthorized"),
-        (known.clone().header("host", "evil.example"), 403, "forbidden"),
-        (known.clone().header("origin", "https://evil.example"), 403, "forbidden"),
+        (
+            known.clone().header("host", "evil.example"),
+            403,
+            "forbidden",
+        ),
+        (
+            known.clone().header("origin", "https://evil.example"),
+            403,
+            "forbidden",
+        ),
         (known.clone().header("origin", "null"), 403, "forbidden"),
     ];
     for (client, status, code) in cases {
         for path in ["/api/v1/status", "/api/v1/openapi.json", "/nowhere"] {
             let refused = client.get(path).await.expect("an answer");
-            assert_eq!((refused.status, refused.error_code()), (status, code), "{client:?} {path}");
+            assert_eq!(
+                (refused.status, refused.error_code()),
+                (status, code),
+                "{client:?} {path}"
+            );
         }
         // In the form that clients of this endpoint read.
         let refused = client.get("/v1/models").await.expect("an answer");
@@ -59,8 +75,17 @@ async fn tcp_asks_for_the_token_and_for_the_right_host_and_origin() {
         assert_eq!(refused.body["error"]["type"], "invalid_request_error");
     }
     assert_eq!(known.send("one", "let in", None).await.reply(), "let in");
-    let same_origin = known.header("host", "localhost:1").header("origin", "http://localhost:1");
-    assert_eq!(same_origin.get("/api/v1/health").await.expect("an answer").status, 200);
+    let same_origin = known
+        .header("host", "localhost:1")
+        .header("origin", "http://localhost:1");
+    assert_eq!(
+        same_origin
+            .get("/api/v1/health")
+            .await
+            .expect("an answer")
+            .status,
+        200
+    );
     // The token is nowhere in what is logged.
     assert!(!kennel.log().contains(TOKEN));
     kennel.shut_down().await;
@@ -77,32 +102,93 @@ async fn wrong_requests_are_told_what_is_wrong() {
         (Method::POST, turns, "{", 400, "invalid_request"),
         (Method::POST, turns, "", 400, "invalid_request"),
         (Method::POST, turns, "{\"text\": 5}", 400, "invalid_request"),
-        (Method::POST, turns, "{\"text\": \"a\", \"sesion\": \"b\"}", 400, "invalid_request"),
-        (Method::POST, turns, "{\"text\": \"  \"}", 400, "invalid_request"),
-        (Method::POST, turns, "{\"text\": \"a\", \"session\": \"\\u0000\"}", 400, "invalid_request"),
+        (
+            Method::POST,
+            turns,
+            "{\"text\": \"a\", \"sesion\": \"b\"}",
+            400,
+            "invalid_request",
+        ),
+        (
+            Method::POST,
+            turns,
+            "{\"text\": \"  \"}",
+            400,
+            "invalid_request",
+        ),
+        (
+            Method::POST,
+            turns,
+            "{\"text\": \"a\", \"session\": \"\\u0000\"}",
+            400,
+            "invalid_request",
+        ),
         (Method::POST, turns, &huge, 413, "too_large"),
         (Method::POST, turns, &long, 413, "too_large"),
-        (Method::POST, "/api/v1/agents/nobody/turns", "{\"text\": \"a\"}", 404, "agent_not_found"),
-        (Method::POST, "/api/v1/agents/hexa/start", "{\"wait\": 1}", 400, "invalid_request"),
-        (Method::DELETE, "/api/v1/turns/x", "", 400, "invalid_request"),
-        (Method::GET, "/api/v1/agents/hexa/logs?tail=many", "", 400, "invalid_request"),
+        (
+            Method::POST,
+            "/api/v1/agents/nobody/turns",
+            "{\"text\": \"a\"}",
+            404,
+            "agent_not_found",
+        ),
+        (
+            Method::POST,
+            "/api/v1/agents/hexa/start",
+            "{\"wait\": 1}",
+            400,
+            "invalid_request",
+        ),
+        (
+            Method::DELETE,
+            "/api/v1/turns/x",
+            "",
+            400,
+            "invalid_request",
+        ),
+        (
+            Method::GET,
+            "/api/v1/agents/hexa/logs?tail=many",
+            "",
+            400,
+            "invalid_request",
+        ),
         (Method::GET, turns, "", 405, "method_not_allowed"),
         (Method::GET, "/api/v2/status", "", 404, "not_found"),
     ];
     for (method, path, body, status, code) in cases {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let what = format!("{method} {path} {}", String::from_utf8_lossy(&body[..body.len().min(60)]));
+        let what = format!(
+            "{method} {path} {}",
+            String::from_utf8_lossy(&body[..body.len().min(60)])
+        );
         let refused = client.whole(method, path, body).await.expect("an answer");
-        assert_eq!((refused.status, refused.error_code()), (status, code), "{what}: {}", refused.body);
-        let message = refused.body["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(
+            (refused.status, refused.error_code()),
+            (status, code),
+            "{what}: {}",
+            refused.body
+        );
+        let message = refused.body["error"]["message"]
+            .as_str()
+            .unwrap_or_default();
         assert!(!message.is_empty(), "{what}");
     }
     let unknown = client.get("/api/v1/agents/hexxa").await.expect("an answer");
     assert_eq!(unknown.body["error"]["hint"], "did you mean `hexa`?");
-    let unknown = client.get("/api/v1/agents/somebody").await.expect("an answer");
-    assert_eq!(unknown.body["error"]["hint"], "`kennel status` lists the agents");
+    let unknown = client
+        .get("/api/v1/agents/somebody")
+        .await
+        .expect("an answer");
+    assert_eq!(
+        unknown.body["error"]["hint"],
+        "`kennel status` lists the agents"
+    );
     let unknown = client.get("/nowhere").await.expect("an answer");
-    assert_eq!(unknown.body["error"]["hint"], "GET /api/v1/openapi.json describes the routes");
+    assert_eq!(
+        unknown.body["error"]["hint"],
+        "GET /api/v1/openapi.json describes the routes"
+    );
     assert_eq!(kennel.send("hexa", "unharmed").await.reply(), "unharmed");
     kennel.shut_down().await;
 }
@@ -114,10 +200,15 @@ async fn logs_are_followed_over_a_restart() {
     let path = "/api/v1/agents/one/logs?tail=0&follow=true";
     let mut lines = client.events(Method::GET, path, Bytes::new()).await;
     kennel.order("one", "restart").await;
-    let mut wanted = ["draining", "exited with 0", "started generation 2", "ready"].into_iter().peekable();
+    let mut wanted = ["draining", "exited with 0", "started generation 2", "ready"]
+        .into_iter()
+        .peekable();
     while let Some(part) = wanted.peek() {
         let line = lines.until("line").await;
-        if line["text"].as_str().is_some_and(|text| text.contains(part)) {
+        if line["text"]
+            .as_str()
+            .is_some_and(|text| text.contains(part))
+        {
             wanted.next();
         }
     }
@@ -125,11 +216,17 @@ async fn logs_are_followed_over_a_restart() {
     kennel.kill("one", Signal::SIGKILL).await;
     loop {
         let line = lines.until("line").await;
-        if line["text"].as_str().is_some_and(|text| text.contains("started generation 3")) {
+        if line["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("started generation 3"))
+        {
             break;
         }
     }
-    let tail = client.get("/api/v1/agents/one/logs?tail=2").await.expect("an answer");
+    let tail = client
+        .get("/api/v1/agents/one/logs?tail=2")
+        .await
+        .expect("an answer");
     assert_eq!(tail.body["lines"].as_array().map(Vec::len), Some(2));
     kennel.shut_down().await;
 }
@@ -137,7 +234,10 @@ async fn logs_are_followed_over_a_restart() {
 #[tokio::test]
 async fn events_tell_of_every_life() {
     let kennel = Kennel::builder().agents(&["one", "two"]).start().await;
-    let mut events = kennel.client().events(Method::GET, "/api/v1/events", Bytes::new()).await;
+    let mut events = kennel
+        .client()
+        .events(Method::GET, "/api/v1/events", Bytes::new())
+        .await;
     kennel.kill("one", Signal::SIGKILL).await;
     let mut kinds = Vec::new();
     while kinds.last().is_none_or(|kind| kind != "ready") {
@@ -160,10 +260,15 @@ async fn open_streams_do_not_hold_up_the_end() {
     for path in ["/api/v1/events", "/api/v1/agents/one/logs?follow=true"] {
         open.push(client.events(Method::GET, path, Bytes::new()).await);
     }
-    assert!(kennel.descriptors() >= descriptors + 2);
-    let closed = client.events(Method::GET, "/api/v1/events", Bytes::new()).await;
-    drop(closed);
-    kennel.assert_no_leak(descriptors + 2).await;
+    // One that is dropped is closed at the other end as well.
+    for _ in 0..20 {
+        drop(
+            client
+                .events(Method::GET, "/api/v1/events", Bytes::new())
+                .await,
+        );
+    }
+    kennel.assert_no_leak(descriptors + open.len()).await;
     kennel.shut_down().await;
     drop(open);
 }
@@ -172,8 +277,16 @@ async fn open_streams_do_not_hold_up_the_end() {
 async fn the_document_lists_every_route() {
     let kennel = Kennel::builder().agents(&["one"]).start().await;
     let client = kennel.client();
-    let document = client.get("/api/v1/openapi.json").await.expect("an answer").body;
-    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.")));
+    let document = client
+        .get("/api/v1/openapi.json")
+        .await
+        .expect("an answer")
+        .body;
+    assert!(
+        document["openapi"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("3."))
+    );
     let routes = [
         ("get", "/api/v1/health"),
         ("get", "/api/v1/status"),
@@ -191,13 +304,24 @@ async fn the_document_lists_every_route() {
     ];
     let paths = document["paths"].as_object().expect("paths");
     for (method, path) in routes {
-        assert!(paths.get(path).is_some_and(|path| path.get(method).is_some()), "{method} {path}");
+        assert!(
+            paths
+                .get(path)
+                .is_some_and(|path| path.get(method).is_some()),
+            "{method} {path}"
+        );
         // And it is there: another method is refused as such, not as an unknown route.
         let path = path.replace("{id}", "one").replace("{turn_id}", "x");
-        let other = client.whole(Method::PUT, &path, Bytes::new()).await.expect("an answer");
+        let other = client
+            .whole(Method::PUT, &path, Bytes::new())
+            .await
+            .expect("an answer");
         assert_eq!(other.status, 405, "{path}");
     }
-    let listed: usize = paths.values().filter_map(|path| Some(path.as_object()?.len())).sum();
+    let listed: usize = paths
+        .values()
+        .filter_map(|path| Some(path.as_object()?.len()))
+        .sum();
     assert_eq!(listed, routes.len(), "a route is missing from this test");
     // Every reference leads somewhere.
     let text = document.to_string();

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 /// The texts of the deltas among these events, together.
 fn text_of(events: &[(String, Value)]) -> String {
     let deltas = events.iter().filter(|(name, _)| name == "delta");
-    deltas.filter_map(|(_, data)| data["text"].as_str()).collect()
+    deltas
+        .filter_map(|(_, data)| data["text"].as_str())
+        .collect()
 }
 
 #[tokio::test]
@@ -24,14 +26,20 @@ async fn a_message_in_flight_survives_its_agent() {
         let client = client.clone();
         tokio::spawn(async move { client.send("one", "!sleep 500 survived", Some("s")).await })
     };
-    kennel.until("one", "runs a turn", |agent| agent.running == 1).await;
+    kennel
+        .until("one", "runs a turn", |agent| agent.running == 1)
+        .await;
     kennel.kill("one", Signal::SIGKILL).await;
 
     assert_eq!(asked.await.expect("no panic").reply(), "survived");
     assert_eq!(kennel.agent("one").await.generation, before.generation + 1);
     // Once the question, once its answer, and this.
     let context = client.send("one", "!context", Some("s")).await;
-    assert!(context.reply().starts_with("messages=3 "), "{}", context.reply());
+    assert!(
+        context.reply().starts_with("messages=3 "),
+        "{}",
+        context.reply()
+    );
     assert_eq!(kennel.agent_pid("two").await, two);
     kennel.shut_down().await;
 }
@@ -51,11 +59,18 @@ async fn messages_that_wait_survive_in_their_order() {
     kennel.kill("one", Signal::SIGKILL).await;
     assert_eq!(first.until("finished").await["reply"], "first");
     for (n, events) in waiting.iter_mut().enumerate() {
-        assert_eq!(events.until("finished").await["reply"], format!("waits {n}"));
+        assert_eq!(
+            events.until("finished").await["reply"],
+            format!("waits {n}")
+        );
     }
     // Six questions, six answers, and this.
     let context = client.send("one", "!context", Some("s")).await;
-    assert!(context.reply().starts_with("messages=13 "), "{}", context.reply());
+    assert!(
+        context.reply().starts_with("messages=13 "),
+        "{}",
+        context.reply()
+    );
     kennel.shut_down().await;
 }
 
@@ -78,7 +93,12 @@ async fn a_message_that_kills_agents_is_given_up_and_the_next_goes_through() {
     assert_eq!(next.await.expect("no panic").reply(), "next");
     let one = kennel.agent("one").await;
     assert_eq!((one.restarts, one.queued, one.running), (3, 0, 0));
-    assert_eq!(kennel.log_lines(&["a delivery is given up", "agent.id=one"]).len(), 1);
+    assert_eq!(
+        kennel
+            .log_lines(&["a delivery is given up", "agent.id=one"])
+            .len(),
+        1
+    );
     assert_eq!(kennel.agent_pid("two").await, two);
     kennel.shut_down().await;
 }
@@ -98,12 +118,22 @@ async fn turns_are_cancelled_running_and_waiting() {
         let path = format!("/api/v1/turns/{}", id.as_str().expect("an id"));
         let began = Instant::now();
         let reply = client.delete(&path).await.expect("an answer");
-        assert_eq!((reply.status, &reply.body["cancelled"]), (200, &json!(true)));
+        assert_eq!(
+            (reply.status, &reply.body["cancelled"]),
+            (200, &json!(true))
+        );
         assert_eq!(events.until("failed").await["kind"], "cancelled");
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            began.elapsed()
+        );
         // What has ended cannot be cancelled, and that is no error.
         let again = client.delete(&path).await.expect("an answer");
-        assert_eq!((again.status, &again.body["cancelled"]), (200, &json!(false)));
+        assert_eq!(
+            (again.status, &again.body["cancelled"]),
+            (200, &json!(false))
+        );
     }
     assert_eq!(kennel.send("one", "and now").await.reply(), "and now");
     assert_eq!(kennel.agent_pid("one").await, before);
@@ -117,7 +147,9 @@ async fn a_caller_that_is_gone_costs_no_turn() {
     let mut events = kennel.client().stream("one", "!hang", None).await;
     events.until("started").await;
     drop(events);
-    kennel.until("one", "is free", |agent| agent.running == 0).await;
+    kennel
+        .until("one", "is free", |agent| agent.running == 0)
+        .await;
     assert_eq!(kennel.send("one", "free?").await.reply(), "free?");
     kennel.shut_down().await;
 }
@@ -141,9 +173,16 @@ async fn a_full_queue_says_so() {
     assert_eq!(kennel.agent("one").await.queued, 2);
 
     let refused = kennel.send("one", "one too many").await;
-    assert_eq!((refused.0.status, refused.0.error_code()), (429, "overloaded"));
+    assert_eq!(
+        (refused.0.status, refused.0.error_code()),
+        (429, "overloaded")
+    );
     assert_eq!(refused.0.headers["retry-after"], "1");
-    assert!(refused.error().contains("2 messages waiting"), "{}", refused.error());
+    assert!(
+        refused.error().contains("2 messages waiting"),
+        "{}",
+        refused.error()
+    );
     assert_eq!(kennel.send("two", "free").await.reply(), "free");
 
     assert_eq!(running.until("finished").await["reply"], "done");
@@ -159,7 +198,10 @@ async fn a_stopped_agent_says_how_to_start_it() {
     kennel.order("one", "stop").await;
     let denied = kennel.send("one", "hello?").await;
     assert_eq!((denied.0.status, denied.0.error_code()), (409, "denied"));
-    assert_eq!(denied.error(), "agent `one` is stopped; start it with `kennel start one`");
+    assert_eq!(
+        denied.error(),
+        "agent `one` is stopped; start it with `kennel start one`"
+    );
     kennel.order("one", "start").await;
     assert_eq!(kennel.send("one", "hello").await.reply(), "hello");
     kennel.shut_down().await;
@@ -172,8 +214,17 @@ async fn pieces_come_in_order_as_they_are_made() {
         .echo(&[("chunks", "20"), ("chunk_delay", "'5ms'")])
         .start()
         .await;
-    let text: String = (0..200).map(|n| format!("{n} ")).collect::<String>().trim_end().to_owned();
-    let events = kennel.client().stream("one", &text, None).await.rest().await;
+    let text: String = (0..200)
+        .map(|n| format!("{n} "))
+        .collect::<String>()
+        .trim_end()
+        .to_owned();
+    let events = kennel
+        .client()
+        .stream("one", &text, None)
+        .await
+        .rest()
+        .await;
 
     let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names[..2], ["accepted", "started"]);
@@ -202,12 +253,19 @@ async fn a_slow_reader_gets_everything() {
         (kennel.agent("one").await.turns == 1).then_some(())
     })
     .await;
-    assert_eq!(kennel.send("one", "not held up").await.reply(), "not held up");
+    assert_eq!(
+        kennel.send("one", "not held up").await.reply(),
+        "not held up"
+    );
     assert_eq!(kennel.send("two", "nor I").await.reply(), "nor I");
 
     let events = slow.rest().await;
     let whole = "0123456789".repeat(40_000);
-    assert!(text_of(&events) == whole, "{} bytes came", text_of(&events).len());
+    assert!(
+        text_of(&events) == whole,
+        "{} bytes came",
+        text_of(&events).len()
+    );
     let (name, end) = events.last().expect("the end");
     assert_eq!(name, "finished");
     assert!(end["reply"] == whole);

@@ -124,12 +124,21 @@ async fn alone_four_agents_in_trouble_cost_the_other_ninety_six_nothing() {
             "{agent:?}"
         );
     }
-    assert_eq!(kennel.log_lines(&["an agent lost its link", "agent.id=bad-garbage"]).len(), 1);
+    assert_eq!(
+        kennel
+            .log_lines(&["an agent lost its link", "agent.id=bad-garbage"])
+            .len(),
+        1
+    );
     // One agent is down now, and with it its link, its pipes and its process descriptor.
     kennel.assert_no_leak(descriptors).await;
     // The longest of a thousand waits is the machine's as much as ours: a scheduler that takes a core
     // away for some milliseconds is no neighbour's doing.
     let allowed = limit.max(quiet.percentile(99) + Duration::from_millis(50));
-    assert!(noisy.longest() <= allowed, "{:?} > {allowed:?}", noisy.longest());
+    assert!(
+        noisy.longest() <= allowed,
+        "{:?} > {allowed:?}",
+        noisy.longest()
+    );
     kennel.shut_down().await;
 }

@@ -13,9 +13,17 @@ const TOKEN: &str = "a-token-for-this-test";
 
 /// A counterpart of these tests. A missing one is a failure: nothing is passed over in silence.
 fn counterpart(variable: &str, default: &str, below: &str) -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache").join(default);
+    let default = || {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../.cache")
+            .join(default)
+    };
     let path = std::env::var_os(variable).map_or_else(default, PathBuf::from);
-    let path = if below.is_empty() { path } else { path.join(below) };
+    let path = if below.is_empty() {
+        path
+    } else {
+        path.join(below)
+    };
     assert!(
         path.is_file(),
         "{} is not installed: run scripts/test (or set {variable})",
@@ -43,7 +51,10 @@ async fn run(kennel: &Kennel, command: &mut Command) -> String {
     let file = |path: &Path| File::create(path).expect("a file for its output");
     command
         .env_clear()
-        .envs([("HOME", home.as_path()), ("PATH", Path::new("/usr/bin:/bin"))])
+        .envs([
+            ("HOME", home.as_path()),
+            ("PATH", Path::new("/usr/bin:/bin")),
+        ])
         .env("LANG", "C.UTF-8")
         .env("LLM_USER_PATH", &home)
         .env("OPENAI_API_KEY", TOKEN)
@@ -67,7 +78,11 @@ async fn the_official_python_client() {
     let python = counterpart("KENNEL_TEST_VENV", "venv", "bin/python");
     let (kennel, base_url) = kennel().await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("py/openai_client.py");
-    run(&kennel, Command::new(python).arg(script).args([&base_url, TOKEN])).await;
+    run(
+        &kennel,
+        Command::new(python).arg(script).args([&base_url, TOKEN]),
+    )
+    .await;
     kennel.shut_down().await;
 }
 
@@ -84,7 +99,11 @@ async fn the_llm_command_line() {
 
     let listed = run(&kennel, Command::new(&llm).args(["models", "list"])).await;
     assert!(listed.contains("kennel-one"), "{listed}");
-    let streamed = run(&kennel, Command::new(&llm).args(["-m", "kennel-one", "streamed answer"])).await;
+    let streamed = run(
+        &kennel,
+        Command::new(&llm).args(["-m", "kennel-one", "streamed answer"]),
+    )
+    .await;
     assert_eq!(streamed.trim_end(), "streamed answer");
     let whole = run(
         &kennel,
@@ -94,7 +113,10 @@ async fn the_llm_command_line() {
     assert_eq!(whole.trim_end(), "whole answer");
     // It sends the whole conversation again, with an answer in its middle.
     let again = run(&kennel, Command::new(&llm).args(["-c", "and more"])).await;
-    assert!(again.contains("whole answer") && again.contains("and more"), "{again}");
+    assert!(
+        again.contains("whole answer") && again.contains("and more"),
+        "{again}"
+    );
     kennel.shut_down().await;
 }
 
@@ -110,7 +132,10 @@ async fn the_aichat_command_line() {
     fs::write(home.join("config.yaml"), config).expect("its configuration");
 
     let listed = run(&kennel, Command::new(&aichat).arg("--list-models")).await;
-    assert_eq!(listed.lines().collect::<Vec<_>>(), ["kennel:agent/one", "kennel:agent/two"]);
+    assert_eq!(
+        listed.lines().collect::<Vec<_>>(),
+        ["kennel:agent/one", "kennel:agent/two"]
+    );
     let streamed = run(&kennel, Command::new(&aichat).arg("streamed answer")).await;
     assert_eq!(streamed.trim_end(), "streamed answer");
     let whole = run(

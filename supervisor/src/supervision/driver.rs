@@ -380,13 +380,18 @@ impl Driver {
             Some(detail) => format!("{} ({detail})", after.name()),
             None => after.name().to_owned(),
         });
-        self.announce(after.name(), detail);
+        self.announce(after.name(), detail.clone());
         match after {
+            State::Quarantined { .. } => {
+                // What operators see from here on; the last end alone does not say why it rests.
+                self.observed.send_modify(|seen| seen.detail = detail);
+                self.tell(AgentEvent::Resting(after.name())).await;
+            }
             State::Ready { .. } => {
                 self.observed.send_modify(|seen| seen.detail = None);
                 self.tell(AgentEvent::Up).await;
             }
-            State::Stopped | State::Exited(_) | State::Quarantined { .. } => {
+            State::Stopped | State::Exited(_) => {
                 self.tell(AgentEvent::Resting(after.name())).await;
             }
             _ if matches!(before, State::Ready { .. }) => self.tell(AgentEvent::Closed).await,
@@ -696,9 +701,9 @@ async fn ended(child: Option<&Child>) {
 fn describe(state: State, now: Instant) -> Option<String> {
     match state {
         State::BackingOff { until, .. } => {
-            let wait = Duration::from_millis(
-                u64::try_from(until.duration_since(now).as_millis()).unwrap_or(0),
-            );
+            // To the millisecond, and up: the clock has moved since the wait was decided.
+            let millis = until.duration_since(now).as_micros().div_ceil(1000);
+            let wait = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
             Some(format!(
                 "next start in {}",
                 humantime::format_duration(wait)

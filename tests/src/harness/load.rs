@@ -40,7 +40,11 @@ impl Figures {
 
     /// The longest wait.
     pub fn longest(&self) -> Duration {
-        self.waits.iter().copied().max().expect("a load has answers")
+        self.waits
+            .iter()
+            .copied()
+            .max()
+            .expect("a load has answers")
     }
 }
 

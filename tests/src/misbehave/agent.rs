@@ -1,10 +1,7 @@
 //! The loop of a misbehaving agent: a correct one, up to the moment.
 
 use std::{
-    collections::HashMap,
-    os::unix::net::UnixStream as StdStream,
-    path::Path,
-    process::ExitCode,
+    collections::HashMap, os::unix::net::UnixStream as StdStream, path::Path, process::ExitCode,
     time::Duration,
 };
 
@@ -52,7 +49,10 @@ pub(super) async fn live(fault: Fault, bootstrap: Bootstrap) -> ExitCode {
         _ => None,
     } {
         let mut stream = connect(&bootstrap.socket).await;
-        stream.write_all(bytes).await.expect("a socket takes a few bytes");
+        stream
+            .write_all(bytes)
+            .await
+            .expect("a socket takes a few bytes");
         if fault == Fault::HelloHalf {
             drop(stream);
             super::sleep_for_ever();
@@ -94,7 +94,9 @@ pub(super) async fn live(fault: Fault, bootstrap: Bootstrap) -> ExitCode {
 }
 
 async fn connect(socket: &Path) -> UnixStream {
-    UnixStream::connect(socket).await.expect("the supervisor listens")
+    UnixStream::connect(socket)
+        .await
+        .expect("the supervisor listens")
 }
 
 fn doubled(stream: UnixStream) -> (UnixStream, StdStream) {
@@ -244,7 +246,9 @@ impl Agent {
             }
             Fault::HalfClose => {
                 self.write(&raw::HALF);
-                self.raw.shutdown(std::net::Shutdown::Both).expect("it is open");
+                self.raw
+                    .shutdown(std::net::Shutdown::Both)
+                    .expect("it is open");
             }
             Fault::Gap => self.write(&raw::gap()),
             Fault::Ack => self.write(&raw::ack()),

@@ -21,14 +21,26 @@ async fn output_is_captured_line_by_line_over_lives() {
     kennel.order("one", "restart").await;
     let log = eventually("two lives in the log", || async {
         let log = kennel.agent_log("one").await;
-        let ready = log.iter().filter(|line| line.contains(" err ") && line.contains("ready"));
+        let ready = log
+            .iter()
+            .filter(|line| line.contains(" err ") && line.contains("ready"));
         (ready.count() == 2).then_some(log)
     })
     .await;
-    for told in ["kennel started generation 1, pid", "kennel started generation 2, pid"] {
-        assert_eq!(log.iter().filter(|line| line.contains(told)).count(), 1, "{told}: {log:#?}");
+    for told in [
+        "kennel started generation 1, pid",
+        "kennel started generation 2, pid",
+    ] {
+        assert_eq!(
+            log.iter().filter(|line| line.contains(told)).count(),
+            1,
+            "{told}: {log:#?}"
+        );
     }
-    assert!(log.iter().all(|line| !line.contains("agent.id=two")), "{log:#?}");
+    assert!(
+        log.iter().all(|line| !line.contains("agent.id=two")),
+        "{log:#?}"
+    );
     kennel.shut_down().await;
 }
 
@@ -37,7 +49,10 @@ async fn alone_a_flood_of_output_is_its_authors() {
     const MAX: u64 = 256 * 1024;
     let kennel = Kennel::builder()
         .agents(&["steady"])
-        .agent("bad-flood-log", &[("log", "{ max_size = '256KiB', keep = 2 }")])
+        .agent(
+            "bad-flood-log",
+            &[("log", "{ max_size = '256KiB', keep = 2 }")],
+        )
         .misbehaving(MISBEHAVING)
         .start()
         .await;
@@ -75,7 +90,10 @@ async fn alone_a_flood_of_output_is_its_authors() {
         assert_eq!(figures.failures, Vec::<String>::new());
     }
     // What is written at once may go beyond: no more than a read of the pipe, with its stamps.
-    assert!(files == 3 && size <= 3 * (MAX + 64 * 1024), "{files} files, {size} bytes");
+    assert!(
+        files == 3 && size <= 3 * (MAX + 64 * 1024),
+        "{files} files, {size} bytes"
+    );
     assert!(grown < 16 * 1024 * 1024, "{grown}");
     let allowed = (quiet.percentile(99) * 4).max(quiet.percentile(99) + Duration::from_millis(50));
     assert!(noisy.percentile(99) < allowed, "{:?}", noisy.percentile(99));

@@ -25,15 +25,25 @@ async fn grandchildren_end_with_their_agent() {
     assert_eq!(kennel.send("bad-doublefork", NOW).await.reply(), NOW);
     let left = grandchildren(&kennel).await;
     kennel.kill("bad-doublefork", Signal::SIGKILL).await;
-    kennel.until_reborn("bad-doublefork", before.generation).await;
-    assert!(left.iter().all(|process| process.wait(Duration::from_secs(2))), "{left:?}");
+    kennel
+        .until_reborn("bad-doublefork", before.generation)
+        .await;
+    assert!(
+        left.iter()
+            .all(|process| process.wait(Duration::from_secs(2))),
+        "{left:?}"
+    );
 
     // … and when it is stopped, though it leaves by itself.
     assert_eq!(kennel.send("bad-doublefork", NOW).await.reply(), NOW);
     let left = grandchildren(&kennel).await;
     let stopped = kennel.order("bad-doublefork", "stop").await;
     assert_eq!(stopped.body["outcome"], "done");
-    assert!(left.iter().all(|process| process.wait(Duration::from_secs(2))), "{left:?}");
+    assert!(
+        left.iter()
+            .all(|process| process.wait(Duration::from_secs(2))),
+        "{left:?}"
+    );
     kennel.shut_down().await;
 }
 

@@ -17,7 +17,10 @@ const MISBEHAVING: &str = env!("CARGO_BIN_EXE_misbehaving-agent");
 
 #[tokio::test]
 async fn a_crash_costs_one_agent_one_life() {
-    let kennel = Kennel::builder().agents(&["one", "two", "three"]).start().await;
+    let kennel = Kennel::builder()
+        .agents(&["one", "two", "three"])
+        .start()
+        .await;
     let others = kennel.pids(&["two", "three"]).await;
     let before = kennel.agent("one").await;
     let descriptors = kennel.descriptors();
@@ -32,7 +35,10 @@ async fn a_crash_costs_one_agent_one_life() {
     assert_eq!(kennel.send("one", "back?").await.reply(), "back?");
     let log = kennel.agent_log("one").await;
     for told in ["ended by SIGKILL", "backing-off (next start in 50ms)"] {
-        assert!(log.iter().any(|line| line.contains(told)), "{told}: {log:#?}");
+        assert!(
+            log.iter().any(|line| line.contains(told)),
+            "{told}: {log:#?}"
+        );
     }
     kennel.assert_no_leak(descriptors).await;
     kennel.shut_down().await;
@@ -44,12 +50,19 @@ async fn the_wait_before_a_restart_grows() {
     let kennel = Kennel::builder()
         .agent(
             "bad-crash",
-            &[("backoff", "{ initial = '50ms', max = '150ms', factor = 2.0, jitter = 0.0 }")],
+            &[(
+                "backoff",
+                "{ initial = '50ms', max = '150ms', factor = 2.0, jitter = 0.0 }",
+            )],
         )
         .misbehaving(MISBEHAVING)
         .spawn()
         .await;
-    kennel.until("bad-crash", "was restarted often", |agent| agent.restarts >= 4).await;
+    kennel
+        .until("bad-crash", "was restarted often", |agent| {
+            agent.restarts >= 4
+        })
+        .await;
     let log = kennel.agent_log("bad-crash").await;
     let waits: Vec<&str> = log
         .iter()
@@ -57,7 +70,10 @@ async fn the_wait_before_a_restart_grows() {
         .take(4)
         .collect();
     assert_eq!(waits, ["50ms", "100ms", "150ms", "150ms"]);
-    assert!(log.iter().any(|line| line.contains("ended by SIGABRT")), "{log:#?}");
+    assert!(
+        log.iter().any(|line| line.contains("ended by SIGABRT")),
+        "{log:#?}"
+    );
     kennel.shut_down().await;
 }
 
@@ -75,7 +91,10 @@ async fn a_stopped_process_is_found_hanging() {
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(lines[0].contains("T (stopped)"), "{lines:#?}");
     let log = kennel.agent_log("one").await;
-    assert!(log.iter().any(|line| line.contains("hung: T (stopped)")), "{log:#?}");
+    assert!(
+        log.iter().any(|line| line.contains("hung: T (stopped)")),
+        "{log:#?}"
+    );
     assert_eq!(kennel.agent("two").await.pid, two.pid);
     kennel.shut_down().await;
 }
@@ -90,10 +109,17 @@ async fn a_busy_loop_is_found_hanging() {
     let answer = kennel.send("one", "!busy 60000").await;
 
     assert_eq!(answer.0.error_code(), "turn_failed", "{:?}", answer.0);
-    assert!(answer.error().contains("stopped working 3 times"), "{}", answer.error());
+    assert!(
+        answer.error().contains("stopped working 3 times"),
+        "{}",
+        answer.error()
+    );
     let lines = kennel.log_lines(&["an agent hangs", "agent.id=one"]);
     assert_eq!(lines.len(), 3, "{lines:#?}");
-    assert!(lines.iter().all(|line| line.contains("R (running)")), "{lines:#?}");
+    assert!(
+        lines.iter().all(|line| line.contains("R (running)")),
+        "{lines:#?}"
+    );
     kennel.until_state("one", "ready").await;
     assert_eq!(kennel.send("one", "well?").await.reply(), "well?");
     assert_eq!(load.end().await.failures, Vec::<String>::new());
@@ -127,7 +153,11 @@ async fn an_idle_agent_is_left_alone() {
     let before = kennel.agent("one").await;
     let client = kennel.client();
     eventually("three seconds of idleness", || async {
-        let agent = client.get("/api/v1/agents/one").await.expect("an answer").body;
+        let agent = client
+            .get("/api/v1/agents/one")
+            .await
+            .expect("an answer")
+            .body;
         (agent["uptime_ms"].as_u64()? > 3000).then_some(())
     })
     .await;
@@ -149,9 +179,16 @@ async fn who_is_not_ready_in_time_is_started_again() {
         .await;
     let steady = kennel.agent("steady").await;
     for id in late {
-        let agent = kennel.until(id, "was restarted", |agent| agent.restarts >= 2).await;
-        assert!(["starting", "stopping", "backing_off"].contains(&agent.state.as_str()), "{agent:?}");
-        kennel.logged(&["an agent hangs", &format!("agent.id={id} ")]).await;
+        let agent = kennel
+            .until(id, "was restarted", |agent| agent.restarts >= 2)
+            .await;
+        assert!(
+            ["starting", "stopping", "backing_off"].contains(&agent.state.as_str()),
+            "{agent:?}"
+        );
+        kennel
+            .logged(&["an agent hangs", &format!("agent.id={id} ")])
+            .await;
     }
     assert_eq!(kennel.agent("steady").await.pid, steady.pid);
     kennel.shut_down().await;
@@ -177,7 +214,12 @@ async fn too_many_restarts_end_in_quarantine_until_an_operator_says_restart() {
     assert!(detail.contains("restarted too often"), "{detail}");
     assert!(detail.contains("SIGKILL"), "{detail}");
     assert_eq!(agent.pid, None);
-    assert_eq!(kennel.log_lines(&["ERROR", "quarantined", "kennel restart"]).len(), 1);
+    assert_eq!(
+        kennel
+            .log_lines(&["ERROR", "quarantined", "kennel restart"])
+            .len(),
+        1
+    );
     let answer = kennel.send("one", "hello?").await;
     assert_eq!((answer.0.status, answer.0.error_code()), (409, "denied"));
     assert!(answer.error().contains("quarantined"), "{}", answer.error());
@@ -202,7 +244,10 @@ async fn the_restart_policy_decides_who_comes_back() {
 
     // Ended with 0, by itself.
     let agent = kennel.until_state("bad-exit0", "exited").await;
-    assert_eq!((agent.restarts, agent.pid, agent.desired.as_str()), (0, None, "running"));
+    assert_eq!(
+        (agent.restarts, agent.pid, agent.desired.as_str()),
+        (0, None, "running")
+    );
     let answer = kennel.send("bad-exit0", "hello?").await;
     assert_eq!(answer.0.error_code(), "denied");
     let started = kennel.order("bad-exit0", "start").await;
@@ -210,7 +255,10 @@ async fn the_restart_policy_decides_who_comes_back() {
 
     // The answer is lost with the process, so the message is tried in the next life as well.
     let before = kennel.agent("always").await;
-    assert_eq!(kennel.send("always", "!exit 0").await.0.error_code(), "turn_failed");
+    assert_eq!(
+        kennel.send("always", "!exit 0").await.0.error_code(),
+        "turn_failed"
+    );
     let after = kennel.until_reborn("always", before.generation + 2).await;
     assert_eq!(after.restarts, 3);
 
@@ -250,7 +298,11 @@ async fn restarts_under_load_touch_nobody_else_and_lose_nothing() {
     let figures = Figures::merged(Load::end_all(loads).await);
     assert_eq!(figures.failures, Vec::<String>::new());
     assert_eq!(kennel.pids(&ids[1..]).await, others);
-    assert_eq!(kennel.agent("one").await.restarts, 0, "asked for, so not counted");
+    assert_eq!(
+        kennel.agent("one").await.restarts,
+        0,
+        "asked for, so not counted"
+    );
     kennel.assert_no_leak(descriptors).await;
     kennel.shut_down().await;
 }
@@ -263,7 +315,10 @@ async fn orders_are_idempotent() {
         .start()
         .await;
     let two = kennel.agent("two").await;
-    assert_eq!((two.state.as_str(), two.desired.as_str(), two.generation), ("stopped", "stopped", 0));
+    assert_eq!(
+        (two.state.as_str(), two.desired.as_str(), two.generation),
+        ("stopped", "stopped", 0)
+    );
     let pid = kennel.agent_pid("one").await;
     let orders = [
         ("one", "start", "already"),
@@ -278,7 +333,11 @@ async fn orders_are_idempotent() {
     for (id, order, outcome) in orders {
         let response = kennel.order(id, order).await;
         assert_eq!(response.status, 200, "{order} {id}: {}", response.body);
-        assert_eq!(response.body["outcome"], outcome, "{order} {id}: {}", response.body);
+        assert_eq!(
+            response.body["outcome"], outcome,
+            "{order} {id}: {}",
+            response.body
+        );
         let state = if order == "stop" { "stopped" } else { "ready" };
         assert_eq!(response.body["agent"]["state"], state, "{order} {id}");
         if (id, order, outcome) == ("one", "start", "already") && state_of(pid).is_some() {
@@ -306,11 +365,17 @@ async fn who_ignores_term_is_killed_after_its_grace() {
 
     assert_eq!(stopped.body["outcome"], "done", "{}", stopped.body);
     assert!(process.has_ended());
-    assert!(took >= Duration::from_millis(600), "drain and grace first: {took:?}");
+    assert!(
+        took >= Duration::from_millis(600),
+        "drain and grace first: {took:?}"
+    );
     assert!(took < Duration::from_secs(4), "{took:?}");
     let log = kennel.agent_log("bad-ignore-term").await;
     for told in ["draining", "stopping", "ended by SIGKILL", "stopped"] {
-        assert!(log.iter().any(|line| line.contains(told)), "{told}: {log:#?}");
+        assert!(
+            log.iter().any(|line| line.contains(told)),
+            "{told}: {log:#?}"
+        );
     }
     kennel.shut_down().await;
 }

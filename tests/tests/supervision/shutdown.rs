@@ -7,12 +7,17 @@ async fn a_running_turn_is_finished_before_the_end() {
     let mut kennel = Kennel::builder().agents(&["one", "two"]).start().await;
     let client = kennel.client();
     let late = tokio::spawn(async move { client.send("one", "!sleep 700 late", None).await });
-    kennel.until("one", "runs a turn", |agent| agent.running == 1).await;
+    kennel
+        .until("one", "runs a turn", |agent| agent.running == 1)
+        .await;
 
     kennel.signal(Signal::SIGTERM);
     kennel.logged(&["shutting down"]).await;
     let refused = kennel.send("two", "too late").await;
-    assert_eq!((refused.0.status, refused.0.error_code()), (503, "shutting_down"));
+    assert_eq!(
+        (refused.0.status, refused.0.error_code()),
+        (503, "shutting_down")
+    );
 
     assert_eq!(late.await.expect("no panic").reply(), "late");
     let status = kennel.until_down().await;
@@ -31,7 +36,9 @@ async fn the_second_signal_means_now() {
         .await;
     let client = kennel.client();
     let never = tokio::spawn(async move { client.try_send("one", "!hang", None).await });
-    kennel.until("one", "runs a turn", |agent| agent.running == 1).await;
+    kennel
+        .until("one", "runs a turn", |agent| agent.running == 1)
+        .await;
 
     kennel.signal(Signal::SIGTERM);
     kennel.logged(&["shutting down"]).await;
@@ -39,18 +46,28 @@ async fn the_second_signal_means_now() {
     kennel.signal(Signal::SIGINT);
     let status = kennel.until_down().await;
 
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
     assert!(status.success(), "{status:?}");
     // Told so, or cut off: but no answer, and no endless wait.
     let answer = never.await.expect("no panic");
-    assert!(answer.as_ref().map_or(true, |answer| answer.ok().is_none()), "{answer:?}");
+    assert!(
+        answer.as_ref().map_or(true, |answer| answer.ok().is_none()),
+        "{answer:?}"
+    );
     kennel.assert_clean();
 }
 
 #[tokio::test]
 async fn a_request_ends_it_like_a_signal() {
     let mut kennel = Kennel::builder().agents(&["one"]).start().await;
-    let reply = kennel.client().post("/api/v1/shutdown", &serde_json::json!({})).await;
+    let reply = kennel
+        .client()
+        .post("/api/v1/shutdown", &serde_json::json!({}))
+        .await;
     assert_eq!(reply.expect("an answer").body["pid"], kennel.pid());
     assert!(kennel.until_down().await.success());
     kennel.assert_clean();
@@ -83,7 +100,10 @@ async fn agents_without_a_supervisor_leave_by_themselves() {
 
     kennel.signal(Signal::SIGKILL);
     kennel.until_down().await;
-    assert!(orphans.iter().all(|orphan| !orphan.has_ended()), "they look for a supervisor first");
+    assert!(
+        orphans.iter().all(|orphan| !orphan.has_ended()),
+        "they look for a supervisor first"
+    );
     eventually("no orphan", || async {
         kennel.processes().is_empty().then_some(())
     })
@@ -91,7 +111,10 @@ async fn agents_without_a_supervisor_leave_by_themselves() {
 
     kennel.start_again().await;
     kennel.until_ready().await;
-    assert_eq!(kennel.send("one", "hello again").await.reply(), "hello again");
+    assert_eq!(
+        kennel.send("one", "hello again").await.reply(),
+        "hello again"
+    );
     kennel.shut_down().await;
 }
 
@@ -114,9 +137,18 @@ async fn the_next_supervisor_takes_over_from_orphans() {
     kennel.start_again().await;
     kennel.until_ready().await;
 
-    assert!(orphans.iter().all(|orphan| orphan.wait(Duration::from_secs(5))), "{orphans:?}");
+    assert!(
+        orphans
+            .iter()
+            .all(|orphan| orphan.wait(Duration::from_secs(5))),
+        "{orphans:?}"
+    );
     assert_eq!(kennel.processes().len(), 2);
     let context = kennel.client().send("one", "!context", Some("s")).await;
-    assert!(context.reply().starts_with("messages=3 "), "{}", context.reply());
+    assert!(
+        context.reply().starts_with("messages=3 "),
+        "{}",
+        context.reply()
+    );
     kennel.shut_down().await;
 }
