@@ -5,7 +5,7 @@
 //! is given up, so that a message that kills agents cannot do so for ever. Jobs live in memory: they
 //! survive agents, not the supervisor.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use kennel_shared::{
     envelope::Sender,
@@ -14,7 +14,7 @@ use kennel_shared::{
     session_key::SessionKey,
 };
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -28,6 +28,10 @@ pub(super) const MAX_ATTEMPTS: u32 = 3;
 
 /// Requests that may wait. Full: callers and drivers wait, so a flood reaches its author.
 const REQUESTS: usize = 1024;
+
+/// Reports of one agent that may wait, so that one with much to say takes no more of the queue than
+/// any other: its driver, and so its link, waits instead.
+const REPORTS: usize = 16;
 
 /// What an agent's driver reports.
 #[derive(Debug)]
@@ -131,6 +135,8 @@ enum Request {
         agent: AgentId,
         generation: Generation,
         event: AgentEvent,
+        /// Its place among the agent's reports; given back when it is taken.
+        place: OwnedSemaphorePermit,
     },
     Counts {
         reply: oneshot::Sender<HashMap<AgentId, AgentCounts>>,
@@ -198,15 +204,12 @@ impl DispatcherHandle {
         });
     }
 
-    /// What an agent's driver has to report.
-    pub async fn agent_event(&self, agent: &AgentId, generation: Generation, event: AgentEvent) {
-        let request = Request::Agent {
-            agent: agent.clone(),
-            generation,
-            event,
-        };
-        // The dispatcher outlives the drivers, so a failure means that all is over.
-        let _ = self.requests.send(request).await;
+    /// For the reports of one agent.
+    pub fn reports(&self) -> Reports {
+        Reports {
+            requests: self.requests.clone(),
+            places: Arc::new(Semaphore::new(REPORTS)),
+        }
     }
 
     /// Counts of all agents.
@@ -221,6 +224,28 @@ impl DispatcherHandle {
     /// Takes no more submissions.
     pub async fn close(&self) {
         let _ = self.requests.send(Request::Close).await;
+    }
+}
+
+/// Where the driver of one agent reports to.
+pub struct Reports {
+    requests: mpsc::Sender<Request>,
+    places: Arc<Semaphore>,
+}
+
+impl Reports {
+    /// Reports; waits while too much of this agent's is waiting already.
+    pub async fn tell(&self, agent: &AgentId, generation: Generation, event: AgentEvent) {
+        let places = Arc::clone(&self.places);
+        let place = places.acquire_owned().await.expect("never closed");
+        let request = Request::Agent {
+            agent: agent.clone(),
+            generation,
+            event,
+            place,
+        };
+        // The dispatcher outlives the drivers, so a failure means that all is over.
+        let _ = self.requests.send(request).await;
     }
 }
 
@@ -314,7 +339,11 @@ impl Dispatcher {
                 agent,
                 generation,
                 event,
-            } => self.on_agent(&agent, generation, event),
+                place,
+            } => {
+                drop(place);
+                self.on_agent(&agent, generation, event);
+            }
             Request::Counts { reply } => {
                 let _ = reply.send(self.counts());
             }
@@ -466,7 +495,7 @@ impl Dispatcher {
                     FailureKind::Provider => EndKind::Provider,
                     FailureKind::Unavailable | FailureKind::Overloaded => EndKind::Unavailable,
                     FailureKind::Timeout => EndKind::Timeout,
-                    FailureKind::Store => EndKind::Agent,
+                    FailureKind::Store => EndKind::Store,
                 },
                 message: failure.message,
             },

@@ -39,7 +39,8 @@ impl Bench {
 
     async fn report(&self, id: &str, event: AgentEvent) {
         self.handle
-            .agent_event(&agent(id), Generation(1), event)
+            .reports()
+            .tell(&agent(id), Generation(1), event)
             .await;
     }
 

@@ -65,7 +65,7 @@ fn setup(
     agent: &AgentId,
     directory: &Path,
     spec: SpecSource,
-    dispatcher: DispatcherHandle,
+    dispatcher: dispatch::DispatcherHandle,
 ) -> Setup {
     let (writer, _thread) = LogWriter::start(directory.to_owned()).unwrap();
     let rotation = Rotation {
@@ -83,7 +83,7 @@ fn setup(
         orphan_grace: PATIENCE,
         log: AgentLog::new(agent.clone(), rotation, writer),
         spawner: Spawner::start().unwrap(),
-        dispatcher,
+        reports: dispatcher.reports(),
         events: broadcast::Sender::new(16),
     }
 }
@@ -104,6 +104,7 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
             .map_err(|error| error.to_string())?;
         Ok(spec())
     });
+    let (handle, driver) = prepare(setup(&agent, directory.path(), wait_then_spec, dispatcher));
     dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
     let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
 
@@ -149,7 +150,7 @@ async fn an_agent_that_waits_for_its_start_takes_no_message() {
     let (dispatcher, mut dispatching) = dispatch::prepare(1);
     let source: SpecSource = Arc::new(|| Ok(spec()));
     let (handle, _driver) = prepare(setup(&agent, directory.path(), source, dispatcher.clone()));
-    dispatching.add(&handle, 1, 1);
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
     dispatching.rest(&agent);
     let task = tokio::spawn(dispatching.run());
 
