@@ -8,16 +8,14 @@
 //! The programs come from `KENNEL_BIN_DIR`, else from the directory that the test binary was built
 //! in; building them is the business of `scripts/test`.
 
+mod builder;
 mod client;
 mod load;
 mod processes;
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
     fs::{self, File},
     future::Future,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
@@ -32,6 +30,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 pub use self::{
+    builder::Builder,
     client::{AgentView, Answer, Client, Events, Response},
     load::{Figures, Load},
     processes::{Process, descriptors, peak_memory_bytes, state_of},
@@ -81,203 +80,14 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-type Table = BTreeMap<String, String>;
-
-/// What a [`Kennel`] is to be. Values are written as in TOML.
-#[derive(Debug, Clone)]
-pub struct Builder {
-    supervisor: Table,
-    http: Table,
-    echo: Table,
-    defaults: Table,
-    agents: BTreeMap<String, Table>,
-    misbehaving: Option<PathBuf>,
-    environment: Vec<(String, String)>,
-}
-
-fn table(pairs: &[(&str, &str)]) -> Table {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
-}
-
-impl Default for Builder {
-    /// Quick in everything, so that a test sees in milliseconds what takes minutes in life.
-    fn default() -> Self {
-        Self {
-            supervisor: table(&[
-                ("max_concurrent", "256"),
-                ("orphan_grace", "'2s'"),
-                ("stop_grace", "'5s'"),
-            ]),
-            http: Table::new(),
-            echo: Table::new(),
-            defaults: table(&[
-                ("model", "'echo/echo'"),
-                (
-                    "backoff",
-                    "{ initial = '50ms', max = '100ms', factor = 2.0, jitter = 0.0 }",
-                ),
-                ("max_restarts", "20"),
-                ("window", "'1m'"),
-                ("stable_after", "'30s'"),
-                ("start_timeout", "'5s'"),
-                ("heartbeat_interval", "'100ms'"),
-                ("watchdog", "'1s'"),
-                ("drain_timeout", "'3s'"),
-                ("stop_grace", "'500ms'"),
-            ]),
-            agents: BTreeMap::new(),
-            misbehaving: None,
-            environment: Vec::new(),
-        }
-    }
-}
-
-impl Builder {
-    /// Adds agents with nothing of their own.
-    #[must_use]
-    pub fn agents(mut self, ids: &[&str]) -> Self {
-        for id in ids {
-            self.agents.entry((*id).to_owned()).or_default();
-        }
-        self
-    }
-
-    /// Adds `count` agents, `a000` and so on.
-    #[must_use]
-    pub fn numbered(mut self, count: usize) -> Self {
-        for n in 0..count {
-            self.agents.entry(format!("a{n:03}")).or_default();
-        }
-        self
-    }
-
-    /// Adds one agent, with keys of its own.
-    #[must_use]
-    pub fn agent(mut self, id: &str, keys: &[(&str, &str)]) -> Self {
-        self.agents.insert(id.to_owned(), table(keys));
-        self
-    }
-
-    /// Sets keys of `[supervisor]`.
-    #[must_use]
-    pub fn supervisor(mut self, keys: &[(&str, &str)]) -> Self {
-        self.supervisor.extend(table(keys));
-        self
-    }
-
-    /// Sets keys of `[defaults]`.
-    #[must_use]
-    pub fn defaults(mut self, keys: &[(&str, &str)]) -> Self {
-        self.defaults.extend(table(keys));
-        self
-    }
-
-    /// Sets keys of the echo provider.
-    #[must_use]
-    pub fn echo(mut self, keys: &[(&str, &str)]) -> Self {
-        self.echo.extend(table(keys));
-        self
-    }
-
-    /// Serves the control API on a free port of loopback too; `token` is asked for there.
-    #[must_use]
-    pub fn http(mut self, token: &str) -> Self {
-        self.http = table(&[
-            ("listen", "'127.0.0.1:0'"),
-            ("token", "{ env = 'KENNEL_TEST_TOKEN' }"),
-        ]);
-        self.environment
-            .push(("KENNEL_TEST_TOKEN".into(), token.into()));
-        self
-    }
-
-    /// Agents whose id begins with `bad-` are run by this program (see [`crate::misbehave`]).
-    #[must_use]
-    pub fn misbehaving(mut self, program: impl Into<PathBuf>) -> Self {
-        self.misbehaving = Some(program.into());
-        self
-    }
-
-    fn toml(&self, root: &Path) -> String {
-        let mut text = format!(
-            "[supervisor]\nstate_dir = '{0}/state'\nruntime_dir = '{0}/run'\n",
-            root.display()
-        );
-        let mut section = |header: &str, keys: &Table| {
-            if !header.is_empty() {
-                let _ = writeln!(text, "\n[{header}]");
-            }
-            for (key, value) in keys {
-                let _ = writeln!(text, "{key} = {value}");
-            }
-        };
-        section("", &self.supervisor);
-        if !self.http.is_empty() {
-            section("supervisor.http", &self.http);
-        }
-        let mut echo = self.echo.clone();
-        echo.insert("kind".into(), "'echo'".into());
-        section("providers.echo", &echo);
-        section("defaults", &self.defaults);
-        for (id, keys) in &self.agents {
-            section(&format!("agents.{id}"), keys);
-        }
-        text
-    }
-
-    /// Starts it, and waits until every agent is ready but those that begin with `bad-`.
-    pub async fn start(self) -> Kennel {
-        let kennel = self.spawn().await;
-        kennel.until_ready().await;
-        kennel
-    }
-
-    /// Starts it, and waits until its control socket answers.
-    pub async fn spawn(self) -> Kennel {
-        // Short, because a Unix socket's path must fit 107 bytes.
-        let directory = tempfile::Builder::new()
-            .prefix("k")
-            .permissions(fs::Permissions::from_mode(0o700))
-            .tempdir()
-            .expect("a temporary directory");
-        let root = directory.path();
-        fs::write(root.join("kennel.toml"), self.toml(root)).expect("the configuration is written");
-        let host = program("kennel-agent-host");
-        let host = match &self.misbehaving {
-            None => host,
-            Some(misbehaving) => {
-                // Side by side, so that the one finds the other.
-                let link = |name: &str, target: &Path| {
-                    let path = root.join(name);
-                    std::os::unix::fs::symlink(target, &path).expect("a link");
-                    path
-                };
-                link("kennel-agent-host", &host);
-                link("misbehaving-agent", misbehaving)
-            }
-        };
-        let mut kennel = Kennel {
-            builder: self,
-            directory,
-            host,
-            supervisor: None,
-            pid: 0,
-            starts: 0,
-        };
-        kennel.start_again().await;
-        kennel
-    }
-}
-
 /// A running supervisor and its agents. See the module.
 #[derive(Debug)]
 pub struct Kennel {
-    builder: Builder,
     directory: TempDir,
+    /// What agents are run by.
     host: PathBuf,
+    /// What the programs find in their environment.
+    environment: Vec<(String, String)>,
     supervisor: Option<Child>,
     pid: i32,
     starts: usize,
@@ -287,6 +97,17 @@ impl Kennel {
     /// A supervisor with quick settings and no agents yet.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    fn new(directory: TempDir, host: PathBuf, environment: Vec<(String, String)>) -> Self {
+        Self {
+            directory,
+            host,
+            environment,
+            supervisor: None,
+            pid: 0,
+            starts: 0,
+        }
     }
 
     /// The directory of everything.
@@ -363,7 +184,7 @@ impl Kennel {
             .arg(self.root().join("kennel.toml"))
             .current_dir(self.root())
             .env_remove("KENNEL_LOG")
-            .envs(self.builder.environment.iter().cloned());
+            .envs(self.environment.iter().cloned());
         command
     }
 
@@ -592,6 +413,10 @@ impl Kennel {
     }
 }
 
+#[expect(
+    clippy::print_stderr,
+    reason = "a test that fails shows what the supervisor said"
+)]
 impl Drop for Kennel {
     fn drop(&mut self) {
         if std::thread::panicking() {

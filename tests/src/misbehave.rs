@@ -14,7 +14,6 @@ use std::{
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, ExitCode, Stdio},
-    time::Duration,
 };
 
 use kennel_shared::bootstrap::Bootstrap;
@@ -206,7 +205,5 @@ fn stop_loop(spin: bool) -> ! {
             std::hint::spin_loop();
         }
     }
-    loop {
-        std::thread::park_timeout(Duration::from_secs(3600));
-    }
+    sleep_for_ever();
 }

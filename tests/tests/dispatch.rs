@@ -214,11 +214,10 @@ async fn pieces_come_in_order_as_they_are_made() {
         .echo(&[("chunks", "20"), ("chunk_delay", "'5ms'")])
         .start()
         .await;
-    let text: String = (0..200)
-        .map(|n| format!("{n} "))
-        .collect::<String>()
-        .trim_end()
-        .to_owned();
+    let text = (0..200)
+        .map(|n| n.to_string())
+        .collect::<Vec<_>>()
+        .join(" ");
     let events = kennel
         .client()
         .stream("one", &text, None)

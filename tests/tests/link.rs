@@ -200,7 +200,8 @@ async fn lost_connections_lose_and_double_nothing() {
     let descriptors = kennel.descriptors();
     let neighbour = Neighbour::watch(&kennel).await;
 
-    let expected: String = (0..19).map(|n| format!("{n} ")).collect::<String>() + "seen 1";
+    let pieces = (0..19).map(|n| n.to_string()).chain(["seen 1".to_owned()]);
+    let expected = pieces.collect::<Vec<_>>().join(" ");
     let client = kennel.client();
     // Handed out together, so the second to fourth are delivered while connections come and go.
     let turns = ["a", "b", "c", "d"].map(|session| {

@@ -74,10 +74,9 @@ pub(super) async fn live(fault: Fault, bootstrap: Bootstrap) -> ExitCode {
         _ => {}
     }
     let mut stream = connect(&bootstrap.socket).await;
-    let welcome = match say_hello(&mut stream, &hello).await {
-        Ok(welcome) => welcome,
+    let Ok(welcome) = say_hello(&mut stream, &hello).await else {
         // The real one would leave. This one stays, so that nothing but its link is lost.
-        Err(_) => super::sleep_for_ever(),
+        super::sleep_for_ever();
     };
     let (stream, raw) = doubled(stream);
     let link = Link::resume(stream, Session::default(), welcome.resume).expect("a new link");
