@@ -5,7 +5,10 @@
 //! is given up, so that a message that kills agents cannot do so for ever. Jobs live in memory: they
 //! survive agents, not the supervisor.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use kennel_shared::{
     envelope::Sender,
@@ -14,7 +17,10 @@ use kennel_shared::{
     session_key::SessionKey,
 };
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -28,6 +34,9 @@ pub(super) const MAX_ATTEMPTS: u32 = 3;
 
 /// Requests that may wait. Full: callers and drivers wait, so a flood reaches its author.
 const REQUESTS: usize = 1024;
+
+/// When a driver whose queue was full is offered its agent's deliveries again.
+const OFFER_AGAIN: Duration = Duration::from_millis(20);
 
 /// What an agent's driver reports.
 #[derive(Debug)]
@@ -250,6 +259,9 @@ pub struct Dispatcher {
     tallies: HashMap<AgentId, Tally>,
     jobs: HashMap<DeliveryId, Job>,
     turns: HashMap<TurnId, DeliveryId>,
+    /// Agents whose driver's queue was full, and when to offer again.
+    swamped: HashSet<AgentId>,
+    offer_again: Option<Instant>,
     leaving: bool,
 }
 
@@ -263,6 +275,8 @@ pub fn prepare(max_running: usize) -> (DispatcherHandle, Dispatcher) {
         tallies: HashMap::new(),
         jobs: HashMap::new(),
         turns: HashMap::new(),
+        swamped: HashSet::new(),
+        offer_again: None,
         leaving: false,
     };
     (DispatcherHandle { requests }, dispatcher)
@@ -285,8 +299,22 @@ impl Dispatcher {
 
     /// Runs until aborted, or every handle is gone.
     pub async fn run(mut self) {
-        while let Some(request) = self.requests.recv().await {
-            self.on_request(request);
+        loop {
+            let next = match self.offer_again {
+                None => Ok(self.requests.recv().await),
+                Some(at) => timeout_at(at, self.requests.recv()).await,
+            };
+            match next {
+                Ok(Some(request)) => self.on_request(request),
+                Ok(None) => return,
+                Err(_elapsed) => {}
+            }
+            if self.offer_again.is_some_and(|at| Instant::now() >= at) {
+                self.offer_again = None;
+                for agent in std::mem::take(&mut self.swamped) {
+                    self.lanes.open(&agent);
+                }
+            }
             while let Some(ticket) = self.lanes.start_next() {
                 self.start(&ticket);
             }
@@ -371,11 +399,15 @@ impl Dispatcher {
         });
         let agent = ticket.session.agent();
         let commands = self.agents.get(&agent).expect("a lane has an agent");
-        if commands.try_send(Command::Deliver(delivery)).is_err() {
-            // Its driver is swamped or gone. It reports again when the agent is up.
-            warn!(agent.id = %agent, "an agent's driver takes no delivery");
+        if let Err(error) = commands.try_send(Command::Deliver(delivery)) {
             self.lanes.requeue(ticket);
             self.lanes.close(&agent);
+            // One that is gone left with the whole supervisor.
+            if let mpsc::error::TrySendError::Full(_) = error {
+                warn!(agent.id = %agent, "an agent's driver is busy; a delivery waits for it");
+                self.swamped.insert(agent);
+                self.offer_again = Some(Instant::now() + OFFER_AGAIN);
+            }
             return;
         }
         debug!(agent.id = %agent, delivery.id = %ticket.delivery, turn.id = %turn, "a delivery was handed out");
@@ -404,6 +436,10 @@ impl Dispatcher {
     }
 
     fn on_agent(&mut self, agent: &AgentId, generation: Generation, event: AgentEvent) {
+        if let AgentEvent::Closed | AgentEvent::Down | AgentEvent::Resting(_) = event {
+            // Its lane stays closed until it is up.
+            self.swamped.remove(agent);
+        }
         match event {
             AgentEvent::Up => {
                 self.lanes.open(agent);

@@ -168,3 +168,52 @@ async fn an_agent_that_waits_for_its_start_takes_no_message() {
     );
     task.abort();
 }
+
+#[test]
+fn what_an_agent_says_is_bounded() {
+    let delta = |bytes: usize| ToSupervisor::Delta {
+        turn: TurnId::new(),
+        text: "x".repeat(bytes),
+    };
+    assert_eq!(excess(&delta(DELTA_MAX_BYTES)), None);
+    assert!(excess(&delta(DELTA_MAX_BYTES + 1)).is_some());
+    let finished = |outcome| ToSupervisor::Finished {
+        delivery: kennel_shared::ids::DeliveryId::new(),
+        turn: TurnId::new(),
+        outcome,
+        spent: kennel_shared::protocol::Spent::default(),
+    };
+    let reply = |bytes: usize| finished(TurnOutcome::Replied("x".repeat(bytes)));
+    assert_eq!(excess(&reply(REPLY_MAX_BYTES)), None);
+    assert!(excess(&reply(REPLY_MAX_BYTES + 1)).is_some());
+}
+
+/// A driver that is busy for a moment must not cost its agent all later messages.
+#[tokio::test]
+async fn a_delivery_that_a_busy_driver_did_not_take_is_offered_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let agent: AgentId = "busy".parse().unwrap();
+    let (dispatcher, mut dispatching) = dispatch::prepare(1);
+    let source: SpecSource = Arc::new(|| Ok(spec()));
+    let (handle, _driver) = prepare(setup(&agent, directory.path(), source, dispatcher.clone()));
+    let (commands, mut inbox) = mpsc::channel(1);
+    commands.try_send(Command::Cancel(TurnId::new())).unwrap();
+    dispatching.add(&AgentHandle { commands, ..handle }, 1, 1);
+    let task = tokio::spawn(dispatching.run());
+    dispatcher
+        .agent_event(&agent, Generation(1), AgentEvent::Up)
+        .await;
+
+    let sender = kennel_shared::envelope::Sender {
+        id: "test".into(),
+        name: None,
+    };
+    let session = "agent:busy:test".parse().unwrap();
+    let _turn = dispatcher.ask(session, sender, "hi".into()).await.unwrap();
+    // Answered behind the attempt that found the queue full.
+    assert_eq!(dispatcher.counts().await[&agent].waiting, 1);
+    assert!(matches!(inbox.recv().await, Some(Command::Cancel(_))));
+    let offered = tokio::time::timeout(PATIENCE, inbox.recv()).await;
+    assert!(matches!(offered, Ok(Some(Command::Deliver(_)))));
+    task.abort();
+}
