@@ -58,6 +58,9 @@ const INBOUND: usize = 64;
 /// How long answers may take to leave through their channels when all else is done.
 const CHANNEL_GRACE: Duration = Duration::from_secs(5);
 
+/// How many polls of tasks may pass between two looks at the sockets.
+const SOCKETS_AFTER_POLLS: u32 = 4;
+
 /// Why a supervisor does not start, or ends badly.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -115,8 +118,12 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
         warn!(%error, "the limit of open files cannot be raised; it may be too low for many agents");
     }
     let home = Home::prepare(&loaded.config.supervisor)?;
+    home::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // By default sockets are looked at once in 61 polls of tasks: beside an agent that keeps two
+        // tasks busy, each step of everybody else's messages would wait for so many of its polls.
+        .event_interval(SOCKETS_AFTER_POLLS)
         .max_blocking_threads(16)
         .thread_keep_alive(Duration::from_secs(5))
         .build()
@@ -365,13 +372,14 @@ fn start_drivers(
             orphan_grace: settings.orphan_grace,
             log: AgentLog::new(id, plan::rotation(agent), writer.clone()),
             spawner: spawner.clone(),
-            dispatcher: dispatcher.clone(),
+            reports: dispatcher.reports(),
             events: events.clone(),
         };
         home::prepare_agent(&setup.directory, &agent.workspace)?;
         let (handle, driver) = driver::prepare(setup);
         lanes.add(
-            &handle,
+            handle.agent.clone(),
+            handle.commands.clone(),
             agent.max_concurrent as usize,
             agent.max_queued as usize,
         );

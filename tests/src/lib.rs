@@ -2,3 +2,5 @@
 
 pub mod bench;
 pub mod fake_telegram;
+pub mod harness;
+pub mod misbehave;

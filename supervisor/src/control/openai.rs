@@ -182,7 +182,7 @@ impl From<TurnEnd> for Problem {
             EndKind::Provider => (StatusCode::BAD_GATEWAY, "provider_error"),
             EndKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable"),
             EndKind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
-            EndKind::Agent => (StatusCode::BAD_GATEWAY, "agent_failed"),
+            EndKind::Store | EndKind::Agent => (StatusCode::BAD_GATEWAY, "agent_failed"),
             EndKind::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "agent_not_running"),
         };
         Self::new(status, "server_error", code, message)

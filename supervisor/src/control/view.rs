@@ -197,8 +197,8 @@ pub(super) fn failure_kind(kind: EndKind) -> wire::TurnFailureKind {
         EndKind::Provider => wire::TurnFailureKind::Provider,
         EndKind::Unavailable => wire::TurnFailureKind::Unavailable,
         EndKind::Timeout => wire::TurnFailureKind::Timeout,
-        EndKind::Agent => wire::TurnFailureKind::Store,
-        EndKind::Stopped => wire::TurnFailureKind::AgentGone,
+        EndKind::Store => wire::TurnFailureKind::Store,
+        EndKind::Agent | EndKind::Stopped => wire::TurnFailureKind::AgentGone,
     }
 }
 

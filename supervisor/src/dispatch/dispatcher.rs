@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use kennel_shared::{
 };
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 use tracing::{debug, info, warn};
@@ -27,7 +28,7 @@ use super::{
     lanes::{Lanes, Refused, Ticket},
     turn::{EndKind, ReplySink, TurnEnd, TurnStream},
 };
-use crate::supervision::driver::{AgentHandle, Command};
+use crate::supervision::driver::Command;
 
 /// How many agents a delivery may bring down before it is given up.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
@@ -37,6 +38,10 @@ const REQUESTS: usize = 1024;
 
 /// When a driver whose queue was full is offered its agent's deliveries again.
 const OFFER_AGAIN: Duration = Duration::from_millis(20);
+
+/// Reports of one agent that may wait, so that one with much to say takes no more of the queue than
+/// any other: its driver, and so its link, waits instead.
+const REPORTS: usize = 16;
 
 /// What an agent's driver reports.
 #[derive(Debug)]
@@ -140,6 +145,8 @@ enum Request {
         agent: AgentId,
         generation: Generation,
         event: AgentEvent,
+        /// Its place among the agent's reports; given back when it is taken.
+        place: OwnedSemaphorePermit,
     },
     Counts {
         reply: oneshot::Sender<HashMap<AgentId, AgentCounts>>,
@@ -207,15 +214,12 @@ impl DispatcherHandle {
         });
     }
 
-    /// What an agent's driver has to report.
-    pub async fn agent_event(&self, agent: &AgentId, generation: Generation, event: AgentEvent) {
-        let request = Request::Agent {
-            agent: agent.clone(),
-            generation,
-            event,
-        };
-        // The dispatcher outlives the drivers, so a failure means that all is over.
-        let _ = self.requests.send(request).await;
+    /// For the reports of one agent.
+    pub fn reports(&self) -> Reports {
+        Reports {
+            requests: self.requests.clone(),
+            places: Arc::new(Semaphore::new(REPORTS)),
+        }
     }
 
     /// Counts of all agents.
@@ -230,6 +234,28 @@ impl DispatcherHandle {
     /// Takes no more submissions.
     pub async fn close(&self) {
         let _ = self.requests.send(Request::Close).await;
+    }
+}
+
+/// Where the driver of one agent reports to.
+pub struct Reports {
+    requests: mpsc::Sender<Request>,
+    places: Arc<Semaphore>,
+}
+
+impl Reports {
+    /// Reports; waits while too much of this agent's is waiting already.
+    pub async fn tell(&self, agent: &AgentId, generation: Generation, event: AgentEvent) {
+        let places = Arc::clone(&self.places);
+        let place = places.acquire_owned().await.expect("never closed");
+        let request = Request::Agent {
+            agent: agent.clone(),
+            generation,
+            event,
+            place,
+        };
+        // The dispatcher outlives the drivers, so a failure means that all is over.
+        let _ = self.requests.send(request).await;
     }
 }
 
@@ -284,12 +310,17 @@ pub fn prepare(max_running: usize) -> (DispatcherHandle, Dispatcher) {
 
 impl Dispatcher {
     /// Adds an agent that runs `max_concurrent` turns at once and lets `max_waiting` wait.
-    pub fn add(&mut self, handle: &AgentHandle, max_concurrent: usize, max_waiting: usize) {
-        self.lanes
-            .add(handle.agent.clone(), max_concurrent, max_waiting);
-        self.tallies.insert(handle.agent.clone(), Tally::default());
-        self.agents
-            .insert(handle.agent.clone(), handle.commands.clone());
+    /// `commands` leads to its driver.
+    pub fn add(
+        &mut self,
+        agent: AgentId,
+        commands: mpsc::Sender<Command>,
+        max_concurrent: usize,
+        max_waiting: usize,
+    ) {
+        self.lanes.add(agent.clone(), max_concurrent, max_waiting);
+        self.tallies.insert(agent.clone(), Tally::default());
+        self.agents.insert(agent, commands);
     }
 
     /// Says that an agent rests from the beginning: nobody has asked for it to run.
@@ -337,7 +368,11 @@ impl Dispatcher {
                 agent,
                 generation,
                 event,
-            } => self.on_agent(&agent, generation, event),
+                place,
+            } => {
+                drop(place);
+                self.on_agent(&agent, generation, event);
+            }
             Request::Counts { reply } => {
                 let _ = reply.send(self.counts());
             }
@@ -497,7 +532,7 @@ impl Dispatcher {
                     FailureKind::Provider => EndKind::Provider,
                     FailureKind::Unavailable | FailureKind::Overloaded => EndKind::Unavailable,
                     FailureKind::Timeout => EndKind::Timeout,
-                    FailureKind::Store => EndKind::Agent,
+                    FailureKind::Store => EndKind::Store,
                 },
                 message: failure.message,
             },
@@ -597,3 +632,6 @@ impl Dispatcher {
         self.tallies.iter().map(count).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

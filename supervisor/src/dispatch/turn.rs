@@ -22,7 +22,9 @@ pub enum EndKind {
     Unavailable,
     /// It took too long.
     Timeout,
-    /// The agent failed: its store, a crash that kept coming back.
+    /// The agent's own store failed.
+    Store,
+    /// The agent kept dying of it.
     Agent,
     /// The agent was stopped while the message waited.
     Stopped,

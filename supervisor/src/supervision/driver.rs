@@ -35,7 +35,7 @@ use super::{
     links::LinkStream,
     spawner::{Child, SpawnRequest, Spawned, Spawner},
 };
-use crate::dispatch::{AgentEvent, DispatcherHandle};
+use crate::dispatch::{AgentEvent, Reports};
 
 /// Commands that may wait for a driver. Full: the dispatcher keeps its delivery, others wait.
 const COMMANDS: usize = 256;
@@ -144,7 +144,7 @@ pub struct Setup {
     /// Starts its children.
     pub spawner: Spawner,
     /// Hears of its turns.
-    pub dispatcher: DispatcherHandle,
+    pub reports: Reports,
     /// Hears of its life.
     pub events: broadcast::Sender<LifecycleEvent>,
 }
@@ -381,13 +381,18 @@ impl Driver {
             Some(detail) => format!("{} ({detail})", after.name()),
             None => after.name().to_owned(),
         });
-        self.announce(after.name(), detail);
+        self.announce(after.name(), detail.clone());
         match after {
+            State::Quarantined { .. } => {
+                // What operators see from here on; the last end alone does not say why it rests.
+                self.observed.send_modify(|seen| seen.detail = detail);
+                self.tell(AgentEvent::Resting(after.name())).await;
+            }
             State::Ready { .. } => {
                 self.observed.send_modify(|seen| seen.detail = None);
                 self.tell(AgentEvent::Up).await;
             }
-            State::Stopped | State::Exited(_) | State::Quarantined { .. } => {
+            State::Stopped | State::Exited(_) => {
                 self.tell(AgentEvent::Resting(after.name())).await;
             }
             _ if matches!(before, State::Ready { .. }) => self.tell(AgentEvent::Closed).await,
@@ -568,8 +573,11 @@ impl Driver {
     fn link_lost(&mut self, error: &LinkError) {
         self.link.lose();
         let text = crate::error_chain(error);
-        // An agent that is leaving closes its link; that is no news.
-        if matches!(self.machine.state(), State::Ready { .. }) || error.is_misbehaviour() {
+        // An agent that is leaving closes its link, and one that is killed may do so within a frame;
+        // that is no news.
+        let state = self.machine.state();
+        let leaving = matches!(state, State::Stopping { .. });
+        if matches!(state, State::Ready { .. }) || (error.is_misbehaviour() && !leaving) {
             warn!(agent.id = %self.setup.agent, generation = self.machine.generation().0, error = text, "an agent lost its link");
             self.announce("link-lost", Some(text.clone()));
             self.trouble(format!("lost its link: {text}"));
@@ -650,8 +658,8 @@ impl Driver {
 
     async fn tell(&self, event: AgentEvent) {
         self.setup
-            .dispatcher
-            .agent_event(&self.setup.agent, self.machine.generation(), event)
+            .reports
+            .tell(&self.setup.agent, self.machine.generation(), event)
             .await;
     }
 
@@ -734,9 +742,9 @@ async fn ended(child: Option<&Child>) {
 fn describe(state: State, now: Instant) -> Option<String> {
     match state {
         State::BackingOff { until, .. } => {
-            let wait = Duration::from_millis(
-                u64::try_from(until.duration_since(now).as_millis()).unwrap_or(0),
-            );
+            // To the millisecond, and up: the clock has moved since the wait was decided.
+            let millis = until.duration_since(now).as_micros().div_ceil(1000);
+            let wait = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
             Some(format!(
                 "next start in {}",
                 humantime::format_duration(wait)

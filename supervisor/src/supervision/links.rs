@@ -3,7 +3,13 @@
 //! Whoever connects is unknown until its hello is checked: it gets a small frame, little time, and
 //! one of a bounded number of places. What fails here costs that connection and one log line.
 
-use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    io,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use interprocess::{
     local_socket::{
@@ -32,6 +38,10 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Handshakes at once; further connections wait in the kernel's backlog.
 const HANDSHAKES: usize = 64;
+
+/// Handshakes of one process at once; its further connections are closed. An agent has one, so this
+/// keeps the places free for the others.
+const HANDSHAKES_PER_PROCESS: usize = 4;
 
 /// Finds the driver of an agent. Fixed for the life of the supervisor.
 pub type Drivers = Arc<HashMap<AgentId, mpsc::Sender<Command>>>;
@@ -70,6 +80,7 @@ pub fn bind(path: &Path) -> io::Result<Listener> {
 /// Accepts until the task is aborted.
 pub async fn accept(listener: Listener, drivers: Drivers) {
     let places = Arc::new(Semaphore::new(HANDSHAKES));
+    let guests = Arc::new(Mutex::new(Guests::default()));
     loop {
         let place = Arc::clone(&places)
             .acquire_owned()
@@ -77,9 +88,14 @@ pub async fn accept(listener: Listener, drivers: Drivers) {
             .expect("never closed");
         match listener.accept().await {
             Ok(stream) => {
-                let drivers = Arc::clone(&drivers);
+                let pid = stream.peer_creds().ok().and_then(|creds| creds.pid());
+                if !Guests::lock(&guests).admit(pid) {
+                    continue;
+                }
+                let (drivers, guests) = (Arc::clone(&drivers), Arc::clone(&guests));
                 tokio::spawn(async move {
-                    greet(stream, &drivers).await;
+                    greet(stream, pid, &drivers).await;
+                    Guests::lock(&guests).leave(pid);
                     drop(place);
                 });
             }
@@ -91,8 +107,49 @@ pub async fn accept(listener: Listener, drivers: Drivers) {
     }
 }
 
-async fn greet(mut stream: Stream, drivers: &Drivers) {
-    let pid = stream.peer_creds().ok().and_then(|creds| creds.pid());
+/// Who is in its handshake, by process.
+#[derive(Debug, Default)]
+struct Guests(HashMap<Option<i32>, Guest>);
+
+#[derive(Debug, Default)]
+struct Guest {
+    handshakes: usize,
+    /// Whether it was logged that it has too many: once, until all of them are over.
+    noted: bool,
+}
+
+impl Guests {
+    fn lock(guests: &Mutex<Self>) -> MutexGuard<'_, Self> {
+        guests.lock().expect("nothing in here panics")
+    }
+
+    /// Whether a process may have one more handshake.
+    fn admit(&mut self, pid: Option<i32>) -> bool {
+        let guest = self.0.entry(pid).or_default();
+        let admitted = guest.handshakes < HANDSHAKES_PER_PROCESS;
+        if admitted {
+            guest.handshakes += 1;
+        } else if !std::mem::replace(&mut guest.noted, true) {
+            warn!(
+                peer.pid = pid,
+                at_most = HANDSHAKES_PER_PROCESS,
+                "a process opens too many connections to the link socket; they are closed"
+            );
+        }
+        admitted
+    }
+
+    fn leave(&mut self, pid: Option<i32>) {
+        if let Entry::Occupied(mut guest) = self.0.entry(pid) {
+            guest.get_mut().handshakes -= 1;
+            if guest.get().handshakes == 0 {
+                guest.remove();
+            }
+        }
+    }
+}
+
+async fn greet(mut stream: Stream, pid: Option<i32>, drivers: &Drivers) {
     let greeted = timeout(HANDSHAKE_TIMEOUT, handshake(&mut stream, drivers)).await;
     let rejected = match greeted {
         Ok(Ok(Greeted {

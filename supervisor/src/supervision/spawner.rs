@@ -158,7 +158,11 @@ fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid is positive"));
         let pidfd = pidfd_open(as_rustix(pid), PidfdFlags::empty())?;
         let mut stdin = child.stdin.take().expect("it is piped");
-        stdin.write_all(&request.bootstrap.to_line())?;
+        match stdin.write_all(&request.bootstrap.to_line()) {
+            // It has ended already, or will have no bootstrap: how it ends tells more.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
         let stdout = child.stdout.take().expect("it is piped").into();
         let stderr = child.stderr.take().expect("it is piped").into();
         Ok(Spawned {

@@ -6,7 +6,7 @@ use super::{
     Scale,
     api::Api,
     fleet::{Fleet, Home},
-    process::cpu_time,
+    process::{cpu_time, waited},
     report::{Report, Unit},
     stats::Samples,
 };
@@ -51,21 +51,29 @@ async fn sequential(
     }
     let agent = fleet.pids().await?["a0"];
     let used = || anyhow::Ok(cpu_time(fleet.pid())? + cpu_time(agent)?);
-    let before = used()?;
+    let kept_waiting = || anyhow::Ok(waited(fleet.pid())? + waited(agent)?);
+    let (before, waited_before) = (used()?, kept_waiting()?);
     let mut samples = Samples::default();
     for _ in 0..count {
         let began = Instant::now();
         api.chat("a0", session, TEXT).await?;
         samples.push(began.elapsed());
     }
-    let cpu = (used()? - before) / u32::try_from(count)?;
+    let answers = u32::try_from(count)?;
+    let cpu = (used()? - before) / answers;
+    let no_core = kept_waiting()?.saturating_sub(waited_before) / answers;
     let what = match session {
         None => "fresh sessions",
         Some(_) => "one session",
     };
     report.millis(format!("{road}, {what}, p50"), samples.p50(), Some(1.5))?;
     report.millis(format!("{road}, {what}, p99"), samples.p99(), Some(5.0))?;
-    report.millis(format!("{road}, {what}, CPU per answer"), cpu, Some(1.0))
+    report.millis(format!("{road}, {what}, CPU per answer"), cpu, Some(1.0))?;
+    report.millis(
+        format!("{road}, {what}, mean wait for a core"),
+        no_core,
+        None,
+    )
 }
 
 /// The least that a request can take: one that asks nobody.
@@ -77,7 +85,8 @@ async fn bare(fleet: &Fleet<'_>, count: usize, report: &mut Report) -> anyhow::R
         api.get("/api/v1/health").await?;
         samples.push(began.elapsed());
     }
-    report.millis("unix, GET /api/v1/health, p50", samples.p50(), None)
+    report.millis("unix, GET /api/v1/health, p50", samples.p50(), None)?;
+    report.millis("unix, GET /api/v1/health, p99", samples.p99(), None)
 }
 
 /// Four callers, each with an agent of its own.

@@ -58,6 +58,18 @@ pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_secs(ticks) / u32::try_from(per_second)?)
 }
 
+/// How long the threads of a process were ready to run without a core to run on.
+pub(super) fn waited(pid: u32) -> anyhow::Result<Duration> {
+    let mut nanos = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end between the two reads.
+        let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        let delay = text.split_whitespace().nth(1);
+        nanos += delay.and_then(|delay| delay.parse().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
 /// Where a binary of the product is.
 pub(super) fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let directory = match std::env::var_os("KENNEL_BIN_DIR") {

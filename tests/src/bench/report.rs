@@ -1,6 +1,6 @@
 //! The table and the JSON.
 
-use std::{fs, io::Write as _, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, io::Write as _, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -58,6 +58,8 @@ pub(super) struct Report {
     quick: bool,
     benchmark: &'static str,
     rows: Vec<Row>,
+    /// What else the machine did, before each benchmark: its load over the last minute.
+    loads: BTreeMap<&'static str, f64>,
 }
 
 impl Report {
@@ -66,13 +68,20 @@ impl Report {
             quick,
             benchmark: "",
             rows: Vec::new(),
+            loads: BTreeMap::new(),
         }
     }
 
     /// What follows belongs to this benchmark.
     pub(super) fn begin(&mut self, benchmark: &'static str) -> anyhow::Result<()> {
         self.benchmark = benchmark;
-        Ok(writeln!(std::io::stdout(), "\n{benchmark}")?)
+        let load = load()?;
+        self.loads.insert(benchmark, load);
+        let out = &mut std::io::stdout();
+        Ok(writeln!(
+            out,
+            "\n{benchmark} (load of the machine: {load:.1})"
+        )?)
     }
 
     pub(super) fn add(
@@ -159,8 +168,15 @@ impl Report {
 
     fn json(&self) -> Value {
         let rows: Vec<Value> = self.rows.iter().map(row_json).collect();
-        json!({ "quick": self.quick, "debug": cfg!(debug_assertions), "figures": rows })
+        json!({ "quick": self.quick, "debug": cfg!(debug_assertions), "load": self.loads, "figures": rows })
     }
+}
+
+/// How many programs wanted to run, on average over the last minute.
+fn load() -> anyhow::Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
+    let first = text.split_whitespace().next().context("it has numbers")?;
+    Ok(first.parse()?)
 }
 
 fn row_json(row: &Row) -> Value {

@@ -200,12 +200,12 @@ async fn a_chat_goes_on_after_a_failure() {
     let supervisor = Scripted::start();
     let child = start(&supervisor.socket(), &["chat", "hexa", "--session", "mine"]);
     let ended = child
-        .finish("hello\nfail\n/nwe\nagain\n/quit\nnever said\n")
+        .finish("hello\nfail\n/xyz\nagain\n/quit\nnever said\n")
         .await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(
         ended.stdout,
-        "hello\nfail\n/nwe is no command; /help lists them\nagain\n"
+        "hello\nfail\n/xyz is no command; /help lists them\nagain\n"
     );
     assert_eq!(
         ended.stderr,

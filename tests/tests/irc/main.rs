@@ -226,12 +226,12 @@ async fn hostile_texts_stay_texts() {
     }
 
     // What strangers' clients may send: bytes that are no UTF-8, requests, formatting, nothing at all.
-    alice.write(b"PRIVMSG kennel :caf\xe9 \xff\xfe\r\n");
+    alice.write(b"PRIVMSG kennel :na\xefve \xff\xfe\r\n");
     alice.ask_version("kennel");
     alice.write(b"PRIVMSG kennel :\x0304,01red\x0f\x02bold\r\n");
     alice.write(b"PRIVMSG kennel :\x01ACTION\r\nPRIVMSG kennel : \r\n");
     alice.say("kennel", "done");
-    assert_eq!(account.accept().await.text, "caf\u{fffd} \u{fffd}\u{fffd}");
+    assert_eq!(account.accept().await.text, "na\u{fffd}ve \u{fffd}\u{fffd}");
     assert_eq!(account.accept().await.text, "redbold");
     assert_eq!(account.accept().await.text, "done");
     account.answer(peer(PeerKind::Direct, "alice"), "bye").await;

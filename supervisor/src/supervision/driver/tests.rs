@@ -65,7 +65,7 @@ fn setup(
     agent: &AgentId,
     directory: &Path,
     spec: SpecSource,
-    dispatcher: DispatcherHandle,
+    dispatcher: dispatch::DispatcherHandle,
 ) -> Setup {
     let (writer, _thread) = LogWriter::start(directory.to_owned()).unwrap();
     let rotation = Rotation {
@@ -83,7 +83,7 @@ fn setup(
         orphan_grace: PATIENCE,
         log: AgentLog::new(agent.clone(), rotation, writer),
         spawner: Spawner::start().unwrap(),
-        dispatcher,
+        reports: dispatcher.reports(),
         events: broadcast::Sender::new(16),
     }
 }
@@ -105,7 +105,7 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
         Ok(spec())
     });
     let (handle, driver) = prepare(setup(&agent, directory.path(), wait_then_spec, dispatcher));
-    dispatching.add(&handle, 1, 1);
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
     let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
 
     handle.order(Event::Start).await.unwrap();
@@ -150,7 +150,7 @@ async fn an_agent_that_waits_for_its_start_takes_no_message() {
     let (dispatcher, mut dispatching) = dispatch::prepare(1);
     let source: SpecSource = Arc::new(|| Ok(spec()));
     let (handle, _driver) = prepare(setup(&agent, directory.path(), source, dispatcher.clone()));
-    dispatching.add(&handle, 1, 1);
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
     dispatching.rest(&agent);
     let task = tokio::spawn(dispatching.run());
 
@@ -186,34 +186,4 @@ fn what_an_agent_says_is_bounded() {
     let reply = |bytes: usize| finished(TurnOutcome::Replied("x".repeat(bytes)));
     assert_eq!(excess(&reply(REPLY_MAX_BYTES)), None);
     assert!(excess(&reply(REPLY_MAX_BYTES + 1)).is_some());
-}
-
-/// A driver that is busy for a moment must not cost its agent all later messages.
-#[tokio::test]
-async fn a_delivery_that_a_busy_driver_did_not_take_is_offered_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let agent: AgentId = "busy".parse().unwrap();
-    let (dispatcher, mut dispatching) = dispatch::prepare(1);
-    let source: SpecSource = Arc::new(|| Ok(spec()));
-    let (handle, _driver) = prepare(setup(&agent, directory.path(), source, dispatcher.clone()));
-    let (commands, mut inbox) = mpsc::channel(1);
-    commands.try_send(Command::Cancel(TurnId::new())).unwrap();
-    dispatching.add(&AgentHandle { commands, ..handle }, 1, 1);
-    let task = tokio::spawn(dispatching.run());
-    dispatcher
-        .agent_event(&agent, Generation(1), AgentEvent::Up)
-        .await;
-
-    let sender = kennel_shared::envelope::Sender {
-        id: "test".into(),
-        name: None,
-    };
-    let session = "agent:busy:test".parse().unwrap();
-    let _turn = dispatcher.ask(session, sender, "hi".into()).await.unwrap();
-    // Answered behind the attempt that found the queue full.
-    assert_eq!(dispatcher.counts().await[&agent].waiting, 1);
-    assert!(matches!(inbox.recv().await, Some(Command::Cancel(_))));
-    let offered = tokio::time::timeout(PATIENCE, inbox.recv()).await;
-    assert!(matches!(offered, Ok(Some(Command::Deliver(_)))));
-    task.abort();
 }

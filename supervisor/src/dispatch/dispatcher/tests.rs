@@ -1,0 +1,318 @@
+//! The dispatcher's task with scripted drivers at one end and callers at the other.
+
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::dispatch::turn::TurnEvent;
+
+/// A dispatcher with the agents `a` and `b`, whose drivers are the test.
+struct Bench {
+    handle: DispatcherHandle,
+    drivers: HashMap<&'static str, mpsc::Receiver<Command>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Bench {
+    async fn new(max_waiting: usize) -> Self {
+        let (handle, mut dispatcher) = prepare(8);
+        let mut drivers = HashMap::new();
+        for id in ["a", "b"] {
+            let (commands, inbox) = mpsc::channel(16);
+            dispatcher.add(agent(id), commands, 1, max_waiting);
+            drivers.insert(id, inbox);
+        }
+        let bench = Self {
+            handle,
+            drivers,
+            task: tokio::spawn(dispatcher.run()),
+        };
+        bench.report("a", AgentEvent::Up).await;
+        bench.report("b", AgentEvent::Up).await;
+        bench
+    }
+
+    async fn report(&self, id: &str, event: AgentEvent) {
+        self.handle
+            .reports()
+            .tell(&agent(id), Generation(1), event)
+            .await;
+    }
+
+    async fn ask(&self, id: &str, text: &str) -> Result<TurnStream, Rejected> {
+        let session = SessionKey::new(&agent(id), "test").unwrap();
+        let sender = Sender {
+            id: "1".into(),
+            name: None,
+        };
+        self.handle.ask(session, sender, text.into()).await
+    }
+
+    /// The next command for an agent's driver.
+    async fn command(&mut self, id: &str) -> Command {
+        self.drivers.get_mut(id).unwrap().recv().await.unwrap()
+    }
+
+    async fn delivery(&mut self, id: &str) -> Delivery {
+        match self.command(id).await {
+            Command::Deliver(delivery) => *delivery,
+            other => panic!("{other:?} is no delivery"),
+        }
+    }
+
+    async fn reply(&self, id: &str, delivery: DeliveryId, text: &str) {
+        let outcome = TurnOutcome::Replied(text.into());
+        self.report(
+            id,
+            AgentEvent::Finished {
+                delivery,
+                outcome,
+                spent: Spent::default(),
+            },
+        )
+        .await;
+    }
+}
+
+fn agent(id: &str) -> AgentId {
+    id.parse().unwrap()
+}
+
+fn replied(end: &TurnEnd) -> &str {
+    match end {
+        TurnEnd::Replied { text, .. } => text,
+        other => panic!("{other:?} is no reply"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_come_in_order_and_then_the_end() {
+    let mut bench = Bench::new(10).await;
+    let mut stream = bench.ask("a", "hi").await.unwrap();
+    let Delivery {
+        delivery,
+        turn,
+        text,
+        ..
+    } = bench.delivery("a").await;
+    assert_eq!(text, "hi");
+    bench.report("a", AgentEvent::Started(turn)).await;
+    for piece in ["h", "i"] {
+        bench
+            .report(
+                "a",
+                AgentEvent::Delta {
+                    turn,
+                    text: piece.into(),
+                },
+            )
+            .await;
+    }
+    bench.reply("a", delivery, "hi!").await;
+    assert_eq!(stream.next().await, Some(TurnEvent::Started));
+    let rest: Vec<_> = ["h", "i", "!"]
+        .map(|piece| Some(TurnEvent::Delta(piece.into())))
+        .into();
+    for expected in rest {
+        assert_eq!(stream.next().await, expected);
+    }
+    assert!(matches!(
+        stream.next().await,
+        Some(TurnEvent::End(TurnEnd::Replied { .. }))
+    ));
+    assert_eq!(stream.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_slowly_still_reads_everything() {
+    let mut bench = Bench::new(10).await;
+    let mut stream = bench.ask("a", "count").await.unwrap();
+    let Delivery { delivery, turn, .. } = bench.delivery("a").await;
+    bench.report("a", AgentEvent::Started(turn)).await;
+    let pieces: Vec<String> = (0..1000).map(|n| format!("{n} ")).collect();
+    for text in &pieces {
+        bench
+            .report(
+                "a",
+                AgentEvent::Delta {
+                    turn,
+                    text: text.clone(),
+                },
+            )
+            .await;
+    }
+    bench.reply("a", delivery, &pieces.concat()).await;
+    let mut read = String::new();
+    while let Some(event) = stream.next().await {
+        match event {
+            TurnEvent::Delta(text) => read.push_str(&text),
+            TurnEvent::End(end) => assert_eq!(replied(&end), read),
+            TurnEvent::Started => {}
+            TurnEvent::Restarted => panic!("nothing was restarted"),
+        }
+    }
+    assert_eq!(read, pieces.concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_outlives_its_agent_and_the_reader_is_told() {
+    let mut bench = Bench::new(10).await;
+    let mut stream = bench.ask("a", "hi").await.unwrap();
+    let first = bench.delivery("a").await;
+    bench.report("a", AgentEvent::Started(first.turn)).await;
+    bench
+        .report(
+            "a",
+            AgentEvent::Delta {
+                turn: first.turn,
+                text: "one".into(),
+            },
+        )
+        .await;
+    bench.report("a", AgentEvent::Down).await;
+    bench.report("a", AgentEvent::Up).await;
+    let second = bench.delivery("a").await;
+    assert_eq!((second.delivery, second.text), (first.delivery, first.text));
+    assert_ne!(second.turn, first.turn);
+    bench.report("a", AgentEvent::Started(second.turn)).await;
+    bench.reply("a", second.delivery, "two").await;
+    let mut seen = Vec::new();
+    while let Some(event) = stream.next().await {
+        seen.push(event);
+    }
+    assert_eq!(
+        seen[..2],
+        [TurnEvent::Started, TurnEvent::Delta("one".into())]
+    );
+    assert_eq!(
+        seen[2..4],
+        [TurnEvent::Restarted, TurnEvent::Delta("two".into())]
+    );
+    assert!(matches!(&seen[4..], [TurnEvent::End(TurnEnd::Replied { text, .. })] if text == "two"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_kills_its_agent_is_given_up_and_the_next_goes_on() {
+    let mut bench = Bench::new(10).await;
+    let deadly = bench.ask("a", "deadly").await.unwrap();
+    let next = bench.ask("a", "next").await.unwrap();
+    for _ in 0..MAX_ATTEMPTS {
+        assert_eq!(bench.delivery("a").await.text, "deadly");
+        bench.report("a", AgentEvent::Down).await;
+        bench.report("a", AgentEvent::Up).await;
+    }
+    assert!(matches!(
+        deadly.finish().await,
+        TurnEnd::Failed {
+            kind: EndKind::Agent,
+            ..
+        }
+    ));
+    let delivery = bench.delivery("a").await;
+    assert_eq!(delivery.text, "next");
+    bench.reply("a", delivery.delivery, "done").await;
+    assert_eq!(replied(&next.finish().await), "done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_cannot_answer_for_another() {
+    let mut bench = Bench::new(10).await;
+    let stream = bench.ask("a", "secret question").await.unwrap();
+    let delivery = bench.delivery("a").await;
+    let forged = AgentEvent::Delta {
+        turn: delivery.turn,
+        text: "forged".into(),
+    };
+    bench.report("b", forged).await;
+    bench.reply("b", delivery.delivery, "forged").await;
+    bench.reply("a", delivery.delivery, "true").await;
+    assert_eq!(replied(&stream.finish().await), "true");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resting_agent_refuses_and_fails_what_waits() {
+    let mut bench = Bench::new(10).await;
+    let running = bench.ask("a", "one").await.unwrap();
+    let waiting = bench.ask("a", "two").await.unwrap();
+    let delivery = bench.delivery("a").await;
+    bench.report("a", AgentEvent::Closed).await;
+    bench.reply("a", delivery.delivery, "done").await;
+    bench.report("a", AgentEvent::Down).await;
+    bench.report("a", AgentEvent::Resting("stopped")).await;
+    assert_eq!(replied(&running.finish().await), "done");
+    assert!(matches!(
+        waiting.finish().await,
+        TurnEnd::Failed {
+            kind: EndKind::Stopped,
+            ..
+        }
+    ));
+    let refused = bench.ask("a", "three").await.err();
+    assert_eq!(
+        refused,
+        Some(Rejected::Resting {
+            agent: "a".into(),
+            state: "stopped"
+        })
+    );
+    bench.report("a", AgentEvent::Up).await;
+    assert!(bench.ask("a", "four").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_takes_out_what_waits_and_tells_the_agent_of_what_runs() {
+    let mut bench = Bench::new(10).await;
+    let running = bench.ask("a", "one").await.unwrap();
+    let waiting = bench.ask("a", "two").await.unwrap();
+    let delivery = bench.delivery("a").await;
+    assert!(bench.handle.cancel(waiting.delivery()).await);
+    assert_eq!(waiting.finish().await, TurnEnd::Cancelled);
+    // A caller that goes away cancels as well.
+    drop(running);
+    assert!(matches!(bench.command("a").await, Command::Cancel(turn) if turn == delivery.turn));
+    assert!(!bench.handle.cancel(DeliveryId::new()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_and_a_closed_dispatcher_refuse() {
+    let mut bench = Bench::new(1).await;
+    let _running = bench.ask("a", "one").await.unwrap();
+    bench.delivery("a").await;
+    let _waiting = bench.ask("a", "two").await.unwrap();
+    let full = Rejected::QueueFull {
+        agent: "a".into(),
+        max: 1,
+    };
+    assert_eq!(bench.ask("a", "three").await.err(), Some(full));
+    assert_eq!(
+        bench.ask("z", "?").await.err(),
+        Some(Rejected::UnknownAgent("z".into()))
+    );
+    bench.handle.close().await;
+    assert_eq!(bench.ask("b", "late").await.err(), Some(Rejected::Leaving));
+}
+
+/// A driver that is busy for a moment must not cost its agent all later messages.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_a_busy_driver_did_not_take_is_offered_again() {
+    let (handle, mut dispatcher) = prepare(8);
+    let (commands, mut inbox) = mpsc::channel(1);
+    commands.try_send(Command::Cancel(TurnId::new())).unwrap();
+    dispatcher.add(agent("a"), commands, 1, 10);
+    let bench = Bench {
+        handle,
+        drivers: HashMap::new(),
+        task: tokio::spawn(dispatcher.run()),
+    };
+    bench.report("a", AgentEvent::Up).await;
+    let _turn = bench.ask("a", "hi").await.unwrap();
+    // Answered behind the attempt that found the queue full.
+    assert_eq!(bench.handle.counts().await[&agent("a")].waiting, 1);
+    assert!(matches!(inbox.recv().await, Some(Command::Cancel(_))));
+    assert!(matches!(inbox.recv().await, Some(Command::Deliver(_))));
+}

@@ -1,0 +1,645 @@
+//! A real supervisor with real agents, in a directory of its own, for one test.
+//!
+//! [`Kennel::builder`] writes a configuration and starts `kennel up`; [`Kennel::start`] returns when
+//! every agent that can be ready is. Whatever a test does and however it ends, dropping the
+//! [`Kennel`] ends all that ever ran in its directory, each process by its id. A test waits for
+//! conditions through [`eventually`], never for time to pass.
+//!
+//! The programs come from `KENNEL_BIN_DIR`, else from the directory that the test binary was built
+//! in; building them is the business of `scripts/test`.
+
+mod client;
+mod load;
+mod processes;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs::{self, File},
+    future::Future,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+pub use self::{
+    client::{AgentView, Answer, Client, Events, Response},
+    load::{Figures, Load},
+    processes::{Process, descriptors, peak_memory_bytes, state_of},
+};
+
+/// The longest that any single condition is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How long a supervisor may take to go when a test is over, before it is killed.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// Waits until `condition` gives something, and gives that. Panics, saying `what`, when it takes
+/// longer than [`PATIENCE`].
+pub async fn eventually<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The directory of the programs under test.
+pub fn program(name: &str) -> PathBuf {
+    let directory = std::env::var_os("KENNEL_BIN_DIR").map_or_else(
+        || {
+            let test = std::env::current_exe().expect("a test knows its own path");
+            let built = test.parent().and_then(Path::parent);
+            built.expect("tests are built two levels down").to_owned()
+        },
+        PathBuf::from,
+    );
+    let path = directory.join(name);
+    assert!(
+        path.is_file(),
+        "{} is not built: run scripts/test, or `cargo build --workspace --bins`",
+        path.display()
+    );
+    path
+}
+
+type Table = BTreeMap<String, String>;
+
+/// What a [`Kennel`] is to be. Values are written as in TOML.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    supervisor: Table,
+    http: Table,
+    echo: Table,
+    defaults: Table,
+    agents: BTreeMap<String, Table>,
+    misbehaving: Option<PathBuf>,
+    environment: Vec<(String, String)>,
+}
+
+fn table(pairs: &[(&str, &str)]) -> Table {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+impl Default for Builder {
+    /// Quick in everything, so that a test sees in milliseconds what takes minutes in life.
+    fn default() -> Self {
+        Self {
+            supervisor: table(&[
+                ("max_concurrent", "256"),
+                ("orphan_grace", "'2s'"),
+                ("stop_grace", "'5s'"),
+            ]),
+            http: Table::new(),
+            echo: Table::new(),
+            defaults: table(&[
+                ("model", "'echo/echo'"),
+                (
+                    "backoff",
+                    "{ initial = '50ms', max = '100ms', factor = 2.0, jitter = 0.0 }",
+                ),
+                ("max_restarts", "20"),
+                ("window", "'1m'"),
+                ("stable_after", "'30s'"),
+                ("start_timeout", "'5s'"),
+                ("heartbeat_interval", "'100ms'"),
+                ("watchdog", "'1s'"),
+                ("drain_timeout", "'3s'"),
+                ("stop_grace", "'500ms'"),
+            ]),
+            agents: BTreeMap::new(),
+            misbehaving: None,
+            environment: Vec::new(),
+        }
+    }
+}
+
+impl Builder {
+    /// Adds agents with nothing of their own.
+    #[must_use]
+    pub fn agents(mut self, ids: &[&str]) -> Self {
+        for id in ids {
+            self.agents.entry((*id).to_owned()).or_default();
+        }
+        self
+    }
+
+    /// Adds `count` agents, `a000` and so on.
+    #[must_use]
+    pub fn numbered(mut self, count: usize) -> Self {
+        for n in 0..count {
+            self.agents.entry(format!("a{n:03}")).or_default();
+        }
+        self
+    }
+
+    /// Adds one agent, with keys of its own.
+    #[must_use]
+    pub fn agent(mut self, id: &str, keys: &[(&str, &str)]) -> Self {
+        self.agents.insert(id.to_owned(), table(keys));
+        self
+    }
+
+    /// Sets keys of `[supervisor]`.
+    #[must_use]
+    pub fn supervisor(mut self, keys: &[(&str, &str)]) -> Self {
+        self.supervisor.extend(table(keys));
+        self
+    }
+
+    /// Sets keys of `[defaults]`.
+    #[must_use]
+    pub fn defaults(mut self, keys: &[(&str, &str)]) -> Self {
+        self.defaults.extend(table(keys));
+        self
+    }
+
+    /// Sets keys of the echo provider.
+    #[must_use]
+    pub fn echo(mut self, keys: &[(&str, &str)]) -> Self {
+        self.echo.extend(table(keys));
+        self
+    }
+
+    /// Serves the control API on a free port of loopback too; `token` is asked for there.
+    #[must_use]
+    pub fn http(mut self, token: &str) -> Self {
+        self.http = table(&[
+            ("listen", "'127.0.0.1:0'"),
+            ("token", "{ env = 'KENNEL_TEST_TOKEN' }"),
+        ]);
+        self.environment
+            .push(("KENNEL_TEST_TOKEN".into(), token.into()));
+        self
+    }
+
+    /// Agents whose id begins with `bad-` are run by this program (see [`crate::misbehave`]).
+    #[must_use]
+    pub fn misbehaving(mut self, program: impl Into<PathBuf>) -> Self {
+        self.misbehaving = Some(program.into());
+        self
+    }
+
+    fn toml(&self, root: &Path) -> String {
+        let mut text = format!(
+            "[supervisor]\nstate_dir = '{0}/state'\nruntime_dir = '{0}/run'\n",
+            root.display()
+        );
+        let mut section = |header: &str, keys: &Table| {
+            if !header.is_empty() {
+                let _ = writeln!(text, "\n[{header}]");
+            }
+            for (key, value) in keys {
+                let _ = writeln!(text, "{key} = {value}");
+            }
+        };
+        section("", &self.supervisor);
+        if !self.http.is_empty() {
+            section("supervisor.http", &self.http);
+        }
+        let mut echo = self.echo.clone();
+        echo.insert("kind".into(), "'echo'".into());
+        section("providers.echo", &echo);
+        section("defaults", &self.defaults);
+        for (id, keys) in &self.agents {
+            section(&format!("agents.{id}"), keys);
+        }
+        text
+    }
+
+    /// Starts it, and waits until every agent is ready but those that begin with `bad-`.
+    pub async fn start(self) -> Kennel {
+        let kennel = self.spawn().await;
+        kennel.until_ready().await;
+        kennel
+    }
+
+    /// Starts it, and waits until its control socket answers.
+    pub async fn spawn(self) -> Kennel {
+        // Short, because a Unix socket's path must fit 107 bytes.
+        let directory = tempfile::Builder::new()
+            .prefix("k")
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .expect("a temporary directory");
+        let root = directory.path();
+        fs::write(root.join("kennel.toml"), self.toml(root)).expect("the configuration is written");
+        let host = program("kennel-agent-host");
+        let host = match &self.misbehaving {
+            None => host,
+            Some(misbehaving) => {
+                // Side by side, so that the one finds the other.
+                let link = |name: &str, target: &Path| {
+                    let path = root.join(name);
+                    std::os::unix::fs::symlink(target, &path).expect("a link");
+                    path
+                };
+                link("kennel-agent-host", &host);
+                link("misbehaving-agent", misbehaving)
+            }
+        };
+        let mut kennel = Kennel {
+            builder: self,
+            directory,
+            host,
+            supervisor: None,
+            pid: 0,
+            starts: 0,
+        };
+        kennel.start_again().await;
+        kennel
+    }
+}
+
+/// A running supervisor and its agents. See the module.
+#[derive(Debug)]
+pub struct Kennel {
+    builder: Builder,
+    directory: TempDir,
+    host: PathBuf,
+    supervisor: Option<Child>,
+    pid: i32,
+    starts: usize,
+}
+
+impl Kennel {
+    /// A supervisor with quick settings and no agents yet.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The directory of everything.
+    pub fn root(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.root().join("run/control.sock")
+    }
+
+    /// The link socket.
+    pub fn link_socket(&self) -> PathBuf {
+        self.root().join("run/link.sock")
+    }
+
+    /// The supervisor's process.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// A client of the control socket.
+    pub fn client(&self) -> Client {
+        Client::unix(self.control_socket())
+    }
+
+    /// Starts a supervisor in these directories; the one before must be gone. Waits for its answer.
+    pub async fn start_again(&mut self) {
+        self.supervisor = None;
+        self.starts += 1;
+        let child = self.launch(&self.log_path(self.starts));
+        self.pid = i32::try_from(child.id()).expect("a pid");
+        self.supervisor = Some(child);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let health = self.client().get("/api/v1/health").await;
+            if health.is_ok_and(|health| health.body["pid"] == self.pid) {
+                return;
+            }
+            let ended = self.supervisor.as_mut().and_then(ended);
+            assert!(
+                ended.is_none(),
+                "the supervisor ended with {ended:?}:\n{}",
+                self.log()
+            );
+            assert!(
+                Instant::now() < deadline,
+                "the supervisor does not answer:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Runs `kennel up` on this directory, its log going to `log`.
+    fn launch(&self, log: &Path) -> Child {
+        let log = File::create(log).expect("a file for the log");
+        let mut command = self.command();
+        command
+            .arg("up")
+            .env("KENNEL_AGENT_HOST", &self.host)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        command.spawn().expect("kennel can be started")
+    }
+
+    /// The command line program, told which configuration to use.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(program("kennel"));
+        command
+            .arg("--config")
+            .arg(self.root().join("kennel.toml"))
+            .current_dir(self.root())
+            .env_remove("KENNEL_LOG")
+            .envs(self.builder.environment.iter().cloned());
+        command
+    }
+
+    /// Tries to start a second supervisor here; gives its exit code and what it said.
+    pub async fn second_supervisor(&self) -> (Option<i32>, String) {
+        let log = self.root().join("second.log");
+        let mut child = self.launch(&log);
+        let status = until_ended(&mut child).await;
+        (
+            status.code(),
+            fs::read_to_string(log).expect("its log is readable"),
+        )
+    }
+
+    fn log_path(&self, start: usize) -> PathBuf {
+        self.root().join(format!("supervisor.{start}.log"))
+    }
+
+    /// What the present supervisor has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path(self.starts)).unwrap_or_default()
+    }
+
+    /// The lines of the log that contain all of `parts`.
+    pub fn log_lines(&self, parts: &[&str]) -> Vec<String> {
+        let log = self.log();
+        let matching = log
+            .lines()
+            .filter(|line| parts.iter().all(|part| line.contains(part)));
+        matching.map(ToOwned::to_owned).collect()
+    }
+
+    /// Waits until the log has a line with all of `parts`, and gives the first.
+    pub async fn logged(&self, parts: &[&str]) -> String {
+        eventually(&format!("a line of the log with {parts:?}"), || async {
+            self.log_lines(parts).into_iter().next()
+        })
+        .await
+    }
+
+    /// Every agent, as the supervisor sees it.
+    pub async fn agents(&self) -> Vec<AgentView> {
+        let list = self.client().get("/api/v1/agents").await;
+        let list = list.expect("the supervisor answers").body;
+        serde_json::from_value(list["agents"].clone()).expect("agents in the documented form")
+    }
+
+    /// One agent, as the supervisor sees it.
+    pub async fn agent(&self, id: &str) -> AgentView {
+        self.client().agent(id).await
+    }
+
+    /// The process of an agent that has one.
+    pub async fn agent_pid(&self, id: &str) -> i32 {
+        let agent = self.agent(id).await;
+        agent
+            .pid
+            .unwrap_or_else(|| panic!("{id} has no process: {agent:?}"))
+    }
+
+    /// The processes of these agents.
+    pub async fn pids(&self, ids: &[&str]) -> Vec<i32> {
+        let mut pids = Vec::new();
+        for id in ids {
+            pids.push(self.agent_pid(id).await);
+        }
+        pids
+    }
+
+    /// Waits until an agent is as `wanted` says.
+    pub async fn until(
+        &self,
+        id: &str,
+        what: &str,
+        mut wanted: impl FnMut(&AgentView) -> bool,
+    ) -> AgentView {
+        let (client, mut last) = (self.client(), None);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let agent = client.agent(id).await;
+            if wanted(&agent) {
+                return agent;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain until {id} {what}: {last:?}"
+            );
+            last = Some(agent);
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until an agent is in a state.
+    pub async fn until_state(&self, id: &str, state: &str) -> AgentView {
+        self.until(id, &format!("is {state}"), |agent| agent.state == state)
+            .await
+    }
+
+    /// Waits until an agent is ready in a later life than `generation`.
+    pub async fn until_reborn(&self, id: &str, generation: u64) -> AgentView {
+        self.until(id, "is ready again", |agent| {
+            agent.state == "ready" && agent.generation > generation
+        })
+        .await
+    }
+
+    /// Waits until every agent is ready that is started by itself and does not begin with `bad-`.
+    pub async fn until_ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let late: Vec<AgentView> = self
+                .agents()
+                .await
+                .into_iter()
+                .filter(|agent| !agent.id.starts_with("bad-"))
+                .filter(|agent| agent.desired == "running" && agent.state != "ready")
+                .collect();
+            if late.is_empty() {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not ready: {late:?}\n{}",
+                self.log()
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Asks for `start`, `stop` or `restart` and waits for it.
+    pub async fn order(&self, id: &str, order: &str) -> Response {
+        let path = format!("/api/v1/agents/{id}/{order}");
+        self.client()
+            .post(&path, &json!({}))
+            .await
+            .expect("the supervisor answers")
+    }
+
+    /// Sends a text to an agent and waits for the end of the turn.
+    pub async fn send(&self, id: &str, text: &str) -> Answer {
+        self.client().send(id, text, None).await
+    }
+
+    /// The lines of an agent's log.
+    pub async fn agent_log(&self, id: &str) -> Vec<String> {
+        let path = format!("/api/v1/agents/{id}/logs?tail=10000");
+        let response = self.client().get(&path).await;
+        let body = response.expect("the supervisor answers").body;
+        let lines = body["lines"].as_array().cloned().unwrap_or_default();
+        lines
+            .iter()
+            .filter_map(|line| line["text"].as_str().map(ToOwned::to_owned))
+            .collect()
+    }
+
+    /// Sends a signal to the supervisor.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid), signal).expect("the supervisor can be signalled");
+    }
+
+    /// Sends a signal to the process of an agent.
+    pub async fn kill(&self, id: &str, signal: Signal) {
+        let process = Process::of(self.agent_pid(id).await).expect("an agent's process");
+        process.signal(signal);
+    }
+
+    /// Waits until the supervisor has ended.
+    pub async fn until_down(&mut self) -> ExitStatus {
+        let mut child = self.supervisor.take().expect("a supervisor");
+        until_ended(&mut child).await
+    }
+
+    /// Ends the supervisor as an operator does, and checks that nothing is left.
+    pub async fn shut_down(mut self) {
+        self.signal(Signal::SIGTERM);
+        let status = self.until_down().await;
+        assert!(status.success(), "{status:?}\n{}", self.log());
+        self.assert_clean();
+    }
+
+    /// Nothing of this run is left: no process, no socket. For after a clean end.
+    pub fn assert_clean(&self) {
+        let left = Process::within(self.root());
+        assert!(left.is_empty(), "processes are left: {left:?}");
+        for socket in [self.control_socket(), self.link_socket()] {
+            assert!(!socket.exists(), "{} is left", socket.display());
+        }
+    }
+
+    /// The processes of this run, but for the supervisor.
+    pub fn processes(&self) -> Vec<Process> {
+        let mut found = Process::within(self.root());
+        found.retain(|process| process.pid() != self.pid);
+        found
+    }
+
+    /// Descriptors that the supervisor has open.
+    pub fn descriptors(&self) -> usize {
+        descriptors(self.pid)
+    }
+
+    /// Waits until the supervisor has no more descriptors open than `before`, and no dead child.
+    pub async fn assert_no_leak(&self, before: usize) {
+        eventually(
+            &format!("no more than {before} descriptors and no zombie"),
+            || async {
+                let zombies = Process::zombies_of(self.pid);
+                (self.descriptors() <= before && zombies.is_empty()).then_some(())
+            },
+        )
+        .await;
+    }
+
+    /// The port of the control API on loopback.
+    pub async fn http_port(&self) -> u16 {
+        eventually("the control API on TCP", || async {
+            processes::listening_port(self.pid)
+        })
+        .await
+    }
+
+    /// The whole status, for figures.
+    pub async fn status(&self) -> Value {
+        let status = self.client().get("/api/v1/status").await;
+        status.expect("the supervisor answers").body
+    }
+}
+
+impl Drop for Kennel {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of the supervisor\n{}---", self.log());
+        }
+        if let Some(mut child) = self.supervisor.take() {
+            let own = Process::of(self.pid);
+            if let Some(own) = &own {
+                own.signal(Signal::SIGTERM);
+                if !own.wait(GRACE) {
+                    own.signal(Signal::SIGKILL);
+                }
+            }
+            // It was killed at the latest now, so this is short.
+            let _ = child.wait();
+        }
+        // A child that is being started is in nobody's list yet, so more than one look is needed.
+        for _ in 0..10 {
+            let left = Process::within(self.root());
+            if left.is_empty() {
+                break;
+            }
+            for process in &left {
+                process.signal(Signal::SIGKILL);
+            }
+            for process in &left {
+                process.wait(GRACE);
+            }
+        }
+    }
+}
+
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    child.try_wait().expect("our own child")
+}
+
+/// Waits for a child of the test; one that takes longer than [`PATIENCE`] is killed.
+pub async fn until_ended(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = ended(child) {
+            return status;
+        }
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("process {} took longer than {PATIENCE:?}", child.id());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
