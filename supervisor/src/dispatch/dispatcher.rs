@@ -51,7 +51,10 @@ pub enum AgentEvent {
     /// It takes no more; what it has goes on.
     Closed,
     /// Its child is gone, and what it had with it.
-    Down,
+    Down {
+        /// It was told to leave, so what it had is not to blame.
+        asked: bool,
+    },
     /// It rests (stopped, quarantined, exited): what waits for it would wait for ever.
     Resting(&'static str),
     /// A turn has begun.
@@ -471,7 +474,7 @@ impl Dispatcher {
     }
 
     fn on_agent(&mut self, agent: &AgentId, generation: Generation, event: AgentEvent) {
-        if let AgentEvent::Closed | AgentEvent::Down | AgentEvent::Resting(_) = event {
+        if let AgentEvent::Closed | AgentEvent::Down { .. } | AgentEvent::Resting(_) = event {
             // Its lane stays closed until it is up.
             self.swamped.remove(agent);
         }
@@ -481,7 +484,7 @@ impl Dispatcher {
                 self.tally(agent).resting = None;
             }
             AgentEvent::Closed => self.lanes.close(agent),
-            AgentEvent::Down => self.on_down(agent, generation),
+            AgentEvent::Down { asked } => self.on_down(agent, generation, asked),
             AgentEvent::Resting(state) => self.on_resting(agent, state),
             AgentEvent::Started(turn) => self.with_sink(agent, turn, |sink| sink.started()),
             AgentEvent::Delta { turn, text } => {
@@ -541,7 +544,7 @@ impl Dispatcher {
     }
 
     /// Everything that the agent had in hand goes back, or is given up.
-    fn on_down(&mut self, agent: &AgentId, generation: Generation) {
+    fn on_down(&mut self, agent: &AgentId, generation: Generation, asked: bool) {
         self.lanes.close(agent);
         // The oldest must end up first, so it goes back last.
         for ticket in self.lanes.running(agent).into_iter().rev() {
@@ -552,7 +555,7 @@ impl Dispatcher {
             if let Some(turn) = job.turn.take() {
                 self.turns.remove(&turn);
             }
-            job.attempts += 1;
+            job.attempts += u32::from(!asked);
             let (attempts, cancelled) = (job.attempts, job.cancelled);
             if cancelled {
                 self.end(ticket.delivery, TurnEnd::Cancelled);

@@ -31,7 +31,7 @@ use self::slot::LinkSlot;
 use super::{
     capture::{AgentLog, Source},
     hang::HangReport,
-    lifecycle::{Action, Answer, Desired, Event, Exit, Lifecycle, Policy, State},
+    lifecycle::{Action, Answer, Desired, EndReason, Event, Exit, Lifecycle, Policy, State},
     links::LinkStream,
     spawner::{Child, SpawnRequest, Spawned, Spawner},
 };
@@ -559,7 +559,15 @@ impl Driver {
             }
         }
         self.observed.send_modify(|seen| seen.started_at = None);
-        self.tell(AgentEvent::Down).await;
+        let asked = matches!(
+            self.machine.state(),
+            State::Draining { .. }
+                | State::Stopping {
+                    reason: EndReason::Asked,
+                    ..
+                }
+        );
+        self.tell(AgentEvent::Down { asked }).await;
         self.feed(Event::Exited(exit)).await;
     }
 
