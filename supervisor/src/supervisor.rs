@@ -111,6 +111,12 @@ pub enum RunError {
 
 /// Runs a supervisor until it is told to end. Blocks; sets up its own runtime.
 pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
+    let system = |what| move |source| RunError::System { what, source };
+    crate::sys::keep_inherited_descriptors()
+        .map_err(system("the inherited descriptors cannot be listed"))?;
+    if let Err(error) = crate::sys::raise_descriptor_limit() {
+        warn!(%error, "the limit of open files cannot be raised; it may be too low for many agents");
+    }
     let home = Home::prepare(&loaded.config.supervisor)?;
     home::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread()

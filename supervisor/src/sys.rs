@@ -4,8 +4,13 @@
     reason = "this is the one module for it; every block says why it is sound"
 )]
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    fs, io,
+    os::fd::{BorrowedFd, OwnedFd, RawFd},
+};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::io::{FdFlags, fcntl_setfd};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Watches `fd` for becoming readable.
@@ -14,4 +19,58 @@ pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // deregisters before it drops it.
     let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
     Ok(watched?)
+}
+
+/// The most descriptors that are asked for: an agent takes five, a connection one.
+const DESCRIPTORS: u64 = 65_536;
+
+/// Keeps what this process was started with from its children: a descriptor that a shell or a service
+/// left open would else reach every agent. All that is opened later closes on exec by itself. Only
+/// before other threads run.
+pub(crate) fn keep_inherited_descriptors() -> io::Result<()> {
+    // Collected first, so that the descriptor of the folder itself is closed again.
+    let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: the number is only used for this call. No thread runs that could close or reuse
+        // it meanwhile, and one that is closed by now is refused by the kernel.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let _ = fcntl_setfd(fd, FdFlags::CLOEXEC);
+    }
+    Ok(())
+}
+
+/// Takes as many descriptors as this process may have: the usual 1024 are gone with 200 agents.
+pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let wanted = hard.min(DESCRIPTORS);
+    if soft < wanted {
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::fd::AsFd};
+
+    use rustix::io::fcntl_getfd;
+
+    use super::*;
+
+    #[test]
+    fn what_was_inherited_stays_here() {
+        let file = File::open("/dev/null").unwrap();
+        fcntl_setfd(file.as_fd(), FdFlags::empty()).unwrap();
+        keep_inherited_descriptors().unwrap();
+        assert_eq!(fcntl_getfd(file.as_fd()).unwrap(), FdFlags::CLOEXEC);
+    }
+
+    #[test]
+    fn the_soft_limit_reaches_what_is_wanted() {
+        raise_descriptor_limit().unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert!(soft >= hard.min(DESCRIPTORS), "{soft} of {hard}");
+    }
 }

@@ -5,7 +5,11 @@
 //! is given up, so that a message that kills agents cannot do so for ever. Jobs live in memory: they
 //! survive agents, not the supervisor.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use kennel_shared::{
     envelope::Sender,
@@ -14,7 +18,10 @@ use kennel_shared::{
     session_key::SessionKey,
 };
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -29,6 +36,9 @@ pub(super) const MAX_ATTEMPTS: u32 = 3;
 /// Requests that may wait. Full: callers and drivers wait, so a flood reaches its author.
 const REQUESTS: usize = 1024;
 
+/// When a driver whose queue was full is offered its agent's deliveries again.
+const OFFER_AGAIN: Duration = Duration::from_millis(20);
+
 /// Reports of one agent that may wait, so that one with much to say takes no more of the queue than
 /// any other: its driver, and so its link, waits instead.
 const REPORTS: usize = 16;
@@ -41,7 +51,10 @@ pub enum AgentEvent {
     /// It takes no more; what it has goes on.
     Closed,
     /// Its child is gone, and what it had with it.
-    Down,
+    Down {
+        /// It was told to leave, so what it had is not to blame.
+        asked: bool,
+    },
     /// It rests (stopped, quarantined, exited): what waits for it would wait for ever.
     Resting(&'static str),
     /// A turn has begun.
@@ -275,6 +288,9 @@ pub struct Dispatcher {
     tallies: HashMap<AgentId, Tally>,
     jobs: HashMap<DeliveryId, Job>,
     turns: HashMap<TurnId, DeliveryId>,
+    /// Agents whose driver's queue was full, and when to offer again.
+    swamped: HashSet<AgentId>,
+    offer_again: Option<Instant>,
     leaving: bool,
 }
 
@@ -288,6 +304,8 @@ pub fn prepare(max_running: usize) -> (DispatcherHandle, Dispatcher) {
         tallies: HashMap::new(),
         jobs: HashMap::new(),
         turns: HashMap::new(),
+        swamped: HashSet::new(),
+        offer_again: None,
         leaving: false,
     };
     (DispatcherHandle { requests }, dispatcher)
@@ -315,8 +333,22 @@ impl Dispatcher {
 
     /// Runs until aborted, or every handle is gone.
     pub async fn run(mut self) {
-        while let Some(request) = self.requests.recv().await {
-            self.on_request(request);
+        loop {
+            let next = match self.offer_again {
+                None => Ok(self.requests.recv().await),
+                Some(at) => timeout_at(at, self.requests.recv()).await,
+            };
+            match next {
+                Ok(Some(request)) => self.on_request(request),
+                Ok(None) => return,
+                Err(_elapsed) => {}
+            }
+            if self.offer_again.is_some_and(|at| Instant::now() >= at) {
+                self.offer_again = None;
+                for agent in std::mem::take(&mut self.swamped) {
+                    self.lanes.open(&agent);
+                }
+            }
             while let Some(ticket) = self.lanes.start_next() {
                 self.start(&ticket);
             }
@@ -405,11 +437,15 @@ impl Dispatcher {
         });
         let agent = ticket.session.agent();
         let commands = self.agents.get(&agent).expect("a lane has an agent");
-        if commands.try_send(Command::Deliver(delivery)).is_err() {
-            // Its driver is swamped or gone. It reports again when the agent is up.
-            warn!(agent.id = %agent, "an agent's driver takes no delivery");
+        if let Err(error) = commands.try_send(Command::Deliver(delivery)) {
             self.lanes.requeue(ticket);
             self.lanes.close(&agent);
+            // One that is gone left with the whole supervisor.
+            if let mpsc::error::TrySendError::Full(_) = error {
+                warn!(agent.id = %agent, "an agent's driver is busy; a delivery waits for it");
+                self.swamped.insert(agent);
+                self.offer_again = Some(Instant::now() + OFFER_AGAIN);
+            }
             return;
         }
         debug!(agent.id = %agent, delivery.id = %ticket.delivery, turn.id = %turn, "a delivery was handed out");
@@ -438,13 +474,17 @@ impl Dispatcher {
     }
 
     fn on_agent(&mut self, agent: &AgentId, generation: Generation, event: AgentEvent) {
+        if let AgentEvent::Closed | AgentEvent::Down { .. } | AgentEvent::Resting(_) = event {
+            // Its lane stays closed until it is up.
+            self.swamped.remove(agent);
+        }
         match event {
             AgentEvent::Up => {
                 self.lanes.open(agent);
                 self.tally(agent).resting = None;
             }
             AgentEvent::Closed => self.lanes.close(agent),
-            AgentEvent::Down => self.on_down(agent, generation),
+            AgentEvent::Down { asked } => self.on_down(agent, generation, asked),
             AgentEvent::Resting(state) => self.on_resting(agent, state),
             AgentEvent::Started(turn) => self.with_sink(agent, turn, |sink| sink.started()),
             AgentEvent::Delta { turn, text } => {
@@ -504,7 +544,7 @@ impl Dispatcher {
     }
 
     /// Everything that the agent had in hand goes back, or is given up.
-    fn on_down(&mut self, agent: &AgentId, generation: Generation) {
+    fn on_down(&mut self, agent: &AgentId, generation: Generation, asked: bool) {
         self.lanes.close(agent);
         // The oldest must end up first, so it goes back last.
         for ticket in self.lanes.running(agent).into_iter().rev() {
@@ -515,7 +555,7 @@ impl Dispatcher {
             if let Some(turn) = job.turn.take() {
                 self.turns.remove(&turn);
             }
-            job.attempts += 1;
+            job.attempts += u32::from(!asked);
             let (attempts, cancelled) = (job.attempts, job.cancelled);
             if cancelled {
                 self.end(ticket.delivery, TurnEnd::Cancelled);

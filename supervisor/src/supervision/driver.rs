@@ -18,7 +18,8 @@ use kennel_shared::{
     ids::{AgentId, Generation, TurnId},
     link::{Incoming, LinkError},
     protocol::{
-        AgentSpec, Delivery, Heartbeat, Hello, Position, Refusal, ToAgent, ToSupervisor, Welcome,
+        AgentSpec, DELTA_MAX_BYTES, Delivery, Heartbeat, Hello, Position, REPLY_MAX_BYTES, Refusal,
+        ToAgent, ToSupervisor, TurnOutcome, Welcome,
     },
     secret::Token,
 };
@@ -30,7 +31,7 @@ use self::slot::LinkSlot;
 use super::{
     capture::{AgentLog, Source},
     hang::HangReport,
-    lifecycle::{Action, Answer, Desired, Event, Exit, Lifecycle, Policy, State},
+    lifecycle::{Action, Answer, Desired, EndReason, Event, Exit, Lifecycle, Policy, State},
     links::LinkStream,
     spawner::{Child, SpawnRequest, Spawned, Spawner},
 };
@@ -558,7 +559,15 @@ impl Driver {
             }
         }
         self.observed.send_modify(|seen| seen.started_at = None);
-        self.tell(AgentEvent::Down).await;
+        let asked = matches!(
+            self.machine.state(),
+            State::Draining { .. }
+                | State::Stopping {
+                    reason: EndReason::Asked,
+                    ..
+                }
+        );
+        self.tell(AgentEvent::Down { asked }).await;
         self.feed(Event::Exited(exit)).await;
     }
 
@@ -584,6 +593,12 @@ impl Driver {
     }
 
     async fn on_incoming(&mut self, incoming: Incoming<ToSupervisor>) {
+        if let Incoming::Message(message) = &incoming
+            && let Some(error) = excess(message)
+        {
+            self.break_link(error);
+            return;
+        }
         match incoming {
             Incoming::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat).await,
             Incoming::Message(ToSupervisor::Ready) => self.feed(Event::Ready).await,
@@ -618,12 +633,17 @@ impl Driver {
             false
         });
         if let Err(error) = self.link.on_heartbeat(now(), self.setup.policy.watchdog) {
-            self.link.lose();
-            warn!(agent.id = %self.setup.agent, error, "an agent lost its link");
-            self.announce("link-lost", Some(error.to_owned()));
-            self.trouble(format!("lost its link: {error}"));
+            self.break_link(error);
         }
         self.feed(Event::Heartbeat).await;
+    }
+
+    /// Ends a link on which the agent does what it must not.
+    fn break_link(&mut self, error: &str) {
+        self.link.lose();
+        warn!(agent.id = %self.setup.agent, error, "an agent lost its link");
+        self.announce("link-lost", Some(error.to_owned()));
+        self.trouble(format!("lost its link: {error}"));
     }
 
     /// Takes what already waits before it judges: it may be this supervisor that was late.
@@ -684,6 +704,27 @@ impl Driver {
             *seen = next;
             news
         });
+    }
+}
+
+/// What is too long in a message. Everything behind this point counts messages, so that their size
+/// must be bounded here.
+fn excess(message: &ToSupervisor) -> Option<&'static str> {
+    match message {
+        ToSupervisor::Delta { text, .. } if text.len() > DELTA_MAX_BYTES => {
+            Some("it sent a piece of text that is longer than it may be")
+        }
+        ToSupervisor::Finished {
+            outcome: TurnOutcome::Replied(text),
+            ..
+        } if text.len() > REPLY_MAX_BYTES => Some("it sent a reply that is longer than it may be"),
+        ToSupervisor::Finished {
+            outcome: TurnOutcome::Failed(failure),
+            ..
+        } if failure.message.len() > DELTA_MAX_BYTES => {
+            Some("it sent an error that is longer than it may be")
+        }
+        _ => None,
     }
 }
 

@@ -271,6 +271,10 @@ os.setpgid(0, os.getpgid(os.getppid()))
 print('left', flush=True)
 time.sleep(60)";
         #[expect(clippy::disallowed_methods, reason = "a child that is no agent")]
+        #[expect(
+            clippy::zombie_processes,
+            reason = "it is reaped below, by what is tested"
+        )]
         let mut started = Command::new("python3")
             .args(["-c", LEAVE])
             .process_group(0)

@@ -174,7 +174,7 @@ async fn a_delivery_outlives_its_agent_and_the_reader_is_told() {
             },
         )
         .await;
-    bench.report("a", AgentEvent::Down).await;
+    bench.report("a", AgentEvent::Down { asked: false }).await;
     bench.report("a", AgentEvent::Up).await;
     let second = bench.delivery("a").await;
     assert_eq!((second.delivery, second.text), (first.delivery, first.text));
@@ -203,7 +203,7 @@ async fn a_delivery_that_kills_its_agent_is_given_up_and_the_next_goes_on() {
     let next = bench.ask("a", "next").await.unwrap();
     for _ in 0..MAX_ATTEMPTS {
         assert_eq!(bench.delivery("a").await.text, "deadly");
-        bench.report("a", AgentEvent::Down).await;
+        bench.report("a", AgentEvent::Down { asked: false }).await;
         bench.report("a", AgentEvent::Up).await;
     }
     assert!(matches!(
@@ -242,7 +242,7 @@ async fn a_resting_agent_refuses_and_fails_what_waits() {
     let delivery = bench.delivery("a").await;
     bench.report("a", AgentEvent::Closed).await;
     bench.reply("a", delivery.delivery, "done").await;
-    bench.report("a", AgentEvent::Down).await;
+    bench.report("a", AgentEvent::Down { asked: false }).await;
     bench.report("a", AgentEvent::Resting("stopped")).await;
     assert_eq!(replied(&running.finish().await), "done");
     assert!(matches!(
@@ -295,4 +295,37 @@ async fn a_full_queue_and_a_closed_dispatcher_refuse() {
     );
     bench.handle.close().await;
     assert_eq!(bench.ask("b", "late").await.err(), Some(Rejected::Leaving));
+}
+
+/// A driver that is busy for a moment must not cost its agent all later messages.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_a_busy_driver_did_not_take_is_offered_again() {
+    let (handle, mut dispatcher) = prepare(8);
+    let (commands, mut inbox) = mpsc::channel(1);
+    commands.try_send(Command::Cancel(TurnId::new())).unwrap();
+    dispatcher.add(agent("a"), commands, 1, 10);
+    let bench = Bench {
+        handle,
+        drivers: HashMap::new(),
+        task: tokio::spawn(dispatcher.run()),
+    };
+    bench.report("a", AgentEvent::Up).await;
+    let _turn = bench.ask("a", "hi").await.unwrap();
+    // Answered behind the attempt that found the queue full.
+    assert_eq!(bench.handle.counts().await[&agent("a")].waiting, 1);
+    assert!(matches!(inbox.recv().await, Some(Command::Cancel(_))));
+    assert!(matches!(inbox.recv().await, Some(Command::Deliver(_))));
+}
+
+/// A long turn under which operators restart the agent is no poison; one that its agent dies of is.
+#[tokio::test(start_paused = true)]
+async fn only_deaths_count_against_a_delivery() {
+    let mut bench = Bench::new(10).await;
+    let turn = bench.ask("a", "long").await.unwrap();
+    for asked in [true, true, true, true, false, false, false] {
+        assert_eq!(bench.delivery("a").await.text, "long");
+        bench.report("a", AgentEvent::Down { asked }).await;
+        bench.report("a", AgentEvent::Up).await;
+    }
+    assert!(matches!(turn.finish().await, TurnEnd::Failed { .. }));
 }

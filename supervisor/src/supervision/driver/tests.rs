@@ -65,7 +65,7 @@ fn setup(
     agent: &AgentId,
     directory: &Path,
     spec: SpecSource,
-    dispatcher: dispatch::DispatcherHandle,
+    dispatcher: &dispatch::DispatcherHandle,
 ) -> Setup {
     let (writer, _thread) = LogWriter::start(directory.to_owned()).unwrap();
     let rotation = Rotation {
@@ -104,7 +104,7 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
             .map_err(|error| error.to_string())?;
         Ok(spec())
     });
-    let (handle, driver) = prepare(setup(&agent, directory.path(), wait_then_spec, dispatcher));
+    let (handle, driver) = prepare(setup(&agent, directory.path(), wait_then_spec, &dispatcher));
     dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
     let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
 
@@ -149,7 +149,7 @@ async fn an_agent_that_waits_for_its_start_takes_no_message() {
     let agent: AgentId = "lazy".parse().unwrap();
     let (dispatcher, mut dispatching) = dispatch::prepare(1);
     let source: SpecSource = Arc::new(|| Ok(spec()));
-    let (handle, _driver) = prepare(setup(&agent, directory.path(), source, dispatcher.clone()));
+    let (handle, _driver) = prepare(setup(&agent, directory.path(), source, &dispatcher));
     dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
     dispatching.rest(&agent);
     let task = tokio::spawn(dispatching.run());
@@ -167,4 +167,23 @@ async fn an_agent_that_waits_for_its_start_takes_no_message() {
         Some(dispatch::Rejected::Resting { agent, state })
     );
     task.abort();
+}
+
+#[test]
+fn what_an_agent_says_is_bounded() {
+    let delta = |bytes: usize| ToSupervisor::Delta {
+        turn: TurnId::new(),
+        text: "x".repeat(bytes),
+    };
+    assert_eq!(excess(&delta(DELTA_MAX_BYTES)), None);
+    assert!(excess(&delta(DELTA_MAX_BYTES + 1)).is_some());
+    let finished = |outcome| ToSupervisor::Finished {
+        delivery: kennel_shared::ids::DeliveryId::new(),
+        turn: TurnId::new(),
+        outcome,
+        spent: kennel_shared::protocol::Spent::default(),
+    };
+    let reply = |bytes: usize| finished(TurnOutcome::Replied("x".repeat(bytes)));
+    assert_eq!(excess(&reply(REPLY_MAX_BYTES)), None);
+    assert!(excess(&reply(REPLY_MAX_BYTES + 1)).is_some());
 }
