@@ -19,7 +19,7 @@ use super::{
 };
 
 /// How long a whole fleet may take to be ready.
-const READY_PATIENCE: Duration = Duration::from_secs(60);
+const READY_PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often to look whether it is.
 const LOOK: Duration = Duration::from_millis(1);

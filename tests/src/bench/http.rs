@@ -60,7 +60,7 @@ async fn sequential(
         samples.push(began.elapsed());
     }
     let answers = u32::try_from(count)?;
-    let cpu = (used()? - before) / answers;
+    let cpu = used()?.saturating_sub(before) / answers;
     let no_core = kept_waiting()?.saturating_sub(waited_before) / answers;
     let what = match session {
         None => "fresh sessions",

@@ -166,7 +166,7 @@ impl Chain for Client {
     async fn one_way(&mut self, count: usize) -> anyhow::Result<()> {
         let (mut sent, mut come) = (0, 0);
         while come < count {
-            for _ in sent..count.min(come + AHEAD) {
+            while sent < count.min(come + AHEAD) {
                 send(&mut self.link, ToAgent::Deliver(self.some.clone()))?;
                 sent += 1;
             }
