@@ -145,7 +145,10 @@ impl Kennel {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let health = self.client().get("/api/v1/health").await;
-            if health.is_ok_and(|health| health.body["pid"] == self.pid) {
+            // It answers a little before every agent was told to start.
+            if health.is_ok_and(|health| health.body["pid"] == self.pid)
+                && !self.log_lines(&["the supervisor is up"]).is_empty()
+            {
                 return;
             }
             let ended = self.supervisor.as_mut().and_then(ended);

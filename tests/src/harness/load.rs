@@ -38,6 +38,18 @@ impl Figures {
         *sorted.get(index).expect("a load has answers")
     }
 
+    /// These waits, taken beside a flood, are little longer than the `quiet` ones. The median tells
+    /// whose turn it is in the supervisor; the last percent is as much about whose turn it is on a
+    /// core, which the flood's author and other programs want too, so it is held to less.
+    pub fn assert_beside(&self, quiet: &Self) {
+        for (percent, factor, more) in [(50, 4, 8), (99, 4, 150)] {
+            let before = quiet.percentile(percent);
+            let allowed = (before * factor).max(before + Duration::from_millis(more));
+            let now = self.percentile(percent);
+            assert!(now <= allowed, "p{percent} {now:?}, {before:?} before");
+        }
+    }
+
     /// The longest wait.
     pub fn longest(&self) -> Duration {
         self.waits
