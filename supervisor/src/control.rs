@@ -10,6 +10,7 @@ mod document;
 mod error;
 mod logs;
 mod openai;
+mod serve;
 mod view;
 pub mod wire;
 
@@ -21,13 +22,12 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, extract::DefaultBodyLimit, serve::ListenerExt};
+use axum::{Router, extract::DefaultBodyLimit};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{broadcast, mpsc, watch},
     time::Instant,
 };
-use tracing::error;
 
 pub use self::{auth::Guard, document::document};
 use crate::{
@@ -77,24 +77,13 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 
 /// Serves the Unix socket until the task is aborted.
 pub async fn serve_unix(listener: UnixListener, app: Arc<App>) {
-    if let Err(error) = axum::serve(listener, routes(app)).await {
-        error!(%error, "the control socket is not served any more");
-    }
+    serve::serve(listener, routes(app)).await;
 }
 
 /// Serves TCP until the task is aborted, every request checked by `guard`.
 pub async fn serve_tcp(listener: TcpListener, guard: Guard, app: Arc<App>) {
-    // Pieces of a stream are small and wanted at once.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let guarded = routes(app).layer(axum::middleware::from_fn_with_state(
-        Arc::new(guard),
-        auth::check,
-    ));
-    if let Err(error) = axum::serve(listener, guarded).await {
-        error!(%error, "the control API is not served on TCP any more");
-    }
+    let check = axum::middleware::from_fn_with_state(Arc::new(guard), auth::check);
+    serve::serve(listener, routes(app).layer(check)).await;
 }
 
 fn routes(app: Arc<App>) -> Router {

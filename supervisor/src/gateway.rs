@@ -9,7 +9,11 @@ use kennel_shared::{
     envelope::{Envelope, Peer},
     ids::{ChannelId, DeliveryId},
 };
-use tokio::{sync::mpsc, task::AbortHandle, time::interval};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::AbortHandle,
+    time::interval,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -23,6 +27,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How often "is typing" is repeated; platforms show it for about five seconds.
 const TYPING_EVERY: Duration = Duration::from_secs(4);
 
+/// Messages of one account that are being answered, answers that wait to be sent included. Full: the
+/// account is told to try again, so an account that cannot send takes no more in.
+const UNANSWERED: usize = 256;
+
 /// The accounts by id.
 pub type Accounts = Arc<HashMap<ChannelId, AccountHandle>>;
 
@@ -33,12 +41,23 @@ pub async fn run(
     router: Router,
     dispatcher: DispatcherHandle,
 ) {
+    let places: HashMap<ChannelId, Arc<Semaphore>> = accounts
+        .keys()
+        .map(|id| (id.clone(), Arc::new(Semaphore::new(UNANSWERED))))
+        .collect();
     while let Some(Inbound { envelope, verdict }) = inbound.recv().await {
         let Some(account) = accounts.get(&envelope.channel) else {
             warn!(channel.id = %envelope.channel, "a message came from an unknown channel");
             continue;
         };
-        let answer = take(envelope, account, &router, &dispatcher).await;
+        let place = places.get(&envelope.channel).map(Arc::clone);
+        let place = place.and_then(|places| places.try_acquire_owned().ok());
+        let answer = match place {
+            Some(place) => take(envelope, account, place, &router, &dispatcher).await,
+            None => Err(Rejected::Full {
+                retry_after: RETRY_AFTER,
+            }),
+        };
         // An account that was stopped meanwhile hands the message in again later.
         let _ = verdict.send(answer);
     }
@@ -47,6 +66,7 @@ pub async fn run(
 async fn take(
     envelope: Envelope,
     account: &AccountHandle,
+    place: OwnedSemaphorePermit,
     router: &Router,
     dispatcher: &DispatcherHandle,
 ) -> Result<Accepted, Rejected> {
@@ -55,6 +75,7 @@ async fn take(
         peer: envelope.peer.clone(),
         reply_to: envelope.message_id.clone(),
         typing: None,
+        place: Arc::new(place),
     };
     let session = match router.route(&envelope) {
         Ok(session) => session,
@@ -97,6 +118,8 @@ struct ChannelReply {
     reply_to: String,
     /// Repeats "is typing" while a turn runs.
     typing: Option<AbortHandle>,
+    /// Its place among the [`UNANSWERED`], given back when it is dropped.
+    place: Arc<OwnedSemaphorePermit>,
 }
 
 impl ChannelReply {
@@ -142,12 +165,13 @@ impl ReplySink for ChannelReply {
             TurnEnd::Cancelled => return,
         };
         let outbound = self.outbound(OutboundKind::Text(text));
-        // Waits for room in the account's queue beside the dispatcher, which must not wait. There
-        // are never more of these than messages that the queues of agents hold.
+        // Waits for room in the account's queue beside the dispatcher, which must not wait. Its
+        // place is held meanwhile, so there are never more of these than places.
         tokio::spawn(async move {
             if let Err(error) = self.account.send(outbound).await {
                 warn!(%error, "an answer could not be handed to its channel");
             }
+            drop(self.place);
         });
     }
 }

@@ -1,6 +1,6 @@
 //! A real supervisor with real agents, in a directory of its own, for one test.
 //!
-//! [`Kennel::builder`] writes a configuration and starts `kennel up`; [`Kennel::start`] returns when
+//! [`Kennel::builder`] writes a configuration and starts `kennel up`; [`Builder::start`] returns when
 //! every agent that can be ready is. Whatever a test does and however it ends, dropping the
 //! [`Kennel`] ends all that ever ran in its directory, each process by its id. A test waits for
 //! conditions through [`eventually`], never for time to pass.

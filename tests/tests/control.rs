@@ -105,7 +105,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
         (
             Method::POST,
             turns,
-            "{\"text\": \"a\", \"sesion\": \"b\"}",
+            "{\"text\": \"a\", \"sessions\": \"b\"}",
             400,
             "invalid_request",
         ),

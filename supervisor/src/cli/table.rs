@@ -187,6 +187,8 @@ pub(super) fn channels(list: &ChannelList, width: Option<usize>) -> String {
 
 fn draw(mut columns: Vec<Column>, width: Option<usize>) -> String {
     let gap = fit(&mut columns, width.unwrap_or(usize::MAX));
+    // The library asks NO_COLOR by itself; here it is `output` that knows what the reader wants.
+    crossterm::style::force_color_output(true);
     let mut table = Table::new();
     table
         .load_style(NOTHING)

@@ -46,6 +46,8 @@ const REPORTS: usize = 16;
 /// What an agent's driver reports.
 #[derive(Debug)]
 pub enum AgentEvent {
+    /// A child of it is being started: what comes now may wait.
+    Coming,
     /// It takes deliveries.
     Up,
     /// It takes no more; what it has goes on.
@@ -479,6 +481,7 @@ impl Dispatcher {
             self.swamped.remove(agent);
         }
         match event {
+            AgentEvent::Coming => self.tally(agent).resting = None,
             AgentEvent::Up => {
                 self.lanes.open(agent);
                 self.tally(agent).resting = None;

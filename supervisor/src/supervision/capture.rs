@@ -21,6 +21,7 @@ use tokio::{
     io::AsyncReadExt,
     net::unix::pipe,
     sync::{broadcast, mpsc, oneshot},
+    task::AbortHandle,
     time::Instant,
 };
 use tracing::{error, warn};
@@ -212,13 +213,15 @@ impl AgentLog {
         let _ = self.writer.batches.try_send(self.batch(batch, None));
     }
 
-    /// Captures one pipe of a child until it closes.
-    pub fn capture(&self, pipe: OwnedFd, source: Source) {
+    /// Captures one pipe of a child until it closes, or the returned handle is told to abort: what
+    /// outlives the child may hold the pipe for ever.
+    pub fn capture(&self, pipe: OwnedFd, source: Source) -> Option<AbortHandle> {
         let log = self.clone();
         match pipe::Receiver::from_owned_fd(pipe) {
-            Ok(pipe) => drop(tokio::spawn(log.run(pipe, source))),
+            Ok(pipe) => Some(tokio::spawn(log.run(pipe, source)).abort_handle()),
             Err(error) => {
                 error!(agent.id = %self.agent, %error, "an agent's output cannot be captured");
+                None
             }
         }
     }

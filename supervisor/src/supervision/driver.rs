@@ -24,7 +24,10 @@ use kennel_shared::{
     secret::Token,
 };
 use nix::sys::signal::Signal;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot, watch},
+    task::AbortHandle,
+};
 use tracing::{error, info, warn};
 
 use self::slot::LinkSlot;
@@ -42,6 +45,10 @@ const COMMANDS: usize = 256;
 
 /// How long the last words of a dead child are listened to.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// How long the output of a dead child is still read: its last lines, but not those of whoever
+/// escaped with its pipes.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// Packets that are taken before a missing heartbeat is judged.
 const DRAIN_BEFORE_JUDGING: usize = 1024;
@@ -212,6 +219,7 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         observed,
         link: LinkSlot::default(),
         child: None,
+        captures: [None, None],
         spec: None,
         owed: None,
         starting: false,
@@ -234,6 +242,8 @@ pub struct Driver {
     observed: watch::Sender<Observed>,
     link: LinkSlot,
     child: Option<Child>,
+    /// The tasks that read the present child's output.
+    captures: [Option<AbortHandle>; 2],
     /// The spec of the present life, once its secrets are resolved.
     spec: Option<AgentSpec>,
     /// A signal for a child that is still being started.
@@ -388,6 +398,7 @@ impl Driver {
                 self.observed.send_modify(|seen| seen.detail = detail);
                 self.tell(AgentEvent::Resting(after.name())).await;
             }
+            State::Starting { .. } => self.tell(AgentEvent::Coming).await,
             State::Ready { .. } => {
                 self.observed.send_modify(|seen| seen.detail = None);
                 self.tell(AgentEvent::Up).await;
@@ -491,8 +502,8 @@ impl Driver {
                     "started generation {generation}, pid {}",
                     child.pid()
                 ));
-                self.setup.log.capture(stdout, Source::Out);
-                self.setup.log.capture(stderr, Source::Err);
+                self.captures = [(stdout, Source::Out), (stderr, Source::Err)]
+                    .map(|(pipe, source)| self.setup.log.capture(pipe, source));
                 self.child = Some(child);
                 self.spec = Some(spec);
                 self.welcome_early();
@@ -540,6 +551,11 @@ impl Driver {
             Exit::Code(-1)
         });
         self.link = LinkSlot::default();
+        let captures = std::mem::take(&mut self.captures);
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_OUTPUT).await;
+            captures.iter().flatten().for_each(AbortHandle::abort);
+        });
         let detail = match exit {
             Exit::Code(code) => format!("exited with {code}"),
             Exit::Signal(signal) => format!("ended by {}", signal_name(signal)),

@@ -265,6 +265,18 @@ async fn a_resting_agent_refuses_and_fails_what_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_sent_to_an_agent_that_is_being_started_waits() {
+    let mut bench = Bench::new(10).await;
+    bench.report("a", AgentEvent::Resting("stopped")).await;
+    bench.report("a", AgentEvent::Coming).await;
+    let stream = bench.ask("a", "early").await.unwrap();
+    bench.report("a", AgentEvent::Up).await;
+    let delivery = bench.delivery("a").await;
+    bench.reply("a", delivery.delivery, "done").await;
+    assert_eq!(replied(&stream.finish().await), "done");
+}
+
+#[tokio::test(start_paused = true)]
 async fn cancelling_takes_out_what_waits_and_tells_the_agent_of_what_runs() {
     let mut bench = Bench::new(10).await;
     let running = bench.ask("a", "one").await.unwrap();

@@ -1,0 +1,122 @@
+//! Connections of the control API: accepted, counted, given a time limit for their headers.
+//!
+//! Whoever can reach the TCP port can connect before a token is asked for, so connections are
+//! bounded ([`CONNECTIONS`]) and one that sends no request is closed ([`HEADER_TIMEOUT`]). Further
+//! ones wait in the kernel's backlog; agents' links and spawns keep their descriptors.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
+};
+use tracing::{debug, warn};
+
+/// Connections at once, for each listener. A stream of events holds one.
+const CONNECTIONS: usize = 512;
+
+/// How long the headers of a request may take, the wait of a kept connection for its next one
+/// included.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait after a connection could not be accepted, as when descriptors run out.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What connections are accepted from.
+pub(super) trait Accept {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    async fn accept(&self) -> io::Result<Self::Stream>;
+}
+
+impl Accept for UnixListener {
+    type Stream = tokio::net::UnixStream;
+
+    async fn accept(&self) -> io::Result<Self::Stream> {
+        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
+impl Accept for TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    async fn accept(&self) -> io::Result<Self::Stream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        // Pieces of a stream are small and wanted at once.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// Serves until the task is aborted; connections that are open then end with the runtime.
+pub(super) async fn serve(listener: impl Accept, routes: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    loop {
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .expect("never closed");
+        let stream = match listener.accept().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                warn!(%error, "a connection to the control API cannot be accepted");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        let connection = protocol.serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%error, "a connection to the control API ended badly");
+            }
+            drop(place);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn answer(stream: &mut tokio::net::UnixStream) -> String {
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = [0; 256];
+        let read = stream.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_connections_give_their_places_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let routes = Router::new().route("/", get(|| async { "here" }));
+        let task = tokio::spawn(serve(listener, routes));
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS {
+            silent.push(tokio::net::UnixStream::connect(&path).await.unwrap());
+        }
+        let mut late = tokio::net::UnixStream::connect(&path).await.unwrap();
+        // All places are taken until the silent ones have had their time.
+        assert!(answer(&mut late).await.ends_with("here"));
+        task.abort();
+    }
+}
