@@ -16,6 +16,7 @@
 //! | [`secret`] | secrets that must cross the link and nothing else |
 
 pub mod bootstrap;
+pub mod cage;
 pub mod codec;
 pub mod envelope;
 pub mod ids;

@@ -16,6 +16,7 @@ pub mod channel;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod containment;
 pub mod control;
 pub mod dispatch;
 pub mod gateway;

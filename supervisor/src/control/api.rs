@@ -95,6 +95,9 @@ pub(super) async fn status(State(app): AppState) -> Json<wire::Status> {
             config: app.config_path.display().to_string(),
         },
         agents: app.view_agents().await,
+        fleet: wire::FleetUsage::default(),
+        host: wire::HostUsage::default(),
+        containment: wire::ContainmentStatus::default(),
     })
 }
 

@@ -74,6 +74,7 @@ impl App {
             } else {
                 wire::LinkState::Disconnected
             },
+            usage: wire::AgentUsage::default(),
             detail: (!notes.is_empty()).then(|| notes.join("; ")),
         }
     }
@@ -118,6 +119,7 @@ fn disabled(agent: &AgentConfig) -> wire::AgentStatus {
         memory_bytes: None,
         model: agent.model.to_string(),
         link: wire::LinkState::Disconnected,
+        usage: wire::AgentUsage::default(),
         detail: Some("disabled in the configuration".into()),
     }
 }

@@ -12,6 +12,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+mod usage;
+
+pub use self::usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage};
+
 /// The path under which this version of the API lives.
 pub const API: &str = "/api/v1";
 
@@ -35,6 +39,15 @@ pub struct Status {
     pub supervisor: SupervisorStatus,
     /// Every configured agent, by id.
     pub agents: Vec<AgentStatus>,
+    /// The agents together.
+    #[serde(default)]
+    pub fleet: FleetUsage,
+    /// The machine.
+    #[serde(default)]
+    pub host: HostUsage,
+    /// How agents are held.
+    #[serde(default)]
+    pub containment: ContainmentStatus,
 }
 
 /// The supervisor itself.
@@ -95,6 +108,9 @@ pub struct AgentStatus {
     pub model: String,
     /// Its connection to the supervisor.
     pub link: LinkState,
+    /// What it uses and may use, in full.
+    #[serde(default)]
+    pub usage: AgentUsage,
     /// Why it is in this state, in plain words, where there is something to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

@@ -1,7 +1,10 @@
 use anstream::adapter::strip_str;
 
 use super::*;
-use crate::control::wire::{ChannelStatus, Desired, LinkState, SupervisorStatus};
+use crate::control::wire::{
+    AgentUsage, ChannelStatus, ContainmentStatus, Desired, FleetUsage, HostUsage, LinkState,
+    SupervisorStatus,
+};
 
 fn agent(id: &str, state: AgentState) -> AgentStatus {
     AgentStatus {
@@ -19,6 +22,7 @@ fn agent(id: &str, state: AgentState) -> AgentStatus {
         memory_bytes: Some(268_435_456),
         model: "local/smollm2-135m-instruct".into(),
         link: LinkState::Connected,
+        usage: AgentUsage::default(),
         detail: None,
     }
 }
@@ -40,6 +44,9 @@ fn fleet() -> Status {
             config: "/etc/kennel/kennel.toml".into(),
         },
         agents: vec![agent("hexa", AgentState::Ready), failed],
+        fleet: FleetUsage::default(),
+        host: HostUsage::default(),
+        containment: ContainmentStatus::default(),
     }
 }
 
