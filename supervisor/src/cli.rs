@@ -83,7 +83,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
             block_on(chat::run(&client()?, &chat, history, out))
         }
         Command::Channels(channels) => block_on(channels::run(&client()?, channels.json, out)),
-        Command::Events(events) => block_on(events::run(&client()?, events.json, out)),
+        Command::Events(events) => block_on(events::run(&client()?, events, out)),
         Command::Shutdown(shutdown) => block_on(act::shutdown(&client()?, &shutdown, out)),
         Command::Completions(completions) => generate::completions(completions.shell, out),
         Command::Man(man) => generate::man(man.out.as_deref(), out),

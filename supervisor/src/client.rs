@@ -25,8 +25,8 @@ pub use self::{
     stream::{EventStream, TurnStream},
 };
 use crate::control::wire::{
-    Action, ActionReply, ActionRequest, AgentList, AgentStatus, CancelReply, ChannelList, Health,
-    LogLines, ShutdownReply, Status, TurnReply, TurnRequest,
+    Action, ActionReply, ActionRequest, AgentList, AgentStatus, CancelReply, ChannelList,
+    EventList, EventsQuery, Health, LogLines, ShutdownReply, Status, TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -157,10 +157,16 @@ impl Client {
         self.get("/channels").await
     }
 
-    /// What happens to the agents from now on.
-    pub async fn events(&self) -> Result<EventStream, ClientError> {
-        let request = Request::get("/events").within(SHORT);
-        request.stream(&self.socket).await
+    /// What happened to the agents.
+    pub async fn past_events(&self, query: &EventsQuery) -> Result<EventList, ClientError> {
+        let path = events_path(query, false);
+        self.get(&path).await.map(|answer| answer.value)
+    }
+
+    /// What happened to the agents, and what happens to them from now on.
+    pub async fn events(&self, query: &EventsQuery) -> Result<EventStream, ClientError> {
+        let path = events_path(query, true);
+        Request::get(&path).within(SHORT).stream(&self.socket).await
     }
 
     /// Ends the supervisor and all agents. Returns before that is done.
@@ -174,6 +180,12 @@ impl Client {
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, ClientError> {
         Request::get(path).within(SHORT).answer(&self.socket).await
     }
+}
+
+fn events_path(query: &EventsQuery, follow: bool) -> String {
+    let agent = query.agent.as_deref().map(segment);
+    let agent = agent.map_or_else(String::new, |agent| format!("&agent={agent}"));
+    format!("/events?tail={}&follow={follow}{agent}", query.tail)
 }
 
 /// `text` as one segment of a path, whatever it contains.

@@ -25,7 +25,7 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::{broadcast, mpsc, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 
@@ -34,7 +34,7 @@ use crate::{
     config::Config,
     dispatch::DispatcherHandle,
     gateway::Accounts,
-    supervision::{driver::AgentHandle, driver::LifecycleEvent, sampler::Sample},
+    supervision::{driver::AgentHandle, events::Events, sampler::Sample},
 };
 
 /// The longest body of a request, in bytes: a message at its longest, written as JSON.
@@ -55,7 +55,7 @@ pub struct App {
     /// What processes use.
     pub sample: watch::Receiver<Sample>,
     /// What happens to agents.
-    pub events: broadcast::Sender<LifecycleEvent>,
+    pub events: Events,
     /// Ends the supervisor.
     pub shutdown: mpsc::Sender<()>,
     /// When it began.

@@ -4,11 +4,13 @@
 //! [`driver`] task, which owns the child, its link and its state; to the rest of the supervisor an
 //! agent is a [`driver::AgentHandle`]. The [`spawner`] is the one thread that starts processes;
 //! [`links`] accepts connections and hands them to the driver they belong to; [`capture`] writes
-//! what children print.
+//! what children print; [`ending`] explains how they ended, and [`events`] tells of it.
 
 pub mod backoff;
 pub mod capture;
 pub mod driver;
+pub mod ending;
+pub mod events;
 pub mod hang;
 pub mod lifecycle;
 pub mod links;

@@ -24,11 +24,7 @@ use std::{
 
 use kennel_shared::ids::AgentId;
 use thiserror::Error;
-use tokio::{
-    sync::{broadcast, mpsc},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tracing::{info, warn};
 
 pub use self::home::{Home, HomeError};
@@ -42,15 +38,13 @@ use crate::{
     plan,
     supervision::{
         capture::{AgentLog, LogWriter},
-        driver::{self, AgentHandle, LifecycleEvent, Setup},
+        driver::{self, AgentHandle, Setup},
+        events::Events,
         lifecycle::{Event, State},
         links, sampler,
         spawner::Spawner,
     },
 };
-
-/// Lifecycle events that a slow listener may lag behind.
-const EVENTS: usize = 1024;
 
 /// Messages of all channels that wait for the gateway.
 const INBOUND: usize = 64;
@@ -118,7 +112,6 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
         warn!(%error, "the limit of open files cannot be raised; it may be too low for many agents");
     }
     let home = Home::prepare(&loaded.config.supervisor)?;
-    home::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // By default sockets are looked at once in 61 polls of tasks: beside an agent that keeps two
@@ -173,7 +166,7 @@ impl Running {
         let tcp = bind_tcp(&config).await?;
 
         let (dispatcher, mut dispatcher_task) = dispatch::prepare(settings.max_concurrent as usize);
-        let events = broadcast::Sender::<LifecycleEvent>::new(EVENTS);
+        let events = Events::default();
         let (agents, drivers) = start_drivers(&config, &dispatcher, &mut dispatcher_task, &events)?;
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
         let by_id: HashMap<AgentId, _> = agents
@@ -350,7 +343,7 @@ fn start_drivers(
     config: &Arc<Config>,
     dispatcher: &DispatcherHandle,
     lanes: &mut dispatch::Dispatcher,
-    events: &broadcast::Sender<LifecycleEvent>,
+    events: &Events,
 ) -> Result<(Vec<AgentHandle>, Vec<JoinHandle<()>>), RunError> {
     let settings = &config.supervisor;
     let system = |what| move |source| RunError::System { what, source };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::Method;
 use kennel_tests::harness::{Client, Kennel};
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const TOKEN: &str = "a-token-for-this-test";
 
@@ -236,17 +236,45 @@ async fn events_tell_of_every_life() {
     let kennel = Kennel::builder().agents(&["one", "two"]).start().await;
     let mut events = kennel
         .client()
-        .events(Method::GET, "/api/v1/events", Bytes::new())
+        .events(
+            Method::GET,
+            "/api/v1/events?follow=true&agent=one",
+            Bytes::new(),
+        )
         .await;
-    kennel.kill("one", Signal::SIGKILL).await;
-    let mut kinds = Vec::new();
-    while kinds.last().is_none_or(|kind| kind != "ready") {
+    let pid = kennel.agent_pid("one").await;
+    for id in ["one", "two"] {
+        kennel.kill(id, Signal::SIGKILL).await;
+    }
+    let mut seen = Vec::new();
+    while seen
+        .last()
+        .is_none_or(|event: &Value| event["kind"] != "ready")
+    {
         let event = events.until("lifecycle").await;
         assert_eq!(event["agent"], "one", "{event}");
-        kinds.push(event["kind"].as_str().expect("a kind").to_owned());
+        seen.push(event);
     }
-    kinds.retain(|kind| kind != "link-lost");
-    assert_eq!(kinds, ["backing-off", "starting", "ready"]);
+    seen.retain(|event| event["kind"] != "link-lost");
+    let kinds: Vec<_> = seen.iter().map(|event| &event["kind"]).collect();
+    assert_eq!(kinds, ["ended", "backing-off", "starting", "ready"]);
+    let end = &seen[0]["end"];
+    assert_eq!(
+        (&end["cause"], &end["signal"]),
+        (&json!("signal"), &json!(9))
+    );
+    let sentence = end["sentence"].as_str().expect("a sentence");
+    assert!(sentence.starts_with("ended by SIGKILL; "), "{sentence}");
+    assert!(sentence.contains("starts again in"), "{sentence}");
+
+    // The same to one who asks later, and for one agent only.
+    let client = kennel.client();
+    let past = client.get("/api/v1/events?tail=4&agent=one").await;
+    assert_eq!(past.expect("events").body["events"], json!(seen));
+    let agent = kennel.agent("one").await;
+    assert_ne!(agent.pid, Some(pid));
+    let unknown = client.get("/api/v1/events?agent=three").await;
+    assert_eq!(unknown.expect("an answer").status, 404);
     kennel.shut_down().await;
 }
 
@@ -257,14 +285,17 @@ async fn open_streams_do_not_hold_up_the_end() {
     let client = kennel.client();
     let descriptors = kennel.descriptors();
     let mut open = Vec::new();
-    for path in ["/api/v1/events", "/api/v1/agents/one/logs?follow=true"] {
+    for path in [
+        "/api/v1/events?follow=true",
+        "/api/v1/agents/one/logs?follow=true",
+    ] {
         open.push(client.events(Method::GET, path, Bytes::new()).await);
     }
     // One that is dropped is closed at the other end as well.
     for _ in 0..20 {
         drop(
             client
-                .events(Method::GET, "/api/v1/events", Bytes::new())
+                .events(Method::GET, "/api/v1/events?follow=true", Bytes::new())
                 .await,
         );
     }

@@ -125,8 +125,8 @@ pub(super) enum Command {
     Chat(Chat),
     /// Show the chat connections
     Channels(Json),
-    /// Show what happens to the agents, as it happens
-    Events(Json),
+    /// Show what happened to the agents, and what happens to them
+    Events(Events),
     /// Stop all agents, then the supervisor
     Shutdown(Shutdown),
     /// Print a completion script for a shell
@@ -210,6 +210,24 @@ pub(super) struct Logs {
     /// How many of the last lines
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     pub(super) lines: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Events {
+    /// Only those of this agent
+    pub(super) agent: Option<String>,
+
+    /// Go on with new ones as they come, until Ctrl-C
+    #[arg(short, long)]
+    pub(super) follow: bool,
+
+    /// How many of the past ones
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    pub(super) lines: u32,
+
+    /// Print one JSON object per event
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

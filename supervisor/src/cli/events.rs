@@ -1,4 +1,4 @@
-//! `events`: what happens to the agents, as it happens.
+//! `events`: what happened to the agents, and what happens to them.
 
 use std::{
     fmt::Write as _,
@@ -6,22 +6,41 @@ use std::{
 };
 
 use super::{
+    args,
     exit::{Exit, Outcome},
     output::{Output, printable},
 };
-use crate::{client::Client, control::wire::LifecycleEvent};
+use crate::{
+    client::Client,
+    control::wire::{EventsQuery, LifecycleEvent},
+};
 
-pub(super) async fn run(client: &Client, json: bool, out: &Output) -> Outcome {
-    let mut events = client.events().await?;
-    while let Some(event) = events.next_named::<LifecycleEvent>("lifecycle").await? {
-        if json {
-            out.line(serde_json::to_string(&event).expect("wire types are plain data"))?;
-        } else {
-            out.line(printable(&line(&event)))?;
+pub(super) async fn run(client: &Client, args: args::Events, out: &Output) -> Outcome {
+    let query = EventsQuery {
+        tail: args.lines,
+        follow: args.follow,
+        agent: args.agent,
+    };
+    if !args.follow {
+        for event in client.past_events(&query).await?.events {
+            show(&event, args.json, out)?;
         }
+        return Ok(Exit::Ok);
+    }
+    let mut events = client.events(&query).await?;
+    while let Some(event) = events.next_named::<LifecycleEvent>("lifecycle").await? {
+        show(&event, args.json, out)?;
     }
     out.note("the supervisor has ended the stream");
     Ok(Exit::Ok)
+}
+
+fn show(event: &LifecycleEvent, json: bool, out: &Output) -> std::io::Result<()> {
+    if json {
+        out.line(serde_json::to_string(event).expect("wire types are plain data"))
+    } else {
+        out.line(printable(&line(event)))
+    }
 }
 
 fn line(event: &LifecycleEvent) -> String {
@@ -52,6 +71,7 @@ mod tests {
             generation: 3,
             kind: "exited".into(),
             detail: Some("killed by SIGKILL".into()),
+            end: None,
         };
         assert_eq!(
             line(&event),

@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 
 use super::*;
-use crate::control::wire::{ErrorCode, TurnEvent};
+use crate::control::wire::{ErrorCode, EventsQuery, TurnEvent};
 
 /// Answers one request with `answer` and returns what was asked.
 struct Script {
@@ -200,7 +200,7 @@ async fn a_turn_is_streamed() {
 #[tokio::test]
 async fn a_stream_that_breaks_is_an_error() {
     let script = Script::events("data: 1\n\ndata: 2", false);
-    let mut events = script.client.events().await.unwrap();
+    let mut events = script.client.events(&EventsQuery::default()).await.unwrap();
     assert_eq!(events.next().await.unwrap().unwrap().data, "1");
     let end = events.next().await;
     assert!(matches!(end, Err(ClientError::Lost(_))), "{end:?}");

@@ -5,10 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{
-        Path, Query, State,
-        rejection::{JsonRejection, QueryRejection},
-    },
+    extract::{Path, State, rejection::JsonRejection},
     response::{
         IntoResponse, Response,
         sse::{Event as SseEvent, KeepAlive, Sse},
@@ -22,15 +19,12 @@ use kennel_shared::{
     session_key::SessionKey,
 };
 use serde::Serialize;
-use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::{
     App,
     error::Failure,
-    logs, view,
+    view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -49,6 +43,10 @@ const ACTION_TIMEOUT_MAX: Duration = Duration::from_mins(10);
 
 /// How often a quiet stream says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+pub(super) mod streams;
+
+use self::streams::{agent_logs, events};
 
 type AppState = State<Arc<App>>;
 
@@ -387,115 +385,12 @@ pub(super) async fn cancel(
     Ok(Json(wire::CancelReply { turn_id, cancelled }))
 }
 
-/// The last lines of an agent's output, and new ones as they come.
-#[utoipa::path(get, path = "/api/v1/agents/{id}/logs", params(("id" = String, Path), wire::LogsQuery), responses(
-    (status = 200, body = wire::LogLines, description = "with `follow`, server-sent events of LogLine"),
-    (status = 404, body = wire::ErrorBody)))]
-pub(super) async fn agent_logs(
-    State(app): AppState,
-    Path(id): Path<String>,
-    query: Result<Query<wire::LogsQuery>, QueryRejection>,
-) -> Result<Response, Failure> {
-    let Query(query) = query?;
-    let log = find(&app, &id)?.log.clone();
-    // Subscribed before the file is read: a line between the two comes twice rather than never.
-    let follow = query.follow.then(|| log.follow());
-    let path = log.path();
-    let tail = query.tail as usize;
-    let read = tokio::task::spawn_blocking(move || logs::tail(&path, tail)).await;
-    let lines = match read {
-        Ok(Ok(lines)) => lines,
-        Ok(Err(error)) => {
-            return Err(Failure::new(
-                ErrorCode::Internal,
-                format!("the log cannot be read: {error}"),
-            ));
-        }
-        Err(_) => return Err(leaving()),
-    };
-    let Some(follow) = follow else {
-        let lines = lines
-            .into_iter()
-            .map(|text| wire::LogLine { text })
-            .collect();
-        return Ok(Json(wire::LogLines { lines }).into_response());
-    };
-    let past = stream::iter(lines).map_line();
-    let new = live(
-        follow,
-        |line| {
-            sse(
-                "line",
-                &wire::LogLine {
-                    text: line.to_string(),
-                },
-            )
-        },
-        |missed| {
-            sse(
-                "line",
-                &wire::LogLine {
-                    text: format!(
-                        "[{missed} lines left out: they came faster than they were read]"
-                    ),
-                },
-            )
-        },
-    );
-    let all = futures::StreamExt::chain(past, new);
-    Ok(Sse::new(all)
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response())
-}
-
-trait MapLine: Stream<Item = String> + Sized {
-    fn map_line(self) -> impl Stream<Item = Result<SseEvent, Infallible>> {
-        futures::StreamExt::map(self, |text| Ok(sse("line", &wire::LogLine { text })))
-    }
-}
-
-impl<S: Stream<Item = String>> MapLine for S {}
-
-/// A broadcast as server-sent events, until its sender is gone. Who is too slow is told what it
-/// missed.
-fn live<T: Clone>(
-    receiver: Receiver<T>,
-    view: impl Fn(T) -> SseEvent,
-    missed: impl Fn(u64) -> SseEvent,
-) -> impl Stream<Item = Result<SseEvent, Infallible>> {
-    stream::unfold(
-        (receiver, view, missed),
-        |(mut receiver, view, missed)| async move {
-            let event = match receiver.recv().await {
-                Ok(item) => view(item),
-                Err(RecvError::Lagged(count)) => missed(count),
-                Err(RecvError::Closed) => return None,
-            };
-            Some((Ok(event), (receiver, view, missed)))
-        },
-    )
-}
-
 /// Every channel account.
 #[utoipa::path(get, path = "/api/v1/channels", responses((status = 200, body = wire::ChannelList)))]
 pub(super) async fn channels(State(app): AppState) -> Json<wire::ChannelList> {
     Json(wire::ChannelList {
         channels: app.view_channels(),
     })
-}
-
-/// What happens to agents, as it happens.
-#[utoipa::path(get, path = "/api/v1/events", responses(
-    (status = 200, body = wire::LifecycleEvent, description = "server-sent events named `lifecycle`, or `missed` with their count")))]
-pub(super) async fn events(State(app): AppState) -> Response {
-    let events = live(
-        app.events.subscribe(),
-        |event| sse("lifecycle", &view::view_event(&event)),
-        |missed| sse("missed", &serde_json::json!({ "missed": missed })),
-    );
-    Sse::new(events)
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response()
 }
 
 /// Ends the supervisor and its agents, after their turns.

@@ -20,9 +20,9 @@ use super::api;
         api::restart,
         api::turn,
         api::cancel,
-        api::agent_logs,
+        api::streams::agent_logs,
         api::channels,
-        api::events,
+        api::streams::events,
         api::shutdown,
     ),
     components(schemas(super::wire::TurnEvent, super::wire::LogLine))

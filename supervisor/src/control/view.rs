@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use kennel_shared::{ids::AgentId, protocol::Spent};
+use kennel_shared::{
+    ids::{AgentId, Generation},
+    protocol::Spent,
+};
 
 use super::{App, wire};
 use crate::{
@@ -13,8 +16,10 @@ use crate::{
     config::AgentConfig,
     dispatch::{AgentCounts, EndKind},
     supervision::{
-        driver::{LifecycleEvent, Observed},
-        lifecycle::{Desired, State},
+        driver::Observed,
+        ending::{Cause, End},
+        events::LifecycleEvent,
+        lifecycle::{Desired, Exit, State},
         sampler::{self, Usage},
     },
 };
@@ -75,6 +80,10 @@ impl App {
                 wire::LinkState::Disconnected
             },
             usage: wire::AgentUsage::default(),
+            last_end: observed
+                .last_end
+                .as_ref()
+                .map(|last| view_end(last.at, last.generation, &last.end)),
             detail: (!notes.is_empty()).then(|| notes.join("; ")),
         }
     }
@@ -120,6 +129,7 @@ fn disabled(agent: &AgentConfig) -> wire::AgentStatus {
         model: agent.model.to_string(),
         link: wire::LinkState::Disconnected,
         usage: wire::AgentUsage::default(),
+        last_end: None,
         detail: Some("disabled in the configuration".into()),
     }
 }
@@ -158,17 +168,57 @@ fn view_channel(status: &channel::ChannelStatus) -> wire::ChannelStatus {
 
 /// A lifecycle event for its stream.
 pub(super) fn view_event(event: &LifecycleEvent) -> wire::LifecycleEvent {
-    let at = event
-        .at
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
     wire::LifecycleEvent {
-        at_ms: millis(at),
+        at_ms: unix_millis(event.at),
         agent: event.agent.to_string(),
         generation: event.generation.0,
         kind: event.kind.to_owned(),
         detail: event.detail.clone(),
+        end: event
+            .end
+            .as_ref()
+            .map(|end| view_end(event.at, event.generation, end)),
     }
+}
+
+fn view_end(at: SystemTime, generation: Generation, end: &End) -> wire::AgentEnd {
+    let (code, signal) = match end.exit {
+        Exit::Code(code) => (Some(code), None),
+        Exit::Signal(signal) => (None, Some(signal)),
+    };
+    wire::AgentEnd {
+        at_ms: unix_millis(at),
+        generation: generation.0,
+        cause: end.cause.as_str().to_owned(),
+        code,
+        signal,
+        cap: end.cause.cap().map(str::to_owned),
+        cap_value: match end.cause {
+            Cause::OutOfMemory => end.caps.memory,
+            Cause::TooManyProcesses => end.caps.pids.map(u64::from),
+            _ => None,
+        },
+        memory_peak_bytes: end.peak,
+        turns: end
+            .turns
+            .iter()
+            .map(|then| wire::InterruptedTurn {
+                turn: then.turn.to_string(),
+                session: then.session.to_string(),
+                step: then.step.as_str().to_owned(),
+                running_ms: millis(then.running),
+            })
+            .collect(),
+        next: end.next.clone(),
+        sentence: end.sentence(),
+    }
+}
+
+fn unix_millis(at: SystemTime) -> u64 {
+    millis(
+        at.duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default(),
+    )
 }
 
 /// Tokens and attempts of a turn.

@@ -12,9 +12,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+mod events;
 mod usage;
 
-pub use self::usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage};
+pub use self::{
+    events::{AgentEnd, EventList, EventsQuery, InterruptedTurn, LifecycleEvent},
+    usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
+};
 
 /// The path under which this version of the API lives.
 pub const API: &str = "/api/v1";
@@ -111,6 +115,9 @@ pub struct AgentStatus {
     /// What it uses and may use, in full.
     #[serde(default)]
     pub usage: AgentUsage,
+    /// How its last process ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<AgentEnd>,
     /// Why it is in this state, in plain words, where there is something to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -496,22 +503,6 @@ impl ChannelState {
             Self::Unknown => "unknown",
         }
     }
-}
-
-/// Something that happened to an agent's process; the data of a `lifecycle` event of `GET /events`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct LifecycleEvent {
-    /// When, in milliseconds since 1970.
-    pub at_ms: u64,
-    /// Whose.
-    pub agent: String,
-    /// Which life of it.
-    pub generation: u64,
-    /// What, as one word: the state that was entered, or the thing that happened.
-    pub kind: String,
-    /// More, in plain words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
 }
 
 /// The answer of `POST /shutdown`, sent before the supervisor begins to drain.

@@ -4,41 +4,38 @@
 //! on one thing only: an agent that is asked something while it is stopping still answers. Starting
 //! a child (secrets, spawn) runs beside the loop and reports back into it.
 
+mod child;
+mod handle;
 mod slot;
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::FutureExt;
 use kennel_shared::{
-    bootstrap::Bootstrap,
-    ids::{AgentId, Generation, TurnId},
+    ids::Generation,
     link::{Incoming, LinkError},
     protocol::{
-        AgentSpec, DELTA_MAX_BYTES, Delivery, Heartbeat, Hello, Position, REPLY_MAX_BYTES, Refusal,
-        ToAgent, ToSupervisor, TurnOutcome, Welcome,
+        AgentSpec, DELTA_MAX_BYTES, Heartbeat, Hello, REPLY_MAX_BYTES, Refusal, ToAgent,
+        ToSupervisor, TurnOutcome, Welcome,
     },
-    secret::Token,
 };
 use nix::sys::signal::Signal;
 use tokio::{
-    sync::{broadcast, mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     task::AbortHandle,
 };
 use tracing::{error, info, warn};
 
+pub use self::handle::{AgentHandle, Command, HelloReply, LastEnd, Observed, Setup, SpecSource};
 use self::slot::LinkSlot;
 use super::{
-    capture::{AgentLog, Source},
+    ending::{Step, Turns, signal_name},
+    events::LifecycleEvent,
     hang::HangReport,
-    lifecycle::{Action, Answer, Desired, EndReason, Event, Exit, Lifecycle, Policy, State},
-    links::LinkStream,
-    spawner::{Child, SpawnRequest, Spawned, Spawner},
+    lifecycle::{Action, Event, Exit, HOPELESS, Lifecycle, State},
+    spawner::{Child, Spawned},
 };
-use crate::dispatch::{AgentEvent, Reports};
+use crate::{containment::Caps, dispatch::AgentEvent};
 
 /// Commands that may wait for a driver. Full: the dispatcher keeps its delivery, others wait.
 const COMMANDS: usize = 256;
@@ -52,142 +49,6 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// Packets that are taken before a missing heartbeat is judged.
 const DRAIN_BEFORE_JUDGING: usize = 1024;
-
-/// What a driver can be asked.
-#[derive(Debug)]
-pub enum Command {
-    /// Start, stop, restart or kill; answered at once, carried out afterwards.
-    Order {
-        /// One of the events that operators cause.
-        event: Event,
-        /// Whether it changes anything.
-        reply: oneshot::Sender<Answer>,
-    },
-    /// Hand this to the agent.
-    Deliver(Box<Delivery>),
-    /// Have the agent stop this turn.
-    Cancel(TurnId),
-    /// Somebody says that it is this agent. The reply carries the number of the attempt.
-    Hello {
-        /// What it said.
-        hello: Box<Hello>,
-        /// Which process connected.
-        peer_pid: Option<i32>,
-        /// Come in, or go away.
-        reply: HelloReply,
-    },
-    /// The welcome was sent: this is the link.
-    Attach {
-        /// The connection.
-        stream: LinkStream,
-        /// The attempt that was welcomed; an older one is dropped.
-        attempt: u64,
-        /// Where the agent's end stands.
-        position: Position,
-    },
-}
-
-/// What others see of an agent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Observed {
-    /// Where it is in its life.
-    pub state: State,
-    /// What is wanted.
-    pub desired: Desired,
-    /// Which life.
-    pub generation: Generation,
-    /// The child, if there is one.
-    pub pid: Option<i32>,
-    /// When the present child was started.
-    pub started_at: Option<SystemTime>,
-    /// How often it was restarted without being asked.
-    pub restarts: u64,
-    /// Whether its link is up.
-    pub linked: bool,
-    /// The lag of its loop at the last heartbeat.
-    pub lag: Duration,
-    /// The latest trouble, in words.
-    pub detail: Option<String>,
-}
-
-/// Something worth telling operators, as it happens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LifecycleEvent {
-    /// When.
-    pub at: SystemTime,
-    /// Whose.
-    pub agent: AgentId,
-    /// Which life.
-    pub generation: Generation,
-    /// What: the name of a state, or `hung`, `link-up`, `link-lost`, `start-failed`.
-    pub kind: &'static str,
-    /// More, in words.
-    pub detail: Option<String>,
-}
-
-/// Makes the spec of a new life; asked at every start, so that a changed secret is seen. May block.
-pub type SpecSource = Arc<dyn Fn() -> Result<AgentSpec, String> + Send + Sync>;
-
-/// What a driver is made of.
-pub struct Setup {
-    /// Whose it is.
-    pub agent: AgentId,
-    /// How to keep it.
-    pub policy: Policy,
-    /// What it is told to be.
-    pub spec: SpecSource,
-    /// The agent-host binary.
-    pub program: PathBuf,
-    /// The agent's own directory; exists.
-    pub directory: PathBuf,
-    /// The link socket.
-    pub socket: PathBuf,
-    /// The level of its log.
-    pub log_level: String,
-    /// How long it looks for a lost supervisor.
-    pub orphan_grace: Duration,
-    /// Where its output goes.
-    pub log: AgentLog,
-    /// Starts its children.
-    pub spawner: Spawner,
-    /// Hears of its turns.
-    pub reports: Reports,
-    /// Hears of its life.
-    pub events: broadcast::Sender<LifecycleEvent>,
-}
-
-/// An agent, to the rest of the supervisor.
-#[derive(Debug, Clone)]
-pub struct AgentHandle {
-    /// Whose.
-    pub agent: AgentId,
-    /// To its driver.
-    pub commands: mpsc::Sender<Command>,
-    /// What its driver sees.
-    pub observed: watch::Receiver<Observed>,
-    /// What it prints.
-    pub log: AgentLog,
-}
-
-impl AgentHandle {
-    /// Gives an order; `None` when the supervisor is leaving.
-    pub async fn order(&self, event: Event) -> Option<Answer> {
-        let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(Command::Order { event, reply })
-            .await
-            .ok()?;
-        answer.await.ok()
-    }
-
-    /// Waits until the agent is as `wanted` says; false when `limit` passes first.
-    pub async fn wait(&self, limit: Duration, wanted: impl FnMut(&Observed) -> bool) -> bool {
-        let mut observed = self.observed.clone();
-        tokio::time::timeout(limit, observed.wait_for(wanted))
-            .await
-            .is_ok_and(|seen| seen.is_ok())
-    }
-}
 
 /// Prepares a driver. It runs when the returned task is spawned.
 pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
@@ -204,6 +65,7 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         linked: false,
         lag: Duration::ZERO,
         detail: None,
+        last_end: None,
     });
     let handle = AgentHandle {
         agent: setup.agent.clone(),
@@ -219,6 +81,9 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         observed,
         link: LinkSlot::default(),
         child: None,
+        caps: Caps::default(),
+        turns: Turns::default(),
+        hang: None,
         captures: [None, None],
         spec: None,
         owed: None,
@@ -242,6 +107,12 @@ pub struct Driver {
     observed: watch::Sender<Observed>,
     link: LinkSlot,
     child: Option<Child>,
+    /// The caps of the present child.
+    caps: Caps,
+    /// The turns that it runs.
+    turns: Turns,
+    /// Where it hangs, once that was seen.
+    hang: Option<String>,
     /// The tasks that read the present child's output.
     captures: [Option<AbortHandle>; 2],
     /// The spec of the present life, once its secrets are resolved.
@@ -261,9 +132,6 @@ struct EarlyHello {
     peer_pid: Option<i32>,
     reply: HelloReply,
 }
-
-/// Takes the welcome and the number of the attempt, or why there is none.
-pub type HelloReply = oneshot::Sender<Result<(Box<Welcome>, u64), Refusal>>;
 
 enum Happened {
     Command(Option<Command>),
@@ -304,7 +172,11 @@ impl Driver {
                 let _ = reply.send(self.machine.answer(event));
                 self.feed(event).await;
             }
-            Command::Deliver(delivery) => self.link.send(ToAgent::Deliver(*delivery)),
+            Command::Deliver(delivery) => {
+                let session = delivery.session.clone();
+                self.turns.handed(delivery.turn, session, now());
+                self.link.send(ToAgent::Deliver(*delivery));
+            }
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
             Command::Hello {
                 hello,
@@ -365,10 +237,13 @@ impl Driver {
     async fn feed(&mut self, event: Event) {
         let before = self.machine.state();
         let actions = self.machine.on_event(event, now());
+        self.carry_out(actions, before, self.machine.state()).await;
+    }
+
+    async fn carry_out(&mut self, actions: Vec<Action>, before: State, after: State) {
         for action in actions {
             self.act(action);
         }
-        let after = self.machine.state();
         if before.name() != after.name() {
             self.on_transition(before, after).await;
         }
@@ -435,156 +310,16 @@ impl Driver {
         let Some(child) = &self.child else {
             return;
         };
-        let report = HangReport::of(child.pid());
-        warn!(agent.id = %self.setup.agent, agent.pid = child.pid(), report = %report, "an agent hangs");
+        let mut report = HangReport::of(child.pid()).to_string();
+        if let Some((turn, step)) = self.turns.oldest() {
+            report = format!("{report}; turn {turn} was {}", step.as_str());
+        }
+        warn!(agent.id = %self.setup.agent, agent.pid = child.pid(), report, "an agent hangs");
         let detail = format!("hung: {report}");
+        self.hang = Some(report);
         self.setup.log.note(&detail);
         self.announce("hung", Some(detail.clone()));
         self.trouble(detail);
-    }
-
-    fn start(&mut self, generation: Generation) {
-        let token = Token::random();
-        self.link = LinkSlot::for_child(token);
-        self.owed = None;
-        self.spec = None;
-        self.starting = true;
-        let request = SpawnRequest {
-            program: self.setup.program.clone(),
-            directory: self.setup.directory.clone(),
-            log_level: self.setup.log_level.clone(),
-            bootstrap: Bootstrap {
-                agent: self.setup.agent.clone(),
-                generation,
-                token,
-                socket: self.setup.socket.clone(),
-                state_dir: self.setup.directory.clone(),
-                orphan_grace_ms: u64::try_from(self.setup.orphan_grace.as_millis())
-                    .unwrap_or(u64::MAX),
-            },
-        };
-        let (spec, spawner, started) = (
-            Arc::clone(&self.setup.spec),
-            self.setup.spawner.clone(),
-            self.started.clone(),
-        );
-        tokio::spawn(async move {
-            let result = match tokio::task::spawn_blocking(move || spec()).await {
-                Err(error) => Err(error.to_string()),
-                Ok(Err(error)) => Err(error),
-                Ok(Ok(spec)) => match spawner.spawn(request).await {
-                    Ok(child) => Ok((spec, child)),
-                    Err(error) => Err(crate::error_chain(&error)),
-                },
-            };
-            // One start at a time, so the queue of one is free; a driver that is gone left with
-            // the supervisor.
-            let _ = started.send((generation, result)).await;
-        });
-    }
-
-    async fn on_started(&mut self, (generation, result): Started) {
-        self.starting = false;
-        let watched = result.and_then(|(spec, spawned)| {
-            let Spawned {
-                pid,
-                pidfd,
-                stdout,
-                stderr,
-            } = spawned;
-            let child = Child::watch(pid, pidfd, generation)
-                .map_err(|error| format!("its end cannot be watched: {error}"))?;
-            Ok((spec, child, stdout, stderr))
-        });
-        match watched {
-            Ok((spec, child, stdout, stderr)) => {
-                self.setup.log.note(&format!(
-                    "started generation {generation}, pid {}",
-                    child.pid()
-                ));
-                self.captures = [(stdout, Source::Out), (stderr, Source::Err)]
-                    .map(|(pipe, source)| self.setup.log.capture(pipe, source));
-                self.child = Some(child);
-                self.spec = Some(spec);
-                self.welcome_early();
-                self.observed
-                    .send_modify(|seen| seen.started_at = Some(SystemTime::now()));
-                if let Some(signal) = self.owed.take() {
-                    self.signal(signal);
-                }
-            }
-            Err(error) => {
-                error!(agent.id = %self.setup.agent, error, "an agent cannot be started");
-                let detail = format!("cannot be started: {error}");
-                self.setup.log.note(&detail);
-                self.announce("start-failed", Some(detail.clone()));
-                self.trouble(detail);
-                self.welcome_early();
-                self.feed(Event::Exited(Exit::Code(127))).await;
-            }
-        }
-    }
-
-    /// Answers those who connected while their start was still on its way back here.
-    fn welcome_early(&mut self) {
-        for early in std::mem::take(&mut self.early) {
-            let _ = early
-                .reply
-                .send(self.on_hello(&early.hello, early.peer_pid));
-        }
-    }
-
-    async fn on_ended(&mut self) {
-        // What it said before it died is still in the socket: a reply there must not be lost.
-        if self.link.is_up() {
-            let listen = async {
-                while let Ok(incoming) = self.link.next().await {
-                    self.on_incoming(incoming).await;
-                }
-            };
-            let _ = tokio::time::timeout(LAST_WORDS, listen).await;
-        }
-        let child = self.child.take().expect("only a child ends");
-        let pid = child.pid();
-        let exit = child.reap().unwrap_or_else(|error| {
-            error!(agent.id = %self.setup.agent, agent.pid = pid, %error, "an agent's end cannot be read");
-            Exit::Code(-1)
-        });
-        self.link = LinkSlot::default();
-        let captures = std::mem::take(&mut self.captures);
-        tokio::spawn(async move {
-            tokio::time::sleep(LAST_OUTPUT).await;
-            captures.iter().flatten().for_each(AbortHandle::abort);
-        });
-        let detail = match exit {
-            Exit::Code(code) => format!("exited with {code}"),
-            Exit::Signal(signal) => format!("ended by {}", signal_name(signal)),
-        };
-        info!(agent.id = %self.setup.agent, agent.pid = pid, detail, "an agent's process ended");
-        self.setup.log.note(&format!("pid {pid} {detail}"));
-        if exit != Exit::Code(0) {
-            // A hang that was just recorded says more than the KILL that followed it.
-            let hung = self
-                .observed
-                .borrow()
-                .detail
-                .as_ref()
-                .is_some_and(|text| text.starts_with("hung"));
-            if !(hung && exit == Exit::Signal(9)) {
-                self.trouble(detail);
-            }
-        }
-        self.observed.send_modify(|seen| seen.started_at = None);
-        let asked = matches!(
-            self.machine.state(),
-            State::Draining { .. }
-                | State::Stopping {
-                    reason: EndReason::Asked,
-                    ..
-                }
-        );
-        self.tell(AgentEvent::Down { asked }).await;
-        self.feed(Event::Exited(exit)).await;
     }
 
     async fn on_link(&mut self, incoming: Result<Incoming<ToSupervisor>, LinkError>) {
@@ -620,17 +355,20 @@ impl Driver {
             Incoming::Message(ToSupervisor::Ready) => self.feed(Event::Ready).await,
             Incoming::Message(ToSupervisor::Drained) => {}
             Incoming::Message(ToSupervisor::Started(turn)) => {
+                self.turns.at(turn, Step::Asking);
                 self.tell(AgentEvent::Started(turn)).await;
             }
             Incoming::Message(ToSupervisor::Delta { turn, text }) => {
+                self.turns.at(turn, Step::Answering);
                 self.tell(AgentEvent::Delta { turn, text }).await;
             }
             Incoming::Message(ToSupervisor::Finished {
                 delivery,
+                turn,
                 outcome,
                 spent,
-                ..
             }) => {
+                self.turns.over(turn);
                 self.tell(AgentEvent::Finished {
                     delivery,
                     outcome,
@@ -688,13 +426,13 @@ impl Driver {
     }
 
     fn announce(&self, kind: &'static str, detail: Option<String>) {
-        // Nobody listening is the usual case.
-        let _ = self.setup.events.send(LifecycleEvent {
+        self.setup.events.tell(LifecycleEvent {
             at: SystemTime::now(),
             agent: self.setup.agent.clone(),
             generation: self.machine.generation(),
             kind,
             detail,
+            end: None,
         });
     }
 
@@ -763,16 +501,24 @@ async fn ended(child: Option<&Child>) {
     }
 }
 
+/// The wait before the next start, if the agent waits for one. To the millisecond, and up: the clock
+/// has moved since it was decided.
+fn wait(state: State, now: Instant) -> Option<Duration> {
+    let State::BackingOff { until, .. } = state else {
+        return None;
+    };
+    let millis = until.duration_since(now).as_micros().div_ceil(1000);
+    Some(Duration::from_millis(
+        u64::try_from(millis).unwrap_or(u64::MAX),
+    ))
+}
+
 fn describe(state: State, now: Instant) -> Option<String> {
     match state {
-        State::BackingOff { until, .. } => {
-            // To the millisecond, and up: the clock has moved since the wait was decided.
-            let millis = until.duration_since(now).as_micros().div_ceil(1000);
-            let wait = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
-            Some(format!(
-                "next start in {}",
-                humantime::format_duration(wait)
-            ))
+        State::BackingOff { .. } => wait(state, now)
+            .map(|wait| format!("next start in {}", humantime::format_duration(wait))),
+        State::Quarantined { last: HOPELESS } => {
+            Some("another start would not help; its log and its last end say why".into())
         }
         State::Quarantined { last } => Some(match last {
             Exit::Code(code) => format!("restarted too often; the last child exited with {code}"),
@@ -785,13 +531,6 @@ fn describe(state: State, now: Instant) -> Option<String> {
         }),
         _ => None,
     }
-}
-
-fn signal_name(signal: i32) -> String {
-    Signal::try_from(signal).map_or_else(
-        |_| format!("signal {signal}"),
-        |signal| signal.as_str().to_owned(),
-    )
 }
 
 #[cfg(test)]

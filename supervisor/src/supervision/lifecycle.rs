@@ -68,6 +68,10 @@ pub enum Desired {
     Stopped,
 }
 
+/// The exit code of an agent-host that was refused or whose cage could not be closed: the same again
+/// will not help (`EX_CONFIG` of `sysexits.h`).
+pub const HOPELESS: Exit = Exit::Code(78);
+
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -139,7 +143,7 @@ pub enum State {
     },
     /// It ended by itself and its restart policy says to leave it.
     Exited(Exit),
-    /// It ended too often; an operator must say restart.
+    /// It ended too often, or in a way that another start does not mend; an operator must say restart.
     Quarantined {
         /// How it ended last.
         last: Exit,
@@ -506,7 +510,7 @@ impl Lifecycle {
             self.state = State::Exited(exit);
             return vec![];
         }
-        if !self.intensity.allows(self.policy.intensity, now) {
+        if exit == HOPELESS || !self.intensity.allows(self.policy.intensity, now) {
             self.state = State::Quarantined { last: exit };
             return vec![];
         }

@@ -7,12 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{
-    fcntl::{Flock, FlockArg},
-    sys::resource::{Resource, getrlimit, setrlimit},
-};
+use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
-use tracing::warn;
 
 use crate::config::Supervisor;
 
@@ -84,25 +80,6 @@ impl Home {
         Ok(Self {
             _lock: lock(&settings.pid_file())?,
         })
-    }
-}
-
-/// What an agent takes of the supervisor's open files (link, pidfd, two pipes), and some for callers.
-const OPEN_FILES_WANTED: u64 = 65_536;
-
-/// Raises the soft limit of open files as far as the hard one allows: the usual 1024 is used up by
-/// two hundred agents.
-pub(super) fn raise_open_files() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        let wanted = OPEN_FILES_WANTED.min(hard);
-        if soft < wanted {
-            setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
-        } else {
-            Ok(())
-        }
-    });
-    if let Err(errno) = raised {
-        warn!(error = %errno, "the limit of open files cannot be raised; many agents may not fit");
     }
 }
 

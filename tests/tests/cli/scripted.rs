@@ -213,8 +213,11 @@ async fn logs(Path(id): Path<String>, Query(logs): Query<Logs>) -> Response {
     }
 }
 
-async fn events() -> Response {
+async fn events(Query(logs): Query<Logs>) -> Response {
     let exited = json!({"at_ms": 0, "agent": "hexa", "generation": 2, "kind": "exited", "detail": "killed by SIGKILL"});
+    if !logs.follow {
+        return Json(json!({"events": [exited]})).into_response();
+    }
     let events = [
         Event::default().event("weather").data("sunny"),
         event("lifecycle", exited),

@@ -188,11 +188,16 @@ async fn logs_are_printed_and_followed() {
 #[tokio::test]
 async fn events_are_lines() {
     let supervisor = Scripted::start();
-    let ended = kennel(&supervisor.socket(), &["events"]).await;
-    assert_eq!(
-        ended.stdout,
-        "1970-01-01T00:00:00.000Z hexa #2 exited: killed by SIGKILL\n"
-    );
+    for args in [&["events"][..], &["--quiet", "events", "-f", "-n", "5"]] {
+        let ended = kennel(&supervisor.socket(), args).await;
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (
+                Some(0),
+                "1970-01-01T00:00:00.000Z hexa #2 exited: killed by SIGKILL\n"
+            )
+        );
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ fn agent(id: &str, state: AgentState) -> AgentStatus {
         model: "local/smollm2-135m-instruct".into(),
         link: LinkState::Connected,
         usage: AgentUsage::default(),
+        last_end: None,
         detail: None,
     }
 }

@@ -1,19 +1,26 @@
 //! What happens between tasks, with a real process that is no agent.
 
-use std::{path::Path, sync::mpsc::sync_channel};
+use std::{
+    path::Path,
+    sync::{Arc, mpsc::sync_channel},
+};
 
 use kennel_shared::{
-    protocol::{ContextSpec, EchoSpec, Endpoint, ModelSpec, PROTOCOL},
+    ids::{AgentId, TurnId},
+    protocol::{ContextSpec, EchoSpec, Endpoint, ModelSpec, PROTOCOL, Position},
     secret::Token,
 };
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::{
     dispatch,
     supervision::{
         backoff::{BackoffPolicy, IntensityPolicy},
-        capture::{LogWriter, Rotation},
-        lifecycle::RestartPolicy,
+        capture::{AgentLog, LogWriter, Rotation},
+        events::Events,
+        lifecycle::{Policy, RestartPolicy},
+        spawner::Spawner,
     },
 };
 
@@ -84,7 +91,7 @@ fn setup(
         log: AgentLog::new(agent.clone(), rotation, writer),
         spawner: Spawner::start().unwrap(),
         reports: dispatcher.reports(),
-        events: broadcast::Sender::new(16),
+        events: Events::default(),
     }
 }
 

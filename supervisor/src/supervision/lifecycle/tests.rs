@@ -186,6 +186,18 @@ fn a_child_that_does_not_get_ready_is_ended_and_tried_again() {
 }
 
 #[test]
+fn an_end_that_another_start_does_not_mend_is_not_tried_again() {
+    let mut bench = Bench::ready(policy());
+    bench.on(Event::Exited(HOPELESS));
+    assert_eq!(bench.machine.state(), State::Quarantined { last: HOPELESS });
+    assert_eq!(
+        bench.on(Event::Restart),
+        [Action::Spawn(Generation(2))],
+        "an operator may have mended it"
+    );
+}
+
+#[test]
 fn a_restart_waits_for_the_old_child_and_not_for_the_backoff() {
     let mut bench = Bench::ready(policy());
     assert_eq!(bench.on(Event::Restart), [Action::Drain]);

@@ -1,0 +1,90 @@
+//! What happens to agents.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// What to show of the events.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventsQuery {
+    /// How many of the past ones; the supervisor remembers about two thousand.
+    pub tail: u32,
+    /// Go on with new ones, as server-sent events.
+    pub follow: bool,
+    /// Only those of this agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+}
+
+/// The answer of `GET /events` without `follow`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventList {
+    /// The oldest first.
+    pub events: Vec<LifecycleEvent>,
+}
+
+/// Something that happened to an agent's process; the data of a `lifecycle` event of `GET /events`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LifecycleEvent {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Whose.
+    pub agent: String,
+    /// Which life of it.
+    pub generation: u64,
+    /// What, as one word: the state that was entered, or the thing that happened.
+    pub kind: String,
+    /// More, in plain words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// How its process ended, for the kind `ended`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<AgentEnd>,
+}
+
+/// How an agent's process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentEnd {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Which life of it.
+    pub generation: u64,
+    /// Why: `out-of-memory`, `too-many-processes`, `hung`, `start-timeout`, `asked`, `exited`, `signal`.
+    pub cause: String,
+    /// The code that it exited with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The cap that ended it, as the configuration names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<String>,
+    /// What that cap was: bytes, or processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap_value: Option<u64>,
+    /// The most memory that it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
+    /// The turns that ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<InterruptedTurn>,
+    /// What is done next, in words.
+    pub next: String,
+    /// All of it as one sentence.
+    pub sentence: String,
+}
+
+/// A turn that ran when its agent ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InterruptedTurn {
+    /// Which attempt.
+    pub turn: String,
+    /// In which conversation.
+    pub session: String,
+    /// How far it was: `loading`, `asking`, `answering`.
+    pub step: String,
+    /// For how long it had been running.
+    pub running_ms: u64,
+}

@@ -1,0 +1,205 @@
+//! From the start of a child to the end of all that it started.
+
+use std::{sync::Arc, time::SystemTime};
+
+use kennel_shared::{bootstrap::Bootstrap, ids::Generation, secret::Token};
+use tokio::task::AbortHandle;
+use tracing::{error, info};
+
+use super::{Driver, LAST_OUTPUT, LAST_WORDS, LastEnd, Started, now, slot::LinkSlot, wait};
+use crate::{
+    containment::Reading,
+    dispatch::AgentEvent,
+    supervision::{
+        capture::Source,
+        ending::{self, Cause, End, Evidence},
+        events::LifecycleEvent,
+        lifecycle::{EndReason, Event, Exit, State},
+        spawner::{Child, SpawnRequest, Spawned},
+    },
+};
+
+impl Driver {
+    pub(super) fn start(&mut self, generation: Generation) {
+        let token = Token::random();
+        self.link = LinkSlot::for_child(token);
+        self.owed = None;
+        self.spec = None;
+        self.starting = true;
+        let request = SpawnRequest {
+            program: self.setup.program.clone(),
+            directory: self.setup.directory.clone(),
+            log_level: self.setup.log_level.clone(),
+            bootstrap: Bootstrap {
+                agent: self.setup.agent.clone(),
+                generation,
+                token,
+                socket: self.setup.socket.clone(),
+                state_dir: self.setup.directory.clone(),
+                orphan_grace_ms: u64::try_from(self.setup.orphan_grace.as_millis())
+                    .unwrap_or(u64::MAX),
+            },
+        };
+        let (spec, spawner, started) = (
+            Arc::clone(&self.setup.spec),
+            self.setup.spawner.clone(),
+            self.started.clone(),
+        );
+        tokio::spawn(async move {
+            let result = match tokio::task::spawn_blocking(move || spec()).await {
+                Err(error) => Err(error.to_string()),
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(spec)) => match spawner.spawn(request).await {
+                    Ok(child) => Ok((spec, child)),
+                    Err(error) => Err(crate::error_chain(&error)),
+                },
+            };
+            // One start at a time, so the queue of one is free; a driver that is gone left with
+            // the supervisor.
+            let _ = started.send((generation, result)).await;
+        });
+    }
+
+    pub(super) async fn on_started(&mut self, (generation, result): Started) {
+        self.starting = false;
+        let watched = result.and_then(|(spec, spawned)| {
+            let Spawned {
+                pid,
+                pidfd,
+                stdout,
+                stderr,
+            } = spawned;
+            let child = Child::watch(pid, pidfd, generation)
+                .map_err(|error| format!("its end cannot be watched: {error}"))?;
+            Ok((spec, child, stdout, stderr))
+        });
+        match watched {
+            Ok((spec, child, stdout, stderr)) => {
+                self.setup.log.note(&format!(
+                    "started generation {generation}, pid {}",
+                    child.pid()
+                ));
+                self.captures = [(stdout, Source::Out), (stderr, Source::Err)]
+                    .map(|(pipe, source)| self.setup.log.capture(pipe, source));
+                self.child = Some(child);
+                self.spec = Some(spec);
+                self.welcome_early();
+                self.observed
+                    .send_modify(|seen| seen.started_at = Some(SystemTime::now()));
+                if let Some(signal) = self.owed.take() {
+                    self.signal(signal);
+                }
+            }
+            Err(error) => {
+                error!(agent.id = %self.setup.agent, error, "an agent cannot be started");
+                let detail = format!("cannot be started: {error}");
+                self.setup.log.note(&detail);
+                self.announce("start-failed", Some(detail.clone()));
+                self.trouble(detail);
+                self.welcome_early();
+                self.feed(Event::Exited(Exit::Code(127))).await;
+            }
+        }
+    }
+
+    /// Answers those who connected while their start was still on its way back here.
+    fn welcome_early(&mut self) {
+        for early in std::mem::take(&mut self.early) {
+            let _ = early
+                .reply
+                .send(self.on_hello(&early.hello, early.peer_pid));
+        }
+    }
+
+    pub(super) async fn on_ended(&mut self) {
+        // What it said before it died is still in the socket: a reply there must not be lost.
+        if self.link.is_up() {
+            let listen = async {
+                while let Ok(incoming) = self.link.next().await {
+                    self.on_incoming(incoming).await;
+                }
+            };
+            let _ = tokio::time::timeout(LAST_WORDS, listen).await;
+        }
+        let child = self.child.take().expect("only a child ends");
+        let pid = child.pid();
+        let exit = child.reap().unwrap_or_else(|error| {
+            error!(agent.id = %self.setup.agent, agent.pid = pid, %error, "an agent's end cannot be read");
+            Exit::Code(-1)
+        });
+        self.link = LinkSlot::default();
+        let captures = std::mem::take(&mut self.captures);
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_OUTPUT).await;
+            captures.iter().flatten().for_each(AbortHandle::abort);
+        });
+        self.observed.send_modify(|seen| seen.started_at = None);
+        let state = self.machine.state();
+        let asked = matches!(
+            state,
+            State::Draining { .. }
+                | State::Stopping {
+                    reason: EndReason::Asked,
+                    ..
+                }
+        );
+        self.tell(AgentEvent::Down { asked }).await;
+        let evidence = Evidence {
+            exit,
+            state,
+            reading: Reading::default(),
+            over: None,
+            hang: self.hang.take(),
+        };
+        self.on_gone(pid, &evidence).await;
+    }
+
+    /// The child and all that it started are gone: what now?
+    async fn on_gone(&mut self, pid: i32, evidence: &Evidence) {
+        let now = now();
+        let (before, generation) = (self.machine.state(), self.machine.generation());
+        let actions = self.machine.on_event(Event::Exited(evidence.exit), now);
+        let after = self.machine.state();
+        let end = End {
+            cause: evidence.cause(),
+            exit: evidence.exit,
+            caps: self.caps,
+            peak: evidence.reading.memory_peak,
+            hang: evidence.hang.clone(),
+            turns: self.turns.take(now),
+            next: ending::next(after, self.machine.generation().0, wait(after, now)),
+        };
+        self.explain(pid, generation, end);
+        self.carry_out(actions, before, after).await;
+    }
+
+    /// Tells everybody how a child ended.
+    fn explain(&mut self, pid: i32, generation: Generation, end: End) {
+        let sentence = end.sentence();
+        info!(
+            agent.id = %self.setup.agent, agent.pid = pid, generation = generation.0,
+            cause = end.cause.as_str(), peak_bytes = end.peak, end = sentence, "an agent's process ended"
+        );
+        self.setup.log.note(&format!("pid {pid} {sentence}"));
+        if !matches!(end.cause, Cause::Asked | Cause::Code(0)) {
+            self.trouble(end.what());
+        }
+        let at = SystemTime::now();
+        let end = Arc::new(end);
+        self.setup.events.tell(LifecycleEvent {
+            at,
+            agent: self.setup.agent.clone(),
+            generation,
+            kind: "ended",
+            detail: Some(sentence),
+            end: Some(Arc::clone(&end)),
+        });
+        self.observed.send_modify(|seen| {
+            seen.last_end = Some(LastEnd {
+                at,
+                generation,
+                end,
+            });
+        });
+    }
+}

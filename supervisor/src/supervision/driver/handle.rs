@@ -1,0 +1,162 @@
+//! An agent, to the rest of the supervisor: what its driver is made of, can be asked, and shows.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use kennel_shared::{
+    ids::{AgentId, Generation, TurnId},
+    protocol::{AgentSpec, Delivery, Hello, Position, Refusal, Welcome},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    dispatch::Reports,
+    supervision::{
+        capture::AgentLog,
+        ending::End,
+        events::Events,
+        lifecycle::{Answer, Desired, Event, Policy, State},
+        links::LinkStream,
+        spawner::Spawner,
+    },
+};
+
+/// What a driver can be asked.
+#[derive(Debug)]
+pub enum Command {
+    /// Start, stop, restart or kill; answered at once, carried out afterwards.
+    Order {
+        /// One of the events that operators cause.
+        event: Event,
+        /// Whether it changes anything.
+        reply: oneshot::Sender<Answer>,
+    },
+    /// Hand this to the agent.
+    Deliver(Box<Delivery>),
+    /// Have the agent stop this turn.
+    Cancel(TurnId),
+    /// Somebody says that it is this agent. The reply carries the number of the attempt.
+    Hello {
+        /// What it said.
+        hello: Box<Hello>,
+        /// Which process connected.
+        peer_pid: Option<i32>,
+        /// Come in, or go away.
+        reply: HelloReply,
+    },
+    /// The welcome was sent: this is the link.
+    Attach {
+        /// The connection.
+        stream: LinkStream,
+        /// The attempt that was welcomed; an older one is dropped.
+        attempt: u64,
+        /// Where the agent's end stands.
+        position: Position,
+    },
+}
+
+/// What others see of an agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// Where it is in its life.
+    pub state: State,
+    /// What is wanted.
+    pub desired: Desired,
+    /// Which life.
+    pub generation: Generation,
+    /// The child, if there is one.
+    pub pid: Option<i32>,
+    /// When the present child was started.
+    pub started_at: Option<SystemTime>,
+    /// How often it was restarted without being asked.
+    pub restarts: u64,
+    /// Whether its link is up.
+    pub linked: bool,
+    /// The lag of its loop at the last heartbeat.
+    pub lag: Duration,
+    /// The latest trouble, in words.
+    pub detail: Option<String>,
+    /// How the last child ended.
+    pub last_end: Option<LastEnd>,
+}
+
+/// How the last child of an agent ended, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastEnd {
+    /// When.
+    pub at: SystemTime,
+    /// Which life.
+    pub generation: Generation,
+    /// How.
+    pub end: Arc<End>,
+}
+
+/// Makes the spec of a new life; asked at every start, so that a changed secret is seen. May block.
+pub type SpecSource = Arc<dyn Fn() -> Result<AgentSpec, String> + Send + Sync>;
+
+/// What a driver is made of.
+pub struct Setup {
+    /// Whose it is.
+    pub agent: AgentId,
+    /// How to keep it.
+    pub policy: Policy,
+    /// What it is told to be.
+    pub spec: SpecSource,
+    /// The agent-host binary.
+    pub program: PathBuf,
+    /// The agent's own directory; exists.
+    pub directory: PathBuf,
+    /// The link socket.
+    pub socket: PathBuf,
+    /// The level of its log.
+    pub log_level: String,
+    /// How long it looks for a lost supervisor.
+    pub orphan_grace: Duration,
+    /// Where its output goes.
+    pub log: AgentLog,
+    /// Starts its children.
+    pub spawner: Spawner,
+    /// Hears of its turns.
+    pub reports: Reports,
+    /// Hears of its life.
+    pub events: Events,
+}
+
+/// An agent, to the rest of the supervisor.
+#[derive(Debug, Clone)]
+pub struct AgentHandle {
+    /// Whose.
+    pub agent: AgentId,
+    /// To its driver.
+    pub commands: mpsc::Sender<Command>,
+    /// What its driver sees.
+    pub observed: watch::Receiver<Observed>,
+    /// What it prints.
+    pub log: AgentLog,
+}
+
+impl AgentHandle {
+    /// Gives an order; `None` when the supervisor is leaving.
+    pub async fn order(&self, event: Event) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(Command::Order { event, reply })
+            .await
+            .ok()?;
+        answer.await.ok()
+    }
+
+    /// Waits until the agent is as `wanted` says; false when `limit` passes first.
+    pub async fn wait(&self, limit: Duration, wanted: impl FnMut(&Observed) -> bool) -> bool {
+        let mut observed = self.observed.clone();
+        tokio::time::timeout(limit, observed.wait_for(wanted))
+            .await
+            .is_ok_and(|seen| seen.is_ok())
+    }
+}
+
+/// Takes the welcome and the number of the attempt, or why there is none.
+pub type HelloReply = oneshot::Sender<Result<(Box<Welcome>, u64), Refusal>>;
