@@ -118,6 +118,19 @@ impl Containment {
         })
     }
 
+    /// Best effort, because the better way failed with `error`.
+    pub fn fallback(error: &str) -> Self {
+        let mut facts = probe::facts();
+        facts.seen.clear();
+        let mut this = Self::of(facts);
+        this.choice.why = format!("the groups could not be made: {error}");
+        this.prepared = Some(Prepared {
+            instance: String::new(),
+            enabled: Vec::new(),
+        });
+        this
+    }
+
     fn of(facts: Facts) -> Self {
         Self {
             choice: choose(&facts),
@@ -294,8 +307,8 @@ impl Containment {
 
     /// Ends what is left of the fleet, removes all groups and moves this process back to where it was
     /// started. Blocks for up to the time that processes take to end.
-    pub fn release(mut self) -> Result<(), ContainmentError> {
-        let Some(prepared) = self.prepared.take() else {
+    pub fn release(&self) -> Result<(), ContainmentError> {
+        let Some(prepared) = &self.prepared else {
             return Ok(());
         };
         let trees = &self.choice.trees;

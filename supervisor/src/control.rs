@@ -32,6 +32,7 @@ use tokio::{
 pub use self::{auth::Guard, document::document};
 use crate::{
     config::Config,
+    containment::Containment,
     dispatch::DispatcherHandle,
     gateway::Accounts,
     supervision::{driver::AgentHandle, events::Events, sampler::Sample},
@@ -56,6 +57,8 @@ pub struct App {
     pub sample: watch::Receiver<Sample>,
     /// What happens to agents.
     pub events: Events,
+    /// What holds the agents.
+    pub containment: Arc<Containment>,
     /// Ends the supervisor.
     pub shutdown: mpsc::Sender<()>,
     /// When it began.

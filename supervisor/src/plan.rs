@@ -3,7 +3,12 @@
 //! The conversions live here so that neither side knows the other: `config` knows no lifecycle, the
 //! lifecycle no TOML.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use kennel_shared::{
     envelope::PeerKind,
@@ -19,6 +24,7 @@ use tokio::sync::mpsc;
 use crate::{
     channel::{AccountHandle, AccountOptions, AllowFrom, Inbound, irc, spawn_account, telegram},
     config::{self, AgentConfig, Config, ProviderKind},
+    containment::{Cap, Caps},
     dispatch::router::{Binding, Router},
     supervision::{
         backoff::{BackoffPolicy, IntensityPolicy},
@@ -232,4 +238,42 @@ pub fn start_account(
         }
     };
     Ok(handle)
+}
+
+/// The cap on processes where none is given: enough for tools, and an end for a fork bomb.
+const DEFAULT_PIDS: u32 = 512;
+
+/// The caps of an agent, and which of them were asked for.
+pub fn caps(limits: &config::Limits) -> (Caps, Vec<Cap>) {
+    let asked = Caps {
+        memory: limits.memory,
+        memory_high: None,
+        cpu: limits.cpu,
+        cpu_weight: limits.cpu_weight,
+        pids: limits.pids,
+        open_files: limits.open_files,
+        io_weight: None,
+    };
+    let caps = Caps {
+        pids: asked.pids.or(Some(DEFAULT_PIDS)),
+        ..asked
+    };
+    (caps, asked.requested())
+}
+
+/// The name under which a supervisor's groups are found again: that of its state directory.
+pub fn instance(state_dir: &Path) -> String {
+    let path = state_dir
+        .canonicalize()
+        .unwrap_or_else(|_| state_dir.to_owned());
+    // FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/): it must not change between versions, and
+    // need not withstand anybody.
+    let hash = path
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    format!("{:08x}", hash >> 32)
 }

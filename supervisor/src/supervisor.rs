@@ -4,6 +4,8 @@
 //! Prepared (directories, lock, sockets bound) ── assemble ──► Running ── signal or request ──► drained
 //! ```
 //!
+//! The groups that hold the agents are made first of all, and removed last.
+//!
 //! Sockets are bound before anything starts and served after everything has: who connects early
 //! waits, and a socket that cannot be had ends the start while nothing runs yet.
 //!
@@ -25,13 +27,14 @@ use std::{
 use kennel_shared::ids::AgentId;
 use thiserror::Error;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub use self::home::{Home, HomeError};
 use self::signals::Signals;
 use crate::{
     channel::{self, AccountOptions},
     config::{self, Config, Loaded},
+    containment::{Caps, Containment},
     control::{self, App},
     dispatch::{self, DispatcherHandle},
     gateway::{self, Accounts},
@@ -124,20 +127,60 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
             what: "the runtime cannot be built",
             source,
         })?;
+    let containment = Arc::new(contain(&loaded.config));
+    let held = Arc::clone(&containment);
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(|source| RunError::System {
             what: "signals cannot be listened for",
             source,
         })?;
-        let mut running = Running::start(Arc::new(loaded.config), config_path).await?;
+        let mut running = Running::start(Arc::new(loaded.config), config_path, held).await?;
         running.until_told(&mut signals).await;
         running.drain(&mut signals).await;
         Ok(())
     });
     // What is still blocking (a secret command, a log line) has nothing to say any more.
     runtime.shutdown_timeout(Duration::from_millis(200));
+    if let Err(error) = containment.release() {
+        warn!(
+            error = crate::error_chain(&error),
+            "the groups cannot be removed"
+        );
+    }
     drop(home);
     ended
+}
+
+/// Makes the groups. A host that does not let us have them leaves best effort, which is said in
+/// `status`, and which agents refuse that were promised more.
+fn contain(config: &Config) -> Containment {
+    let mut containment = Containment::probe();
+    let instance = plan::instance(&config.supervisor.state_dir);
+    match containment.prepare(&instance, &Caps::default()) {
+        Ok(cleaned) => {
+            if cleaned.groups > 0 {
+                warn!(
+                    groups = cleaned.groups,
+                    processes = cleaned.processes,
+                    "groups of a supervisor that died were ended and removed"
+                );
+            }
+        }
+        Err(error) => {
+            let error = crate::error_chain(&error);
+            error!(
+                backend = containment.backend().as_str(),
+                error, "agents cannot be held in groups; caps are best effort"
+            );
+            containment = Containment::fallback(&error);
+        }
+    }
+    info!(
+        backend = containment.backend().as_str(),
+        why = containment.why(),
+        "containment is ready"
+    );
+    containment
 }
 
 /// A supervisor at work.
@@ -153,7 +196,11 @@ struct Running {
 }
 
 impl Running {
-    async fn start(config: Arc<Config>, config_path: PathBuf) -> Result<Self, RunError> {
+    async fn start(
+        config: Arc<Config>,
+        config_path: PathBuf,
+        containment: Arc<Containment>,
+    ) -> Result<Self, RunError> {
         let began = Instant::now();
         let settings = &config.supervisor;
         let (link_path, control_path) = (settings.link_socket(), settings.control_socket());
@@ -167,7 +214,13 @@ impl Running {
 
         let (dispatcher, mut dispatcher_task) = dispatch::prepare(settings.max_concurrent as usize);
         let events = Events::default();
-        let (agents, drivers) = start_drivers(&config, &dispatcher, &mut dispatcher_task, &events)?;
+        let (agents, drivers) = start_drivers(
+            &config,
+            &containment,
+            &dispatcher,
+            &mut dispatcher_task,
+            &events,
+        )?;
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
         let by_id: HashMap<AgentId, _> = agents
             .iter()
@@ -189,6 +242,7 @@ impl Running {
             dispatcher: dispatcher.clone(),
             sample: sampler::start(agents.clone()),
             events,
+            containment,
             shutdown: shutdown_tx,
             began,
         });
@@ -341,6 +395,7 @@ fn start_channels(
 /// Starts a driver for every enabled agent. No agent runs yet.
 fn start_drivers(
     config: &Arc<Config>,
+    containment: &Arc<Containment>,
     dispatcher: &DispatcherHandle,
     lanes: &mut dispatch::Dispatcher,
     events: &Events,
@@ -354,10 +409,15 @@ fn start_drivers(
     let mut drivers = Vec::new();
     for agent in config.agents.values().filter(|agent| agent.enabled) {
         let id = agent.id.clone();
+        let (caps, requested) = plan::caps(&agent.limits);
         let setup = Setup {
             agent: id.clone(),
             policy: plan::policy(agent),
             spec: plan::spec_source(config, agent),
+            containment: Arc::clone(containment),
+            caps,
+            requested,
+            strict: true,
             program: plan::agent_host(),
             directory: settings.agent_dir(&agent.id),
             socket: settings.link_socket(),

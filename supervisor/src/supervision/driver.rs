@@ -5,10 +5,14 @@
 //! a child (secrets, spawn) runs beside the loop and reports back into it.
 
 mod child;
+mod guard;
 mod handle;
 mod slot;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use futures::FutureExt;
 use kennel_shared::{
@@ -22,20 +26,26 @@ use kennel_shared::{
 use nix::sys::signal::Signal;
 use tokio::{
     sync::{mpsc, watch},
-    task::AbortHandle,
+    task::{AbortHandle, JoinHandle},
 };
 use tracing::{error, info, warn};
 
 pub use self::handle::{AgentHandle, Command, HelloReply, LastEnd, Observed, Setup, SpecSource};
-use self::slot::LinkSlot;
+use self::{
+    guard::{Exceeded, Guard},
+    slot::LinkSlot,
+};
 use super::{
-    ending::{Step, Turns, signal_name},
+    ending::{Cause, Evidence, Step, Turns, signal_name},
     events::LifecycleEvent,
     hang::HangReport,
     lifecycle::{Action, Event, Exit, HOPELESS, Lifecycle, State},
     spawner::{Child, Spawned},
 };
-use crate::{containment::Caps, dispatch::AgentEvent};
+use crate::{
+    containment::{Cap, Caps, Group, LeftBehind},
+    dispatch::AgentEvent,
+};
 
 /// Commands that may wait for a driver. Full: the dispatcher keeps its delivery, others wait.
 const COMMANDS: usize = 256;
@@ -66,6 +76,8 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         lag: Duration::ZERO,
         detail: None,
         last_end: None,
+        caps: setup.caps,
+        unenforced: Arc::default(),
     });
     let handle = AgentHandle {
         agent: setup.agent.clone(),
@@ -81,7 +93,11 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         observed,
         link: LinkSlot::default(),
         child: None,
-        caps: Caps::default(),
+        group: None,
+        caps: setup.caps,
+        guard: Guard::default(),
+        over: None,
+        clearing: None,
         turns: Turns::default(),
         hang: None,
         captures: [None, None],
@@ -95,7 +111,19 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
 }
 
 /// The result of a start, on its way back into the loop.
-type Started = (Generation, Result<(AgentSpec, Spawned), String>);
+type Started = (Generation, Result<(AgentSpec, Spawned), NoStart>);
+
+/// Why there is no child.
+#[derive(Debug)]
+enum NoStart {
+    /// Something went wrong, which may mend itself.
+    Failed(String),
+    /// It is not to run like this.
+    Refused(String),
+}
+
+/// A child that ended, how, and who of its group did not.
+type Cleared = (i32, Evidence, Option<LeftBehind>);
 
 /// See the module.
 pub struct Driver {
@@ -107,8 +135,16 @@ pub struct Driver {
     observed: watch::Sender<Observed>,
     link: LinkSlot,
     child: Option<Child>,
-    /// The caps of the present child.
+    /// What the present child is in.
+    group: Option<Group>,
+    /// The caps of the present child, and of the next.
     caps: Caps,
+    /// Watches them.
+    guard: Guard,
+    /// Why we ended it, where no other cap did.
+    over: Option<Cause>,
+    /// The end of all that the last child started, on its way back into the loop.
+    clearing: Option<JoinHandle<Cleared>>,
     /// The turns that it runs.
     turns: Turns,
     /// Where it hangs, once that was seen.
@@ -137,6 +173,8 @@ enum Happened {
     Command(Option<Command>),
     Started(Started),
     Ended,
+    Cleared(Cleared),
+    Exceeded(Exceeded),
     Link(Result<Incoming<ToSupervisor>, LinkError>),
     Deadline,
 }
@@ -150,6 +188,8 @@ impl Driver {
                 Some(started) = self.starts.recv() => Happened::Started(started),
                 incoming = self.link.next() => Happened::Link(incoming),
                 () = ended(self.child.as_ref()) => Happened::Ended,
+                cleared = cleared(self.clearing.as_mut()) => Happened::Cleared(cleared),
+                exceeded = self.guard.exceeded() => Happened::Exceeded(exceeded),
                 command = self.inbox.recv() => Happened::Command(command),
                 () = until(deadline) => Happened::Deadline,
             };
@@ -158,6 +198,8 @@ impl Driver {
                 Happened::Command(None) => return,
                 Happened::Started(started) => self.on_started(started).await,
                 Happened::Ended => self.on_ended().await,
+                Happened::Cleared(cleared) => self.on_cleared(cleared).await,
+                Happened::Exceeded(exceeded) => self.on_exceeded(exceeded),
                 Happened::Link(incoming) => self.on_link(incoming).await,
                 Happened::Deadline => self.on_deadline().await,
             }
@@ -268,9 +310,12 @@ impl Driver {
         });
         self.announce(after.name(), detail.clone());
         match after {
-            State::Quarantined { .. } => {
-                // What operators see from here on; the last end alone does not say why it rests.
-                self.observed.send_modify(|seen| seen.detail = detail);
+            State::Quarantined { last } => {
+                // What operators see from here on; the last end alone does not say why it rests, unless
+                // it is one that another start does not mend.
+                if last != HOPELESS {
+                    self.observed.send_modify(|seen| seen.detail = detail);
+                }
                 self.tell(AgentEvent::Resting(after.name())).await;
             }
             State::Starting { .. } => self.tell(AgentEvent::Coming).await,
@@ -297,6 +342,10 @@ impl Driver {
     }
 
     fn signal(&mut self, signal: Signal) {
+        if self.clearing.is_some() {
+            // It has ended, and whoever is left of it is being ended.
+            return;
+        }
         let Some(child) = &self.child else {
             self.owed = Some(signal);
             return;
@@ -304,6 +353,51 @@ impl Driver {
         if let Err(error) = child.signal_group(signal) {
             error!(agent.id = %self.setup.agent, agent.pid = child.pid(), %signal, %error, "an agent cannot be signalled");
         }
+        if signal == Signal::SIGKILL {
+            self.kill_all();
+        }
+    }
+
+    /// Ends everybody in the present group.
+    fn kill_all(&self) {
+        if let Some(group) = &self.group
+            && let Err(error) = group.kill()
+        {
+            error!(agent.id = %self.setup.agent, %error, "an agent's group cannot be ended");
+        }
+    }
+
+    /// One process of the group over its cap ends them all: half an agent is none.
+    fn on_exceeded(&mut self, exceeded: Exceeded) {
+        let caps = self.caps;
+        let detail = match exceeded {
+            Exceeded::OomKilled(1) => {
+                "the kernel ended one of its processes for want of memory".into()
+            }
+            Exceeded::OomKilled(n) => {
+                format!("the kernel ended {n} of its processes for want of memory")
+            }
+            Exceeded::Over(over) => {
+                self.over = Some(match over.cap {
+                    Cap::Pids => Cause::TooManyProcesses,
+                    _ => Cause::OutOfMemory,
+                });
+                format!(
+                    "over its cap of {}: {} in use, {} allowed",
+                    over.cap, over.used, over.allowed
+                )
+            }
+        };
+        warn!(
+            agent.id = %self.setup.agent, generation = self.machine.generation().0,
+            memory_cap = caps.memory, pids_cap = caps.pids, detail, "an agent exceeded a cap"
+        );
+        let kind = match exceeded {
+            Exceeded::OomKilled(_) => "oom-kill",
+            Exceeded::Over(_) => "over-cap",
+        };
+        self.announce(kind, Some(detail));
+        self.kill_all();
     }
 
     fn record_hang(&mut self) {
@@ -489,6 +583,15 @@ fn now() -> Instant {
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn cleared(clearing: Option<&mut JoinHandle<Cleared>>) -> Cleared {
+    match clearing {
+        Some(clearing) => clearing
+            .await
+            .expect("removing a group panics as little as the runtime ends before its drivers"),
         None => std::future::pending().await,
     }
 }

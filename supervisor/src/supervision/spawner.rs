@@ -3,7 +3,8 @@
 //! A thread of its own, because starting takes the caller's time, and because `std`'s path through
 //! `posix_spawn` (no `pre_exec`, no uid change) costs 0.45 ms where a real fork of a grown
 //! supervisor costs milliseconds. The child gets its [`Bootstrap`] on standard input and nothing else:
-//! a clean environment, its own process group, its output on two pipes.
+//! a clean environment, its own process group, its output on two pipes. It is put into its [`Group`]
+//! before the bootstrap is written, for which it waits: nothing of the agent ever runs outside.
 
 use std::{
     io::{self, Write},
@@ -13,7 +14,9 @@ use std::{
     },
     path::PathBuf,
     process::{Command, Stdio},
+    sync::Arc,
     thread,
+    time::Duration,
 };
 
 use kennel_shared::{bootstrap::Bootstrap, ids::Generation};
@@ -31,9 +34,13 @@ use tokio::{
 use tracing::warn;
 
 use super::lifecycle::Exit;
+use crate::containment::{Caps, Containment, ContainmentError, Group};
 
 /// Spawns that wait for the thread. A full queue makes drivers wait, in turn.
 const QUEUE: usize = 256;
+
+/// How long the group of a child that could not be set up may take to end.
+const REMOVAL: Duration = Duration::from_secs(2);
 
 /// Environment variables that a child keeps: where programs are, and what language people speak.
 const KEPT_VARIABLES: [&str; 7] = [
@@ -57,7 +64,10 @@ pub enum SpawnError {
         /// Why not.
         source: io::Error,
     },
-    /// The child is there, but cannot be watched or told who it is; it was ended.
+    /// There is no group for it.
+    #[error("its group cannot be made")]
+    Group(#[from] ContainmentError),
+    /// The child is there, but cannot be watched, held or told who it is; it was ended.
     #[error("the child cannot be set up")]
     SetUp(#[source] io::Error),
     /// The spawner is gone: the supervisor is leaving.
@@ -76,6 +86,10 @@ pub struct SpawnRequest {
     pub log_level: String,
     /// Who it is.
     pub bootstrap: Bootstrap,
+    /// What makes its group.
+    pub containment: Arc<Containment>,
+    /// What it may use.
+    pub caps: Caps,
 }
 
 /// A child of ours. Dropping it neither ends nor reaps the child.
@@ -91,6 +105,8 @@ pub struct Child {
 pub struct Spawned {
     /// The child, not yet watched.
     pub pid: i32,
+    /// What it is in.
+    pub group: Group,
     /// The descriptor that tells of its end.
     pub pidfd: OwnedFd,
     /// What it prints.
@@ -133,6 +149,21 @@ impl Spawner {
 }
 
 fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
+    let Bootstrap {
+        agent, generation, ..
+    } = &request.bootstrap;
+    let group = request
+        .containment
+        .create(agent, *generation, &request.caps)?;
+    spawn_into(request, &group).inspect_err(|_| {
+        // Whoever is in it has no name yet, so nobody else would end it.
+        if let Err(error) = group.remove_blocking(REMOVAL) {
+            warn!(agent.id = %agent, error = crate::error_chain(&error), "a group is left behind");
+        }
+    })
+}
+
+fn spawn_into(request: &SpawnRequest, group: &Group) -> Result<Spawned, SpawnError> {
     #[expect(clippy::disallowed_methods, reason = "this is the spawner")]
     let mut command = Command::new(&request.program);
     command
@@ -157,6 +188,7 @@ fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
     let mut set_up = || -> io::Result<Spawned> {
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid is positive"));
         let pidfd = pidfd_open(as_rustix(pid), PidfdFlags::empty())?;
+        group.enter(pid.as_raw())?;
         let mut stdin = child.stdin.take().expect("it is piped");
         match stdin.write_all(&request.bootstrap.to_line()) {
             // It has ended already, or will have no bootstrap: how it ends tells more.
@@ -167,6 +199,7 @@ fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
         let stderr = child.stderr.take().expect("it is piped").into();
         Ok(Spawned {
             pid: pid.as_raw(),
+            group: group.clone(),
             pidfd,
             stdout,
             stderr,
@@ -256,10 +289,7 @@ fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{BufRead, BufReader},
-        time::Duration,
-    };
+    use std::io::{BufRead, BufReader};
 
     use super::*;
 

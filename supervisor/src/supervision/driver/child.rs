@@ -1,23 +1,44 @@
 //! From the start of a child to the end of all that it started.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use kennel_shared::{bootstrap::Bootstrap, ids::Generation, secret::Token};
 use tokio::task::AbortHandle;
 use tracing::{error, info};
 
-use super::{Driver, LAST_OUTPUT, LAST_WORDS, LastEnd, Started, now, slot::LinkSlot, wait};
+use super::{
+    Cleared, Driver, LAST_OUTPUT, LAST_WORDS, LastEnd, NoStart, Started, guard::Guard, now,
+    slot::LinkSlot, wait,
+};
 use crate::{
-    containment::Reading,
+    containment::Unenforced,
     dispatch::AgentEvent,
     supervision::{
         capture::Source,
         ending::{self, Cause, End, Evidence},
         events::LifecycleEvent,
-        lifecycle::{EndReason, Event, Exit, State},
+        lifecycle::{EndReason, Event, Exit, HOPELESS, State},
         spawner::{Child, SpawnRequest, Spawned},
     },
 };
+
+/// How long all that a child started may take to end once it is killed: it is over in milliseconds,
+/// unless somebody is stuck in the kernel.
+const CLEARING: Duration = Duration::from_secs(10);
+
+/// Why an agent is not started whose caps do not hold.
+fn refusal(unenforced: &[Unenforced]) -> Option<String> {
+    let caps: Vec<String> = unenforced.iter().map(ToString::to_string).collect();
+    (!caps.is_empty()).then(|| {
+        format!(
+            "this host does not hold {}; or set `enforcement = \"best-effort\"` for it",
+            caps.join(", nor ")
+        )
+    })
+}
 
 impl Driver {
     pub(super) fn start(&mut self, generation: Generation) {
@@ -26,6 +47,14 @@ impl Driver {
         self.owed = None;
         self.spec = None;
         self.starting = true;
+        self.hang = None;
+        self.caps = self.setup.caps;
+        if self.setup.strict
+            && let Some(refusal) = refusal(&self.unenforced())
+        {
+            self.refuse(generation, refusal);
+            return;
+        }
         let request = SpawnRequest {
             program: self.setup.program.clone(),
             directory: self.setup.directory.clone(),
@@ -39,6 +68,8 @@ impl Driver {
                 orphan_grace_ms: u64::try_from(self.setup.orphan_grace.as_millis())
                     .unwrap_or(u64::MAX),
             },
+            containment: Arc::clone(&self.setup.containment),
+            caps: self.caps,
         };
         let (spec, spawner, started) = (
             Arc::clone(&self.setup.spec),
@@ -47,11 +78,11 @@ impl Driver {
         );
         tokio::spawn(async move {
             let result = match tokio::task::spawn_blocking(move || spec()).await {
-                Err(error) => Err(error.to_string()),
-                Ok(Err(error)) => Err(error),
+                Err(error) => Err(NoStart::Failed(error.to_string())),
+                Ok(Err(error)) => Err(NoStart::Failed(error)),
                 Ok(Ok(spec)) => match spawner.spawn(request).await {
                     Ok(child) => Ok((spec, child)),
-                    Err(error) => Err(crate::error_chain(&error)),
+                    Err(error) => Err(NoStart::Failed(crate::error_chain(&error))),
                 },
             };
             // One start at a time, so the queue of one is free; a driver that is gone left with
@@ -60,27 +91,52 @@ impl Driver {
         });
     }
 
+    /// A start that does not even come to a child.
+    fn refuse(&self, generation: Generation, refusal: String) {
+        let started = self.started.clone();
+        tokio::spawn(async move {
+            let _ = started
+                .send((generation, Err(NoStart::Refused(refusal))))
+                .await;
+        });
+    }
+
+    /// The caps that were asked for and that this host does not hold.
+    pub(super) fn unenforced(&self) -> Vec<Unenforced> {
+        let mut unenforced = self.setup.containment.unenforced(&self.caps);
+        unenforced.retain(|one| self.setup.requested.contains(&one.cap));
+        unenforced
+    }
+
     pub(super) async fn on_started(&mut self, (generation, result): Started) {
         self.starting = false;
         let watched = result.and_then(|(spec, spawned)| {
             let Spawned {
                 pid,
+                group,
                 pidfd,
                 stdout,
                 stderr,
             } = spawned;
-            let child = Child::watch(pid, pidfd, generation)
-                .map_err(|error| format!("its end cannot be watched: {error}"))?;
-            Ok((spec, child, stdout, stderr))
+            let child = Child::watch(pid, pidfd, generation).map_err(|error| {
+                let _ = group.kill();
+                NoStart::Failed(format!("its end cannot be watched: {error}"))
+            })?;
+            Ok((spec, child, group, stdout, stderr))
         });
         match watched {
-            Ok((spec, child, stdout, stderr)) => {
+            Ok((spec, child, group, stdout, stderr)) => {
                 self.setup.log.note(&format!(
                     "started generation {generation}, pid {}",
                     child.pid()
                 ));
                 self.captures = [(stdout, Source::Out), (stderr, Source::Err)]
                     .map(|(pipe, source)| self.setup.log.capture(pipe, source));
+                self.guard = Guard::of(&self.setup.agent, &group, &self.setup.containment);
+                let unenforced = self.unenforced().into();
+                self.observed
+                    .send_modify(|seen| seen.unenforced = unenforced);
+                self.group = Some(group);
                 self.child = Some(child);
                 self.spec = Some(spec);
                 self.welcome_early();
@@ -90,14 +146,18 @@ impl Driver {
                     self.signal(signal);
                 }
             }
-            Err(error) => {
+            Err(why) => {
+                let (error, exit) = match why {
+                    NoStart::Failed(error) => (error, Exit::Code(127)),
+                    NoStart::Refused(error) => (error, HOPELESS),
+                };
                 error!(agent.id = %self.setup.agent, error, "an agent cannot be started");
                 let detail = format!("cannot be started: {error}");
                 self.setup.log.note(&detail);
                 self.announce("start-failed", Some(detail.clone()));
                 self.trouble(detail);
                 self.welcome_early();
-                self.feed(Event::Exited(Exit::Code(127))).await;
+                self.feed(Event::Exited(exit)).await;
             }
         }
     }
@@ -123,6 +183,10 @@ impl Driver {
         }
         let child = self.child.take().expect("only a child ends");
         let pid = child.pid();
+        let group = self.group.take().expect("every child has one");
+        self.guard = Guard::default();
+        // Before the group is emptied: what was in it counts no more then.
+        let reading = group.reading();
         let exit = child.reap().unwrap_or_else(|error| {
             error!(agent.id = %self.setup.agent, agent.pid = pid, %error, "an agent's end cannot be read");
             Exit::Code(-1)
@@ -147,15 +211,27 @@ impl Driver {
         let evidence = Evidence {
             exit,
             state,
-            reading: Reading::default(),
-            over: None,
+            reading,
+            over: self.over.take(),
             hang: self.hang.take(),
         };
-        self.on_gone(pid, &evidence).await;
+        // Beside the loop, which still answers; the next child waits until nobody of this one is left.
+        let clearing = tokio::task::spawn_blocking(move || {
+            let left = group.remove_blocking(CLEARING).err();
+            (pid, evidence, left)
+        });
+        self.clearing = Some(clearing);
     }
 
     /// The child and all that it started are gone: what now?
-    async fn on_gone(&mut self, pid: i32, evidence: &Evidence) {
+    pub(super) async fn on_cleared(&mut self, cleared: Cleared) {
+        self.clearing = None;
+        let (pid, evidence, left) = cleared;
+        if let Some(left) = left {
+            let left = crate::error_chain(&left);
+            error!(agent.id = %self.setup.agent, error = left, "an agent left processes behind that cannot be ended");
+            self.announce("left-behind", Some(left));
+        }
         let now = now();
         let (before, generation) = (self.machine.state(), self.machine.generation());
         let actions = self.machine.on_event(Event::Exited(evidence.exit), now);

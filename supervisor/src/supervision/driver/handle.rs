@@ -13,6 +13,7 @@ use kennel_shared::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    containment::{Cap, Caps, Containment, Unenforced},
     dispatch::Reports,
     supervision::{
         capture::AgentLog,
@@ -81,6 +82,10 @@ pub struct Observed {
     pub detail: Option<String>,
     /// How the last child ended.
     pub last_end: Option<LastEnd>,
+    /// What it may use.
+    pub caps: Caps,
+    /// The caps that were asked for and do not hold.
+    pub unenforced: Arc<[Unenforced]>,
 }
 
 /// How the last child of an agent ended, and when.
@@ -105,6 +110,14 @@ pub struct Setup {
     pub policy: Policy,
     /// What it is told to be.
     pub spec: SpecSource,
+    /// What makes its groups.
+    pub containment: Arc<Containment>,
+    /// What it may use.
+    pub caps: Caps,
+    /// Which of that the operator asked for; the rest are defaults, which hold where they can.
+    pub requested: Vec<Cap>,
+    /// Refuse to run rather than run without a cap that was asked for.
+    pub strict: bool,
     /// The agent-host binary.
     pub program: PathBuf,
     /// The agent's own directory; exists.

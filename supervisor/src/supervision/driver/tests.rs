@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::{
+    containment::{BackendKind, Containment},
     dispatch,
     supervision::{
         backoff::{BackoffPolicy, IntensityPolicy},
@@ -68,6 +69,15 @@ fn spec() -> AgentSpec {
     }
 }
 
+/// By looking only, so that a test leaves no group.
+fn contained() -> Arc<Containment> {
+    let mut containment = Containment::with(BackendKind::BestEffort).unwrap();
+    containment
+        .prepare("driver-test", &Caps::default())
+        .unwrap();
+    Arc::new(containment)
+}
+
 fn setup(
     agent: &AgentId,
     directory: &Path,
@@ -83,6 +93,10 @@ fn setup(
         agent: agent.clone(),
         policy: policy(),
         spec,
+        containment: contained(),
+        caps: Caps::default(),
+        requested: vec![],
+        strict: true,
         program: "/bin/cat".into(),
         directory: directory.to_owned(),
         socket: directory.join("link.sock"),
