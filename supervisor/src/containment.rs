@@ -162,6 +162,12 @@ impl Containment {
         cannot
     }
 
+    /// Ends and removes what a supervisor of `instance` left that has died. Nobody may run the instance.
+    pub fn clean(&self, instance: &str) -> Result<Cleaned, ContainmentError> {
+        let instance = format!("{INSTANCE_PREFIX}{instance}");
+        Ok(leftovers::clean(&self.facts, &instance)?)
+    }
+
     /// Makes the groups of `instance` and moves this process into the supervisor's, after it has ended and
     /// removed what a dead supervisor of the same instance left. Nobody else may run the instance.
     pub fn prepare(&mut self, instance: &str, fleet: &Caps) -> Result<Cleaned, ContainmentError> {

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use kennel::containment::Containment;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -448,6 +449,11 @@ impl Drop for Kennel {
             for process in &left {
                 process.wait(GRACE);
             }
+        }
+        // One that was killed has left its groups, which the next would clean.
+        let instance = kennel::plan::instance(&self.root().join("state"));
+        if let Err(error) = Containment::probe().clean(&instance) {
+            eprintln!("a group is left behind: {error}");
         }
     }
 }
