@@ -47,8 +47,6 @@ impl App {
         let observed = handle.observed.borrow().clone();
         let counts = counts.get(&handle.agent).copied().unwrap_or_default();
         let usage = observed.pid.and_then(|pid| self.usage(pid));
-        let notes = [observed.detail.clone(), agent.limits.notice()];
-        let notes: Vec<String> = notes.into_iter().flatten().collect();
         wire::AgentStatus {
             id: agent.id.to_string(),
             state: state(&observed),
@@ -75,7 +73,7 @@ impl App {
                 wire::LinkState::Disconnected
             },
             usage: wire::AgentUsage::default(),
-            detail: (!notes.is_empty()).then(|| notes.join("; ")),
+            detail: observed.detail.clone(),
         }
     }
 
