@@ -34,7 +34,7 @@ use self::signals::Signals;
 use crate::{
     channel::{self, AccountOptions},
     config::{self, Config, Loaded},
-    containment::{Caps, Containment},
+    containment::Containment,
     control::{self, App},
     dispatch::{self, DispatcherHandle},
     gateway::{self, Accounts},
@@ -156,7 +156,7 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
 fn contain(config: &Config) -> Containment {
     let mut containment = Containment::probe();
     let instance = plan::instance(&config.supervisor.state_dir);
-    match containment.prepare(&instance, &Caps::default()) {
+    match containment.prepare(&instance, &plan::fleet_caps(config)) {
         Ok(cleaned) => {
             if cleaned.groups > 0 {
                 warn!(
@@ -417,7 +417,7 @@ fn start_drivers(
             containment: Arc::clone(containment),
             caps,
             requested,
-            strict: true,
+            strict: agent.enforcement == config::Enforcement::Strict,
             program: plan::agent_host(),
             directory: settings.agent_dir(&agent.id),
             socket: settings.link_socket(),

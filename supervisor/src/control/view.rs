@@ -52,8 +52,6 @@ impl App {
         let observed = handle.observed.borrow().clone();
         let counts = counts.get(&handle.agent).copied().unwrap_or_default();
         let usage = observed.pid.and_then(|pid| self.usage(pid));
-        let notes = [observed.detail.clone(), agent.limits.notice()];
-        let notes: Vec<String> = notes.into_iter().flatten().collect();
         wire::AgentStatus {
             id: agent.id.to_string(),
             state: state(&observed),
@@ -84,7 +82,7 @@ impl App {
                 .last_end
                 .as_ref()
                 .map(|last| view_end(last.at, last.generation, &last.end)),
-            detail: (!notes.is_empty()).then(|| notes.join("; ")),
+            detail: detail(&observed),
         }
     }
 
@@ -110,6 +108,21 @@ pub(super) fn memory(usage: Option<Usage>, pid: i32) -> Option<u64> {
     usage
         .map(|usage| usage.memory_bytes)
         .or_else(|| sampler::memory_now(pid))
+}
+
+/// The latest trouble, and the caps that were asked for and do not hold.
+fn detail(observed: &Observed) -> Option<String> {
+    let caps: Vec<String> = observed
+        .unenforced
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let caps = (!caps.is_empty()).then(|| format!("not held: {}", caps.join(", ")));
+    let notes: Vec<String> = [observed.detail.clone(), caps]
+        .into_iter()
+        .flatten()
+        .collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 fn disabled(agent: &AgentConfig) -> wire::AgentStatus {
