@@ -2,15 +2,18 @@
 //!
 //! Whoever can open the Unix socket is the user who runs the supervisor, so nothing more is asked
 //! there. On TCP [`Guard`] checks every request before any route sees it. Routes live in `api` (the
-//! versioned API of Kennel) and `openai` (for clients of that API); `wire` has the JSON of the first.
+//! versioned API of Kennel), `openai` (for clients of that API) and `metrics` (for Prometheus); `wire` has
+//! the JSON of the first.
 
 mod api;
 mod auth;
 mod document;
 mod error;
 mod logs;
+mod metrics;
 mod openai;
 mod serve;
+mod usage;
 mod view;
 pub mod wire;
 
@@ -25,7 +28,7 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::{broadcast, mpsc, watch},
+    sync::{broadcast, mpsc},
     time::Instant,
 };
 
@@ -34,7 +37,7 @@ use crate::{
     config::Config,
     dispatch::DispatcherHandle,
     gateway::Accounts,
-    supervision::{driver::AgentHandle, driver::LifecycleEvent, sampler::Sample},
+    supervision::{driver::AgentHandle, driver::LifecycleEvent, sampler::SamplerHandle},
 };
 
 /// The longest body of a request, in bytes: a message at its longest, written as JSON.
@@ -53,7 +56,7 @@ pub struct App {
     /// Where messages go.
     pub dispatcher: DispatcherHandle,
     /// What processes use.
-    pub sample: watch::Receiver<Sample>,
+    pub sampler: SamplerHandle,
     /// What happens to agents.
     pub events: broadcast::Sender<LifecycleEvent>,
     /// Ends the supervisor.
@@ -90,6 +93,7 @@ fn routes(app: Arc<App>) -> Router {
     Router::new()
         .nest(wire::API, api::routes())
         .nest("/v1", openai::routes())
+        .merge(metrics::routes())
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))

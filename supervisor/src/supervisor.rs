@@ -44,7 +44,8 @@ use crate::{
         capture::{AgentLog, LogWriter},
         driver::{self, AgentHandle, LifecycleEvent, Setup},
         lifecycle::{Event, State},
-        links, sampler,
+        links,
+        sampler::{self, SamplerHandle},
         spawner::Spawner,
     },
 };
@@ -174,7 +175,17 @@ impl Running {
 
         let (dispatcher, mut dispatcher_task) = dispatch::prepare(settings.max_concurrent as usize);
         let events = broadcast::Sender::<LifecycleEvent>::new(EVENTS);
-        let (agents, drivers) = start_drivers(&config, &dispatcher, &mut dispatcher_task, &events)?;
+        let sampler = sampler::start().map_err(|source| RunError::System {
+            what: "the sampler cannot be started",
+            source,
+        })?;
+        let (agents, drivers) = start_drivers(
+            &config,
+            &dispatcher,
+            &mut dispatcher_task,
+            &events,
+            &sampler,
+        )?;
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
         let by_id: HashMap<AgentId, _> = agents
             .iter()
@@ -194,7 +205,7 @@ impl Running {
                 .collect::<BTreeMap<_, _>>(),
             accounts: Arc::clone(&accounts),
             dispatcher: dispatcher.clone(),
-            sample: sampler::start(agents.clone()),
+            sampler,
             events,
             shutdown: shutdown_tx,
             began,
@@ -351,6 +362,7 @@ fn start_drivers(
     dispatcher: &DispatcherHandle,
     lanes: &mut dispatch::Dispatcher,
     events: &broadcast::Sender<LifecycleEvent>,
+    sampler: &SamplerHandle,
 ) -> Result<(Vec<AgentHandle>, Vec<JoinHandle<()>>), RunError> {
     let settings = &config.supervisor;
     let system = |what| move |source| RunError::System { what, source };
@@ -374,6 +386,7 @@ fn start_drivers(
             spawner: spawner.clone(),
             reports: dispatcher.reports(),
             events: events.clone(),
+            sampler: sampler.clone(),
         };
         home::prepare_agent(&setup.directory, &agent.workspace)?;
         let (handle, driver) = driver::prepare(setup);

@@ -36,9 +36,13 @@ use super::{
     hang::HangReport,
     lifecycle::{Action, Answer, Desired, EndReason, Event, Exit, Lifecycle, Policy, State},
     links::LinkStream,
+    sampler::{Life, ProcessReader, SamplerHandle},
     spawner::{Child, SpawnRequest, Spawned, Spawner},
 };
-use crate::dispatch::{AgentEvent, Reports};
+use crate::{
+    containment::Caps,
+    dispatch::{AgentEvent, Reports},
+};
 
 /// Commands that may wait for a driver. Full: the dispatcher keeps its delivery, others wait.
 const COMMANDS: usize = 256;
@@ -154,6 +158,8 @@ pub struct Setup {
     pub reports: Reports,
     /// Hears of its life.
     pub events: broadcast::Sender<LifecycleEvent>,
+    /// Reads what its children use.
+    pub sampler: SamplerHandle,
 }
 
 /// An agent, to the rest of the supervisor.
@@ -504,6 +510,13 @@ impl Driver {
                 ));
                 self.captures = [(stdout, Source::Out), (stderr, Source::Err)]
                     .map(|(pipe, source)| self.setup.log.capture(pipe, source));
+                let life = Life {
+                    generation,
+                    pid: child.pid(),
+                    caps: Caps::default(),
+                    reader: Box::new(ProcessReader::new(child.pid())),
+                };
+                self.setup.sampler.watch(&self.setup.agent, life);
                 self.child = Some(child);
                 self.spec = Some(spec);
                 self.welcome_early();
@@ -546,6 +559,8 @@ impl Driver {
         }
         let child = self.child.take().expect("only a child ends");
         let pid = child.pid();
+        let sampler = &self.setup.sampler;
+        sampler.ended(&self.setup.agent, child.generation(), None);
         let exit = child.reap().unwrap_or_else(|error| {
             error!(agent.id = %self.setup.agent, agent.pid = pid, %error, "an agent's end cannot be read");
             Exit::Code(-1)

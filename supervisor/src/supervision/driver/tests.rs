@@ -14,6 +14,7 @@ use crate::{
         backoff::{BackoffPolicy, IntensityPolicy},
         capture::{LogWriter, Rotation},
         lifecycle::RestartPolicy,
+        sampler,
     },
 };
 
@@ -85,6 +86,7 @@ fn setup(
         spawner: Spawner::start().unwrap(),
         reports: dispatcher.reports(),
         events: broadcast::Sender::new(16),
+        sampler: sampler::start().unwrap(),
     }
 }
 
