@@ -1,9 +1,340 @@
 //! What holds an agent: its caps, its groups, and the end of all that it started.
+//!
+//! ```text
+//! <where the supervisor was started>          in each hierarchy that is used
+//! └── kennel-<instance>
+//!     ├── supervisor                          this process; the fleet cannot squeeze it
+//!     └── fleet                               caps of all agents together
+//!         └── <agent>.<generation>            one life of one agent: a `Group`
+//! ```
+//!
+//! [`Containment::probe`] looks at the host and changes nothing; `choose` says in a pure function what is
+//! made of it. A cap is held by the v2 hierarchy or by a v1 one, whichever has its controller; on most
+//! hosts one of the two has all. Without groups, processes are limited one by one and looked at each
+//! second, which is called best effort and not more.
+//!
+//! Nothing here knows agents' lives: the driver makes a group before it starts a child, and removes it
+//! after. Methods that write to the kernel block, for microseconds unless they say otherwise.
 
 pub mod caps;
+mod choose;
+mod counters;
+mod dirs;
+mod error;
+mod files;
+mod group;
+#[cfg(test)]
+mod host_tests;
+mod kill;
+mod layout;
+mod leftovers;
+mod limits;
+mod notice;
+mod probe;
+mod process_tree;
+mod procfs;
+mod reader;
 pub mod reading;
+
+use std::{fs, io, path::Path};
+
+use kennel_shared::ids::{AgentId, Generation};
 
 pub use self::{
     caps::{Cap, Caps, Unenforced},
+    choose::BackendKind,
+    error::{ContainmentError, LeftBehind, Remaining},
+    files::FileError,
+    group::{Group, Over},
+    leftovers::Cleaned,
+    notice::OomNotice,
+    reader::GroupReader,
     reading::{Pressure, Reading},
 };
+use self::{
+    choose::{Choice, Facts, choose},
+    dirs::{Dir, Dirs},
+    layout::{INSTANCE_PREFIX, Version},
+    limits::Level,
+};
+
+/// The weight of the supervisor beside its fleet, which has 100: it answers while agents compute.
+const SUPERVISOR_WEIGHT: u32 = 1_000;
+/// Memory that is not reclaimed from the supervisor for the sake of others.
+const SUPERVISOR_MEMORY: &str = "67108864";
+
+/// The host's means to hold agents, and the groups that are held.
+#[derive(Debug)]
+pub struct Containment {
+    facts: Facts,
+    choice: Choice,
+    prepared: Option<Prepared>,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    /// `kennel-<instance>`.
+    instance: String,
+    /// The v2 groups in which controllers were switched on for those below, and which.
+    enabled: Vec<(std::path::PathBuf, Vec<&'static str>)>,
+}
+
+impl Containment {
+    /// Looks at the host. Never fails: where nothing else can be had there is best effort.
+    pub fn probe() -> Self {
+        Self::of(probe::facts())
+    }
+
+    /// The same with a backend of choice, for tests of what this host would not choose. An error where the
+    /// host cannot do it.
+    pub fn with(wanted: BackendKind) -> Result<Self, ContainmentError> {
+        let mut facts = probe::facts();
+        match wanted {
+            BackendKind::V2Delegated | BackendKind::V2Root => {
+                facts
+                    .seen
+                    .retain(|seen| seen.hierarchy.version == Version::V2);
+            }
+            BackendKind::V1 => facts
+                .seen
+                .retain(|seen| seen.hierarchy.version == Version::V1),
+            BackendKind::BestEffort => facts.seen.clear(),
+            BackendKind::Hybrid => {}
+        }
+        let this = Self::of(facts);
+        let complete = match wanted {
+            BackendKind::V2Delegated | BackendKind::V2Root => {
+                !this.cannot().iter().any(|one| one.cap == Cap::Memory)
+            }
+            _ => true,
+        };
+        if this.backend() == wanted && complete {
+            return Ok(this);
+        }
+        Err(ContainmentError::Backend {
+            wanted,
+            found: this.backend(),
+            why: this.choice.why,
+        })
+    }
+
+    fn of(facts: Facts) -> Self {
+        Self {
+            choice: choose(&facts),
+            facts,
+            prepared: None,
+        }
+    }
+
+    /// What is used.
+    pub fn backend(&self) -> BackendKind {
+        self.choice.kind
+    }
+
+    /// Why this and nothing better.
+    pub fn why(&self) -> &str {
+        &self.choice.why
+    }
+
+    /// Every cap that this host does not hold, or only by looking now and then.
+    pub fn cannot(&self) -> Vec<Unenforced> {
+        self.choice.cannot.clone()
+    }
+
+    /// Of the caps that are asked for, those it does not hold.
+    pub fn unenforced(&self, caps: &Caps) -> Vec<Unenforced> {
+        let requested = caps.requested();
+        let mut cannot = self.cannot();
+        cannot.retain(|one| requested.contains(&one.cap));
+        cannot
+    }
+
+    /// Makes the groups of `instance` and moves this process into the supervisor's, after it has ended and
+    /// removed what a dead supervisor of the same instance left. Nobody else may run the instance.
+    pub fn prepare(&mut self, instance: &str, fleet: &Caps) -> Result<Cleaned, ContainmentError> {
+        let instance = format!("{INSTANCE_PREFIX}{instance}");
+        let cleaned = leftovers::clean(&self.facts, &instance)?;
+        let root = Dirs::new(&self.choice.trees, &instance);
+        let supervisor = Dirs::new(&self.choice.trees, &format!("{instance}/supervisor"));
+        let fleet_group = Dirs::new(&self.choice.trees, &format!("{instance}/fleet"));
+        for dir in root.iter().chain(supervisor.iter()) {
+            make(dir)?;
+        }
+        for dir in supervisor.iter() {
+            move_self(&dir.path)?;
+        }
+        // From here on `release` knows what to undo.
+        self.prepared = Some(Prepared {
+            instance: instance.clone(),
+            enabled: Vec::new(),
+        });
+        // Only now: no group but the real root may have processes and hand controllers down.
+        if let Some(tree) = self
+            .choice
+            .trees
+            .iter()
+            .find(|tree| tree.version == Version::V2)
+        {
+            let (base, root) = (tree.base.clone(), tree.base.join(&instance));
+            self.hand_down(&base);
+            self.hand_down(&root);
+        }
+        for dir in fleet_group.iter() {
+            make(dir)?;
+        }
+        if let Some(dir) = fleet_group.v2() {
+            let dir = dir.to_owned();
+            self.hand_down(&dir);
+        }
+        self.favour_supervisor(&root, &supervisor);
+        limits::apply(&self.fleet_dirs(), fleet, Level::Fleet, true)?;
+        Ok(cleaned)
+    }
+
+    /// Switches the v2 controllers on for the groups below `group`. One that cannot be is given up.
+    fn hand_down(&mut self, group: &Path) {
+        let Some(tree) = self
+            .choice
+            .trees
+            .iter()
+            .find(|tree| tree.version == Version::V2)
+        else {
+            return;
+        };
+        let file = group.join("cgroup.subtree_control");
+        let on = files::read(&file).unwrap_or_default();
+        let mut enabled = Vec::new();
+        for controller in tree.controllers.clone() {
+            let name = controller.v2_name();
+            if on.split(' ').any(|one| one == name) {
+                continue;
+            }
+            let taken = |shown: &str| shown.split(' ').any(|one| one == name);
+            match files::write_checked(&file, &format!("+{name}"), taken) {
+                Ok(()) => enabled.push(name),
+                Err(error) => self.choice.lose(controller, &crate::error_chain(&error)),
+            }
+        }
+        if let Some(prepared) = &mut self.prepared {
+            prepared.enabled.push((group.to_owned(), enabled));
+        }
+    }
+
+    /// What helps the supervisor and does no harm where it cannot be had.
+    fn favour_supervisor(&self, root: &Dirs, supervisor: &Dirs) {
+        use layout::Controller;
+        for dirs in [root, supervisor] {
+            if let Some((Version::V2, dir)) = dirs.of(Controller::Memory) {
+                let _ = files::write(&dir.join("memory.min"), SUPERVISOR_MEMORY);
+            }
+        }
+        if self
+            .choice
+            .trees
+            .iter()
+            .any(|tree| tree.controllers.contains(&Controller::Cpu))
+            && let Some((version, dir)) = supervisor.of(Controller::Cpu)
+        {
+            let _ = limits::weight(version, dir, SUPERVISOR_WEIGHT);
+        }
+    }
+
+    fn fleet_dirs(&self) -> Dirs {
+        match &self.prepared {
+            Some(prepared) => {
+                Dirs::new(&self.choice.trees, &format!("{}/fleet", prepared.instance))
+            }
+            None => Dirs::default(),
+        }
+    }
+
+    /// Makes the group for one life of an agent.
+    pub fn create(
+        &self,
+        agent: &AgentId,
+        generation: Generation,
+        caps: &Caps,
+    ) -> Result<Group, ContainmentError> {
+        let prepared = self.prepared.as_ref().ok_or(ContainmentError::Unprepared)?;
+        let fleet = format!("{}/fleet", prepared.instance);
+        let trees = &self.choice.trees;
+        Group::create(self.choice.kind, trees, &fleet, agent, generation, caps)
+    }
+
+    /// Changes the caps of the fleet. In v1 an agent has no more CPU than the fleet: its own cap is
+    /// lowered with the fleet's, and raised again only by [`Group::set`].
+    pub fn set_fleet(&self, caps: &Caps) -> Result<(), ContainmentError> {
+        limits::apply(&self.fleet_dirs(), caps, Level::Fleet, false)
+    }
+
+    /// The counters of the fleet; `None` where there are no groups.
+    pub fn fleet_reader(&self) -> Option<GroupReader> {
+        if self.prepared.is_none() || self.choice.trees.is_empty() {
+            return None;
+        }
+        GroupReader::open(&self.fleet_dirs()).ok()
+    }
+
+    /// Whether a process is in a group of the fleet. `None` when it is gone, or where there are no groups.
+    pub fn is_member(&self, pid: i32) -> Option<bool> {
+        let prepared = self.prepared.as_ref()?;
+        if self.choice.trees.is_empty() {
+            return None;
+        }
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let below = format!("{}/fleet", prepared.instance);
+        Some(self.choice.trees.iter().any(|tree| {
+            let fleet = tree.path_of(&below);
+            text.lines()
+                .filter_map(layout::membership)
+                .filter(|(names, _)| tree.is_called(names))
+                .any(|(_, path)| layout::is_below(path, &fleet))
+        }))
+    }
+
+    /// Ends what is left of the fleet, removes all groups and moves this process back to where it was
+    /// started. Blocks for up to the time that processes take to end.
+    pub fn release(mut self) -> Result<(), ContainmentError> {
+        let Some(prepared) = self.prepared.take() else {
+            return Ok(());
+        };
+        let trees = &self.choice.trees;
+        let fleet = format!("{}/fleet", prepared.instance);
+        kill::remove(&Dirs::new(trees, &fleet), &fleet, leftovers::ENDING)?;
+        for (group, names) in prepared.enabled.iter().rev() {
+            let is_shared = trees.iter().any(|tree| tree.top && tree.base == *group);
+            // At the real root other programs may rely on them by now.
+            if !is_shared {
+                for name in names {
+                    let _ =
+                        files::write(&group.join("cgroup.subtree_control"), &format!("-{name}"));
+                }
+            }
+        }
+        for tree in trees {
+            move_self(&tree.home)?;
+            let root = tree.base.join(&prepared.instance);
+            files::remove(&root).map_err(|source| LeftBehind {
+                remaining: procfs::remaining(&files::pids_below(&root)),
+                group: root.display().to_string(),
+                source: Some(source),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn make(dir: &Dir) -> Result<(), ContainmentError> {
+    files::make(&dir.path).map_err(|source| ContainmentError::Make {
+        path: dir.path.clone(),
+        source,
+    })
+}
+
+fn move_self(group: &Path) -> Result<(), ContainmentError> {
+    let moved: io::Result<()> = files::enter(group, std::process::id().cast_signed());
+    moved.map_err(|source| ContainmentError::Move {
+        path: group.to_owned(),
+        source,
+    })
+}

@@ -21,6 +21,13 @@ pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(watched?)
 }
 
+/// Watches `fd` for news that have priority, as cgroup files announce a change.
+pub(crate) fn watch_priority(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: as for `watch_readable`.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::PRIORITY) };
+    Ok(watched?)
+}
+
 /// The most descriptors that are asked for: an agent takes five, a connection one.
 const DESCRIPTORS: u64 = 65_536;
 

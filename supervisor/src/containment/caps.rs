@@ -74,6 +74,12 @@ impl fmt::Display for Cap {
 }
 
 impl Caps {
+    /// Where an agent's memory begins to be reclaimed from: 90 % of its cap, unless said otherwise.
+    pub fn high(&self) -> Option<u64> {
+        self.memory_high
+            .or_else(|| self.memory.map(|memory| memory / 10 * 9))
+    }
+
     /// The caps that are set.
     pub fn requested(&self) -> Vec<Cap> {
         Cap::ALL
