@@ -44,7 +44,8 @@ use crate::{
         driver::{self, AgentHandle, Setup},
         events::Events,
         lifecycle::{Event, State},
-        links, sampler,
+        links,
+        sampler::{self, SamplerHandle},
         spawner::Spawner,
     },
 };
@@ -214,12 +215,21 @@ impl Running {
 
         let (dispatcher, mut dispatcher_task) = dispatch::prepare(settings.max_concurrent as usize);
         let events = Events::default();
+        let sampler = sampler::start().map_err(|source| RunError::System {
+            what: "the sampler cannot be started",
+            source,
+        })?;
+        let fleet = containment
+            .fleet_reader()
+            .map(|reader| Box::new(reader) as _);
+        sampler.fleet(plan::fleet_caps(&config), fleet);
         let (agents, drivers) = start_drivers(
             &config,
             &containment,
             &dispatcher,
             &mut dispatcher_task,
             &events,
+            &sampler,
         )?;
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
         let by_id: HashMap<AgentId, _> = agents
@@ -240,7 +250,7 @@ impl Running {
                 .collect::<BTreeMap<_, _>>(),
             accounts: Arc::clone(&accounts),
             dispatcher: dispatcher.clone(),
-            sample: sampler::start(agents.clone()),
+            sampler,
             events,
             containment,
             shutdown: shutdown_tx,
@@ -399,6 +409,7 @@ fn start_drivers(
     dispatcher: &DispatcherHandle,
     lanes: &mut dispatch::Dispatcher,
     events: &Events,
+    sampler: &SamplerHandle,
 ) -> Result<(Vec<AgentHandle>, Vec<JoinHandle<()>>), RunError> {
     let settings = &config.supervisor;
     let system = |what| move |source| RunError::System { what, source };
@@ -427,6 +438,7 @@ fn start_drivers(
             spawner: spawner.clone(),
             reports: dispatcher.reports(),
             events: events.clone(),
+            sampler: sampler.clone(),
         };
         home::prepare_agent(&setup.directory, &agent.workspace)?;
         let (handle, driver) = driver::prepare(setup);

@@ -7,20 +7,21 @@ use std::{
 
 use kennel_shared::{bootstrap::Bootstrap, ids::Generation, secret::Token};
 use tokio::task::AbortHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{
     Cleared, Driver, LAST_OUTPUT, LAST_WORDS, LastEnd, NoStart, Started, guard::Guard, now,
     slot::LinkSlot, wait,
 };
 use crate::{
-    containment::Unenforced,
+    containment::{Group, Unenforced},
     dispatch::AgentEvent,
     supervision::{
         capture::Source,
         ending::{self, Cause, End, Evidence},
         events::LifecycleEvent,
         lifecycle::{EndReason, Event, Exit, HOPELESS, State},
+        sampler::{GroupUsage, Life, ProcessReader, ReadUsage},
         spawner::{Child, SpawnRequest, Spawned},
     },
 };
@@ -136,6 +137,7 @@ impl Driver {
                 let unenforced = self.unenforced().into();
                 self.observed
                     .send_modify(|seen| seen.unenforced = unenforced);
+                self.sample(&group, generation, child.pid());
                 self.group = Some(group);
                 self.child = Some(child);
                 self.spec = Some(spec);
@@ -160,6 +162,24 @@ impl Driver {
                 self.feed(Event::Exited(exit)).await;
             }
         }
+    }
+
+    /// Has the sampler read what this life uses.
+    fn sample(&self, group: &Group, generation: Generation, pid: i32) {
+        let reader: Box<dyn ReadUsage> = match GroupUsage::open(group) {
+            Ok(reader) => Box::new(reader),
+            Err(error) => {
+                warn!(agent.id = %self.setup.agent, %error, "the counters of a group cannot be read; only its agent-host is");
+                Box::new(ProcessReader::new(pid))
+            }
+        };
+        let life = Life {
+            generation,
+            pid,
+            caps: self.caps,
+            reader,
+        };
+        self.setup.sampler.watch(&self.setup.agent, life);
     }
 
     /// Answers those who connected while their start was still on its way back here.
@@ -187,6 +207,9 @@ impl Driver {
         self.guard = Guard::default();
         // Before the group is emptied: what was in it counts no more then.
         let reading = group.reading();
+        self.setup
+            .sampler
+            .ended(&self.setup.agent, child.generation(), Some(reading));
         let exit = child.reap().unwrap_or_else(|error| {
             error!(agent.id = %self.setup.agent, agent.pid = pid, %error, "an agent's end cannot be read");
             Exit::Code(-1)

@@ -21,6 +21,7 @@ use crate::{
         events::Events,
         lifecycle::{Answer, Desired, Event, Policy, State},
         links::LinkStream,
+        sampler::SamplerHandle,
         spawner::Spawner,
     },
 };
@@ -136,6 +137,8 @@ pub struct Setup {
     pub reports: Reports,
     /// Hears of its life.
     pub events: Events,
+    /// Reads what its children use.
+    pub sampler: SamplerHandle,
 }
 
 /// An agent, to the rest of the supervisor.
