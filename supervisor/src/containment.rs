@@ -52,7 +52,7 @@ pub use self::{
     reading::{Pressure, Reading},
 };
 use self::{
-    choose::{Choice, Facts, choose},
+    choose::{Choice, Facts, Tree, choose},
     dirs::{Dir, Dirs},
     layout::{INSTANCE_PREFIX, Version},
     limits::Level,
@@ -75,8 +75,6 @@ pub struct Containment {
 struct Prepared {
     /// `kennel-<instance>`.
     instance: String,
-    /// The v2 groups in which controllers were switched on for those below, and which.
-    enabled: Vec<(std::path::PathBuf, Vec<&'static str>)>,
 }
 
 impl Containment {
@@ -166,7 +164,6 @@ impl Containment {
         // From here on `release` knows what to undo.
         self.prepared = Some(Prepared {
             instance: instance.clone(),
-            enabled: Vec::new(),
         });
         // Only now: no group but the real root may have processes and hand controllers down.
         if let Some(tree) = self
@@ -203,20 +200,15 @@ impl Containment {
         };
         let file = group.join("cgroup.subtree_control");
         let on = files::read(&file).unwrap_or_default();
-        let mut enabled = Vec::new();
         for controller in tree.controllers.clone() {
             let name = controller.v2_name();
             if on.split(' ').any(|one| one == name) {
                 continue;
             }
             let taken = |shown: &str| shown.split(' ').any(|one| one == name);
-            match files::write_checked(&file, &format!("+{name}"), taken) {
-                Ok(()) => enabled.push(name),
-                Err(error) => self.choice.lose(controller, &crate::error_chain(&error)),
+            if let Err(error) = files::write_checked(&file, &format!("+{name}"), taken) {
+                self.choice.lose(controller, &crate::error_chain(&error));
             }
-        }
-        if let Some(prepared) = &mut self.prepared {
-            prepared.enabled.push((group.to_owned(), enabled));
         }
     }
 
@@ -301,19 +293,13 @@ impl Containment {
         let trees = &self.choice.trees;
         let fleet = format!("{}/fleet", prepared.instance);
         kill::remove(&Dirs::new(trees, &fleet), &fleet, leftovers::ENDING)?;
-        for (group, names) in prepared.enabled.iter().rev() {
-            let is_shared = trees.iter().any(|tree| tree.top && tree.base == *group);
-            // At the real root other programs may rely on them by now.
-            if !is_shared {
-                for name in names {
-                    let _ =
-                        files::write(&group.join("cgroup.subtree_control"), &format!("-{name}"));
-                }
-            }
-        }
         for tree in trees {
-            move_self(&tree.home)?;
             let root = tree.base.join(&prepared.instance);
+            hand_down_nothing(tree, &root);
+            // A supervisor that was started by the one before it is at home in what goes away now.
+            if tree.home.starts_with(&root) || move_self(&tree.home).is_err() {
+                move_self(&tree.base)?;
+            }
             files::remove(&root).map_err(|source| LeftBehind {
                 remaining: procfs::remaining(&files::pids_below(&root)),
                 group: root.display().to_string(),
@@ -321,6 +307,25 @@ impl Containment {
             })?;
         }
         Ok(())
+    }
+}
+
+/// Switches controllers off again, so that processes may be in the groups above: in the base only where
+/// nobody else has groups in it, and never at the real root.
+fn hand_down_nothing(tree: &Tree, root: &Path) {
+    if tree.version == Version::V1 {
+        return;
+    }
+    let alone =
+        files::below(&tree.base).is_ok_and(|groups| groups.iter().all(|group| group == root));
+    for group in [Some(root), (alone && !tree.top).then_some(&*tree.base)]
+        .into_iter()
+        .flatten()
+    {
+        for controller in &tree.controllers {
+            let off = format!("-{}", controller.v2_name());
+            let _ = files::write(&group.join("cgroup.subtree_control"), &off);
+        }
     }
 }
 

@@ -251,7 +251,13 @@ pub(super) fn a_dead_supervisors_groups_are_cleaned(host: &Host) {
     let grandchild: i32 = script.line().parse().unwrap();
     assert_eq!(script.line(), "done");
     dead.abandon();
+    assert!(is_running(grandchild), "nobody has cleaned yet");
 
+    // The next one is started from somewhere else.
+    for tree in &host.get().choice.trees {
+        let elsewhere = format!("kennel-{}/supervisor", host.instance);
+        move_self(&tree.base.join(elsewhere)).unwrap();
+    }
     let mut next = Containment::with(kind).unwrap();
     let cleaned = next.prepare(&instance, &Caps::default()).unwrap();
     let expected = Cleaned {
@@ -280,20 +286,20 @@ pub(super) fn the_same_life_twice(host: &Host) {
 pub(super) fn the_fleet_has_caps_of_its_own(host: &Host) {
     let caps = Caps {
         memory: Some(64 * MIB),
-        cpu: Some(0.5),
+        cpu: Some(1.75),
         pids: Some(40),
         ..Caps::default()
     };
     host.get().set_fleet(&caps).unwrap();
     // More than the fleet has, which v1 by itself would refuse.
     let group = host.group(&Caps {
-        cpu: Some(1.0),
+        cpu: Some(2.0),
         memory: Some(1024 * MIB),
         pids: Some(100),
         ..Caps::default()
     });
     let less = Caps {
-        cpu: Some(0.25),
+        cpu: Some(1.5),
         ..caps
     };
     host.get().set_fleet(&less).unwrap();
