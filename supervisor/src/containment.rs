@@ -53,8 +53,8 @@ pub use self::{
 };
 use self::{
     choose::{Choice, Facts, Tree, choose},
-    dirs::{Dir, Dirs},
-    layout::{INSTANCE_PREFIX, Version},
+    dirs::Dirs,
+    layout::{Controller, INSTANCE_PREFIX, Version},
     limits::Level,
 };
 
@@ -152,81 +152,64 @@ impl Containment {
     pub fn prepare(&mut self, instance: &str, fleet: &Caps) -> Result<Cleaned, ContainmentError> {
         let instance = format!("{INSTANCE_PREFIX}{instance}");
         let cleaned = leftovers::clean(&self.facts, &instance)?;
-        let root = Dirs::new(&self.choice.trees, &instance);
-        let supervisor = Dirs::new(&self.choice.trees, &format!("{instance}/supervisor"));
-        let fleet_group = Dirs::new(&self.choice.trees, &format!("{instance}/fleet"));
-        for dir in root.iter().chain(supervisor.iter()) {
-            make(dir)?;
+        if let Err(error) = self.establish(instance, fleet) {
+            // As far as it goes: the first error says more.
+            let _ = self.release();
+            return Err(error);
         }
-        for dir in supervisor.iter() {
-            move_self(&dir.path)?;
-        }
-        // From here on `release` knows what to undo.
-        self.prepared = Some(Prepared {
-            instance: instance.clone(),
-        });
-        // Only now: no group but the real root may have processes and hand controllers down.
-        if let Some(tree) = self
-            .choice
-            .trees
-            .iter()
-            .find(|tree| tree.version == Version::V2)
-        {
-            let (base, root) = (tree.base.clone(), tree.base.join(&instance));
-            self.hand_down(&base);
-            self.hand_down(&root);
-        }
-        for dir in fleet_group.iter() {
-            make(dir)?;
-        }
-        if let Some(dir) = fleet_group.v2() {
-            let dir = dir.to_owned();
-            self.hand_down(&dir);
-        }
-        self.favour_supervisor(&root, &supervisor);
-        limits::apply(&self.fleet_dirs(), fleet, Level::Fleet, true)?;
         Ok(cleaned)
     }
 
-    /// Switches the v2 controllers on for the groups below `group`. One that cannot be is given up.
-    fn hand_down(&mut self, group: &Path) {
-        let Some(tree) = self
-            .choice
-            .trees
-            .iter()
-            .find(|tree| tree.version == Version::V2)
-        else {
+    fn establish(&mut self, instance: String, fleet: &Caps) -> Result<(), ContainmentError> {
+        // From here on `release` knows what to undo.
+        let base = instance.clone();
+        self.prepared = Some(Prepared { instance });
+        let supervisor = format!("{base}/supervisor");
+        for below in [&base, &supervisor] {
+            make(&Dirs::new(&self.choice.trees, below))?;
+        }
+        for dir in Dirs::new(&self.choice.trees, &supervisor).iter() {
+            move_self(&dir.path)?;
+        }
+        // Only now: no group but the real root may have processes and hand controllers down.
+        self.hand_down("");
+        self.hand_down(&base);
+        make(&self.fleet_dirs())?;
+        self.hand_down(&format!("{base}/fleet"));
+        self.favour_supervisor(&base);
+        limits::apply(&self.fleet_dirs(), fleet, Level::Fleet, true)
+    }
+
+    /// Switches the v2 controllers on for the groups below `below`. One that cannot be is given up.
+    fn hand_down(&mut self, below: &str) {
+        let trees = &self.choice.trees;
+        let Some(tree) = trees.iter().find(|tree| tree.version == Version::V2) else {
             return;
         };
-        let file = group.join("cgroup.subtree_control");
+        let file = tree.base.join(below).join("cgroup.subtree_control");
         let on = files::read(&file).unwrap_or_default();
         for controller in tree.controllers.clone() {
             let name = controller.v2_name();
-            if on.split(' ').any(|one| one == name) {
+            let is_on = |shown: &str| shown.split(' ').any(|one| one == name);
+            if is_on(&on) {
                 continue;
             }
-            let taken = |shown: &str| shown.split(' ').any(|one| one == name);
-            if let Err(error) = files::write_checked(&file, &format!("+{name}"), taken) {
+            if let Err(error) = files::write_checked(&file, &format!("+{name}"), is_on) {
                 self.choice.lose(controller, &crate::error_chain(&error));
             }
         }
     }
 
     /// What helps the supervisor and does no harm where it cannot be had.
-    fn favour_supervisor(&self, root: &Dirs, supervisor: &Dirs) {
-        use layout::Controller;
-        for dirs in [root, supervisor] {
+    fn favour_supervisor(&self, base: &str) {
+        let root = Dirs::new(&self.choice.trees, base);
+        let supervisor = Dirs::new(&self.choice.trees, &format!("{base}/supervisor"));
+        for dirs in [&root, &supervisor] {
             if let Some((Version::V2, dir)) = dirs.of(Controller::Memory) {
                 let _ = files::write(&dir.join("memory.min"), SUPERVISOR_MEMORY);
             }
         }
-        if self
-            .choice
-            .trees
-            .iter()
-            .any(|tree| tree.controllers.contains(&Controller::Cpu))
-            && let Some((version, dir)) = supervisor.of(Controller::Cpu)
-        {
+        if let Some((version, dir)) = supervisor.of(Controller::Cpu) {
             let _ = limits::weight(version, dir, SUPERVISOR_WEIGHT);
         }
     }
@@ -285,9 +268,9 @@ impl Containment {
     }
 
     /// Ends what is left of the fleet, removes all groups and moves this process back to where it was
-    /// started. Blocks for up to the time that processes take to end.
-    pub fn release(mut self) -> Result<(), ContainmentError> {
-        let Some(prepared) = self.prepared.take() else {
+    /// started. Blocks for up to the time that processes take to end. The last that is done with it.
+    pub fn release(&self) -> Result<(), ContainmentError> {
+        let Some(prepared) = &self.prepared else {
             return Ok(());
         };
         let trees = &self.choice.trees;
@@ -329,10 +312,12 @@ fn hand_down_nothing(tree: &Tree, root: &Path) {
     }
 }
 
-fn make(dir: &Dir) -> Result<(), ContainmentError> {
-    files::make(&dir.path).map_err(|source| ContainmentError::Make {
-        path: dir.path.clone(),
-        source,
+fn make(dirs: &Dirs) -> Result<(), ContainmentError> {
+    dirs.iter().try_for_each(|dir| {
+        files::make(&dir.path).map_err(|source| ContainmentError::Make {
+            path: dir.path.clone(),
+            source,
+        })
     })
 }
 
