@@ -14,6 +14,7 @@
 //! many agents, so each beat reads the [`Detail::Full`] ones of only so many agents, in turn.
 
 mod account;
+mod group;
 mod host;
 mod process;
 mod rate;
@@ -36,6 +37,7 @@ use tracing::warn;
 
 pub use self::{
     account::{AgentSample, Counters, LifeSample, Waits},
+    group::GroupUsage,
     host::HostSample,
     process::{MemoryShare, ProcessReader, memory_share, tree},
 };
@@ -161,11 +163,11 @@ impl SamplerHandle {
 
     /// This life has ended. Whoever is about to remove its group hands in what was read `last`, since
     /// nothing can be read afterwards.
-    pub fn ended(&self, agent: &AgentId, generation: Generation, last: Option<Reading>) {
+    pub fn ended(&self, agent: &AgentId, generation: Generation, last: Option<&Reading>) {
         self.send(Request::Ended {
             agent: agent.clone(),
             generation,
-            last,
+            last: last.copied(),
         });
     }
 
