@@ -17,6 +17,7 @@ mod channels;
 mod chat;
 mod check;
 mod detach;
+mod detail;
 mod events;
 mod exit;
 mod generate;

@@ -91,6 +91,12 @@ impl Client {
         self.get(&path).await.map(|answer| answer.value)
     }
 
+    /// One agent in full; its processes are asked for their memory.
+    pub async fn agent_in_full(&self, id: &str) -> Result<Answer<AgentStatus>, ClientError> {
+        let path = format!("/agents/{}?memory=full", segment(id));
+        self.get(&path).await
+    }
+
     /// Starts, stops or restarts an agent.
     pub async fn act(
         &self,

@@ -20,6 +20,7 @@ mod restart;
 mod spawn;
 mod start;
 mod stats;
+mod usage;
 
 use std::io::Write as _;
 
@@ -31,8 +32,8 @@ use self::{
 };
 
 /// Everything that can be measured, in the order in which it is.
-const BENCHMARKS: [&str; 7] = [
-    "link", "spawn", "start", "memory", "http", "history", "restart",
+const BENCHMARKS: [&str; 8] = [
+    "link", "spawn", "start", "memory", "http", "history", "restart", "usage",
 ];
 
 /// How much to measure.
@@ -91,7 +92,8 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
             "memory" => memory::measure(scale, &mut report).await,
             "http" => http::measure(scale, &mut report).await,
             "history" => history::measure(scale, &mut report).await,
-            _ => restart::measure(scale, &mut report).await,
+            "restart" => restart::measure(scale, &mut report).await,
+            _ => usage::measure(scale, &mut report).await,
         };
         measured.with_context(|| format!("the benchmark `{name}` failed"))?;
     }

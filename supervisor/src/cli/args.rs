@@ -166,7 +166,11 @@ pub(super) struct Init {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Status {
-    /// Print the control API's JSON
+    /// Show these agents in full, the memory that their processes share included
+    #[arg(value_name = "AGENT")]
+    pub(super) agents: Vec<String>,
+
+    /// Print the control API's JSON; of agents, one object each
     #[arg(long)]
     pub(super) json: bool,
 

@@ -163,11 +163,11 @@ impl SamplerHandle {
 
     /// This life has ended. Whoever is about to remove its group hands in what was read `last`, since
     /// nothing can be read afterwards.
-    pub fn ended(&self, agent: &AgentId, generation: Generation, last: Option<Reading>) {
+    pub fn ended(&self, agent: &AgentId, generation: Generation, last: Option<&Reading>) {
         self.send(Request::Ended {
             agent: agent.clone(),
             generation,
-            last,
+            last: last.copied(),
         });
     }
 

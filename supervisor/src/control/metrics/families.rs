@@ -42,6 +42,9 @@ pub(super) fn write(page: &mut Page, scene: &Scene) {
     channels(page, scene);
 }
 
+/// The name of a family, its help, and where its values are.
+type Told<T, V> = (&'static str, &'static str, fn(&T) -> V);
+
 /// A number for a sample. What is larger than 2^53 loses its last digits, as it would in any scraper.
 #[expect(clippy::cast_precision_loss, reason = "samples are floats")]
 fn float(value: u64) -> f64 {
@@ -288,7 +291,7 @@ fn life(page: &mut Page, agents: Agents<'_>) {
         Gauge,
         "kennel_agent_event_loop_lag_seconds",
         "How late its event loop was at the last heartbeat.",
-        agents.each(|agent| agent.linked.then(|| agent.lag.as_secs_f64())),
+        agents.each(|agent| agent.linked.then_some(agent.lag.as_secs_f64())),
     );
 }
 
@@ -327,7 +330,7 @@ fn processor(page: &mut Page, agents: Agents<'_>) {
             [0, 1, 2].map(|index| (RESOURCES[index], share(index)))
         }),
     );
-    let totals: [(_, _, fn(&Waits) -> u64); 2] = [
+    let totals: [Told<Waits, u64>; 2] = [
         (
             "kennel_agent_pressure_waiting_seconds",
             "Time in which some of it waited for the resource.",
@@ -362,7 +365,7 @@ fn pressures(reading: &Reading) -> [Option<Pressure>; 3] {
 }
 
 fn memory(page: &mut Page, agents: Agents<'_>) {
-    let gauges: [(_, _, fn(&LifeSample) -> Option<u64>); 4] = [
+    let gauges: [Told<LifeSample, Option<u64>>; 4] = [
         (
             "kennel_agent_memory_bytes",
             "Memory that counts against its cap.",
@@ -397,7 +400,7 @@ fn memory(page: &mut Page, agents: Agents<'_>) {
 }
 
 fn others(page: &mut Page, agents: Agents<'_>) {
-    let gauges: [(_, _, fn(&LifeSample) -> Option<u64>); 4] = [
+    let gauges: [Told<LifeSample, Option<u64>>; 4] = [
         (
             "kennel_agent_pids",
             "Processes and threads of it.",

@@ -56,7 +56,7 @@ fn life() -> LifeSample {
     }
 }
 
-fn agent(id: &str, sample: AgentSample) -> Agent {
+fn agent(id: &str, sample: &AgentSample) -> Agent {
     let alive = sample.life.is_some();
     Agent {
         id: id.into(),
@@ -79,7 +79,7 @@ fn agent(id: &str, sample: AgentSample) -> Agent {
             input_tokens: 1000,
             output_tokens: 200,
         },
-        sample,
+        sample: *sample,
     }
 }
 
@@ -113,7 +113,10 @@ fn scene() -> Scene {
         age: Duration::from_millis(250),
         sample: Arc::new(sample),
         max_files: Some(65_536),
-        agents: vec![agent("hexa", alive), agent("rest", AgentSample::default())],
+        agents: vec![
+            agent("hexa", &alive),
+            agent("rest", &AgentSample::default()),
+        ],
         channels: vec![wire::ChannelStatus {
             id: "tg".into(),
             kind: "telegram".into(),
@@ -180,10 +183,10 @@ fn what_is_not_known_is_left_out() {
         ..Counters::default()
     };
     scene.agents = vec![
-        agent("never", AgentSample::default()),
+        agent("never", &AgentSample::default()),
         agent(
             "ended",
-            AgentSample {
+            &AgentSample {
                 life: None,
                 total: ended,
             },

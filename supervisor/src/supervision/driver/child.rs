@@ -166,7 +166,7 @@ impl Driver {
 
     /// Has the sampler read what this life uses.
     fn sample(&self, group: &Group, generation: Generation, pid: i32) {
-        let reader: Box<dyn ReadUsage> = match GroupUsage::open(group) {
+        let reader: Box<dyn ReadUsage> = match GroupUsage::new(group.clone()) {
             Ok(reader) => Box::new(reader),
             Err(error) => {
                 warn!(agent.id = %self.setup.agent, %error, "the counters of a group cannot be read; only its agent-host is");

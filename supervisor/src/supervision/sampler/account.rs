@@ -133,7 +133,7 @@ impl Account {
     }
 
     /// Takes a reading of the present life that was made `at`.
-    pub(super) fn feed(&mut self, reading: Reading, detail: Detail, at: Instant) {
+    pub(super) fn feed(&mut self, reading: &Reading, detail: Detail, at: Instant) {
         if let Some((life, rate)) = &mut self.present {
             rate.feed(reading.cpu_us, at);
             life.cpu_percent = rate.percent();
@@ -154,7 +154,7 @@ impl Account {
     }
 
     /// The life `generation` has ended; another one has not. Tells whether it was the present one.
-    pub(super) fn end(&mut self, generation: Generation, last: Option<Reading>) -> bool {
+    pub(super) fn end(&mut self, generation: Generation, last: Option<&Reading>) -> bool {
         match &mut self.present {
             Some((life, _)) if life.generation == generation => {
                 if let Some(last) = last {
@@ -184,7 +184,7 @@ impl Account {
 }
 
 /// A reading over an older one: counters never go back or get lost, and what a quick look left out stays.
-fn merge(older: &Reading, newer: Reading, detail: Detail) -> Reading {
+fn merge(older: &Reading, newer: &Reading, detail: Detail) -> Reading {
     // `None` is less than anything.
     let kept = |older: Option<u64>, newer: Option<u64>| newer.max(older);
     let quick = detail == Detail::Quick;
@@ -245,12 +245,12 @@ mod tests {
     fn counters_add_up_over_lives_and_gauges_do_not() {
         let mut account = Account::default();
         account.begin(Generation(1), 10, Caps::default());
-        account.feed(full(1000, 1), Detail::Full, now());
+        account.feed(&full(1000, 1), Detail::Full, now());
         // The last look sees more than the last beat.
-        assert!(account.end(Generation(1), Some(full(3000, 2))));
+        assert!(account.end(Generation(1), Some(&full(3000, 2))));
         assert_eq!(account.sample().life, None);
         account.begin(Generation(2), 11, Caps::default());
-        account.feed(full(500, 1), Detail::Full, now());
+        account.feed(&full(500, 1), Detail::Full, now());
 
         let sample = account.sample();
         let life = sample.life.expect("the second life");
@@ -268,9 +268,9 @@ mod tests {
     fn a_life_ends_once_and_only_by_its_own_number() {
         let mut account = Account::default();
         account.begin(Generation(2), 10, Caps::default());
-        account.feed(full(1000, 0), Detail::Full, now());
+        account.feed(&full(1000, 0), Detail::Full, now());
         assert!(
-            !account.end(Generation(1), Some(full(9000, 9))),
+            !account.end(Generation(1), Some(&full(9000, 9))),
             "a late word about the life before"
         );
         assert!(account.end(Generation(2), None));
@@ -282,7 +282,7 @@ mod tests {
     fn a_new_life_closes_the_one_before() {
         let mut account = Account::default();
         account.begin(Generation(1), 10, Caps::default());
-        account.feed(full(1000, 0), Detail::Full, now());
+        account.feed(&full(1000, 0), Detail::Full, now());
         account.begin(Generation(2), 11, Caps::default());
         assert_eq!(account.sample().total.cpu_us, 1000);
     }
@@ -291,13 +291,13 @@ mod tests {
     fn a_quick_look_keeps_what_it_leaves_out() {
         let mut account = Account::default();
         account.begin(Generation(1), 10, Caps::default());
-        account.feed(full(1000, 1), Detail::Full, now());
+        account.feed(&full(1000, 1), Detail::Full, now());
         let quick = Reading {
             cpu_us: Some(2000),
             memory: Some(400),
             ..Reading::default()
         };
-        account.feed(quick, Detail::Quick, now());
+        account.feed(&quick, Detail::Quick, now());
         let reading = account.sample().life.unwrap().reading;
         assert_eq!((reading.cpu_us, reading.memory), (Some(2000), Some(400)));
         assert_eq!(reading.memory_peak, Some(400), "more than the peak is one");
@@ -305,7 +305,7 @@ mod tests {
         assert!(reading.cpu_pressure.is_some());
         assert_eq!(reading.pids, None, "a gauge that is not told is not known");
 
-        account.feed(quick, Detail::Full, now());
+        account.feed(&quick, Detail::Full, now());
         assert_eq!(account.sample().life.unwrap().reading.cpu_pressure, None);
     }
 
@@ -315,8 +315,8 @@ mod tests {
         let mut account = Account::default();
         let at = now();
         account.begin(Generation(1), 10, Caps::default());
-        account.feed(full(5000, 1), Detail::Full, at);
-        account.feed(full(1000, 0), Detail::Full, at + Duration::from_secs(1));
+        account.feed(&full(5000, 1), Detail::Full, at);
+        account.feed(&full(1000, 0), Detail::Full, at + Duration::from_secs(1));
         let sample = account.sample();
         assert_eq!((sample.total.cpu_us, sample.total.oom_kills), (5000, 1));
         assert_eq!(sample.life.unwrap().cpu_percent, None);

@@ -18,8 +18,20 @@ use super::{
 };
 use crate::containment::Caps;
 
-/// Agents that are read in full on one beat; the others' turn comes on the next ones.
-pub(super) const FULL_PER_BEAT: usize = 20;
+/// What the readings of one beat may take, in microseconds, so that with the rest it stays below half a
+/// millisecond; and what a quick and a full reading of a group take, about.
+const BUDGET: usize = 400;
+const QUICK: usize = 3;
+const FULL: usize = 22;
+
+/// At least so many agents are read in full on a beat, however many there are.
+const FULL_AT_LEAST: usize = 2;
+
+/// How many of so many agents are read in full on one beat; the others' turn comes on the next ones.
+pub(super) fn full_per_beat(agents: usize) -> usize {
+    let left = BUDGET.saturating_sub(agents * QUICK);
+    (left / FULL).max(FULL_AT_LEAST).min(agents)
+}
 
 struct Agent {
     account: Account,
@@ -125,7 +137,7 @@ impl Sampler {
                 let Some(agent) = self.agents.get_mut(&agent) else {
                     return false;
                 };
-                let ended = agent.account.end(generation, last);
+                let ended = agent.account.end(generation, last.as_ref());
                 if ended {
                     agent.life = None;
                 }
@@ -156,7 +168,8 @@ impl Sampler {
 
     pub(super) fn beat(&mut self) {
         let began = now();
-        let full: Vec<AgentId> = self.turns.iter().take(FULL_PER_BEAT).cloned().collect();
+        let count = full_per_beat(self.turns.len());
+        let full: Vec<AgentId> = self.turns.iter().take(count).cloned().collect();
         self.turns.rotate_left(full.len());
         for (id, agent) in &mut self.agents {
             agent.read(if full.contains(id) {
@@ -167,7 +180,7 @@ impl Sampler {
         }
         self.read_fleet();
         self.own
-            .feed(self.own_reader.read(Detail::Full), Detail::Full, now());
+            .feed(&self.own_reader.read(Detail::Full), Detail::Full, now());
         self.own.set_open_files(open_files(
             i32::try_from(std::process::id()).expect("a pid fits"),
         ));
@@ -178,7 +191,7 @@ impl Sampler {
 
     fn read_fleet(&mut self) {
         if let Some(reader) = &mut self.fleet_reader {
-            let reading = reader.read(Detail::Full);
+            let reading = reader.read(Detail::Quick);
             self.fleet_rate.feed(reading.cpu_us, now());
             self.fleet.cpu_percent = self.fleet_rate.percent();
             self.fleet.reading = reading;
@@ -187,13 +200,17 @@ impl Sampler {
 
     pub(super) fn sample(&self) -> Sample {
         let agents = self.agents.iter();
-        let fleet = match self.fleet_reader {
-            Some(_) => self.fleet,
-            None => FleetSample {
+        let summed = sum(self.agents.values().map(|agent| &agent.account));
+        let mut fleet = if self.fleet_reader.is_some() {
+            self.fleet
+        } else {
+            FleetSample {
                 caps: self.fleet.caps,
-                ..sum(self.agents.values().map(|agent| &agent.account))
-            },
+                ..summed
+            }
         };
+        // Agents know of their kills; in v1 the group above them does not.
+        fleet.reading.oom_kills = fleet.reading.oom_kills.max(summed.reading.oom_kills);
         Sample {
             at: self.at,
             took: self.took,
@@ -212,7 +229,7 @@ impl Agent {
         let Some((pid, reader)) = &mut self.life else {
             return;
         };
-        self.account.feed(reader.read(detail), detail, now());
+        self.account.feed(&reader.read(detail), detail, now());
         if detail == Detail::Full {
             self.account.set_open_files(open_files(*pid));
         }

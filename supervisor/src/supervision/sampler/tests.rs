@@ -118,7 +118,7 @@ async fn a_life_is_read_at_once_then_on_every_beat_and_counted_when_it_ends() {
         cpu_us: Some(1_000_000),
         ..Reading::default()
     };
-    handle.ended(&hexa, Generation(1), Some(last));
+    handle.ended(&hexa, Generation(1), Some(&last));
     let sample = until(&handle, |sample| sample.agents[&hexa].life.is_none()).await;
     let total = sample.agents[&hexa].total;
     assert_eq!((total.oom_kills, total.cpu_us), (1, 1_000_000));
@@ -145,36 +145,45 @@ async fn the_fleets_own_group_is_preferred_to_a_sum() {
 /// The cost of a beat does not grow with what is expensive: everybody has a turn all the same.
 #[test]
 fn full_readings_go_round() {
+    const AGENTS: usize = 60;
+    let each = task::full_per_beat(AGENTS);
+    assert!(each < AGENTS, "{each}");
     let mut sampler = task::Sampler::new();
-    let readers: Vec<Scripted> = (0..task::FULL_PER_BEAT * 2 + 1)
-        .map(|_| Scripted::new(1, 1))
-        .collect();
+    let readers: Vec<Scripted> = (0..AGENTS).map(|_| Scripted::new(1, 1)).collect();
     for (index, reader) in readers.iter().enumerate() {
-        sampler.take(Request::Watch(id(&format!("a{index}")), life(1, reader)));
+        let life = life(1, reader);
+        sampler.take(Request::Watch(id(&format!("a{index}")), life));
     }
     let counts = |kind: fn(&Scripted) -> &AtomicUsize| -> Vec<usize> {
-        readers
-            .iter()
-            .map(|reader| kind(reader).load(Ordering::Relaxed))
-            .collect()
+        let count = |reader| kind(reader).load(Ordering::Relaxed);
+        readers.iter().map(count).collect()
     };
-    assert!(
-        counts(|reader| &reader.full)
-            .iter()
-            .all(|count| *count == 1),
-        "at once"
-    );
+    let at_once = counts(|reader| &reader.full);
+    assert!(at_once.iter().all(|count| *count == 1), "{at_once:?}");
     sampler.beat();
     let full: usize = counts(|reader| &reader.full).iter().sum();
-    assert_eq!(full, readers.len() + task::FULL_PER_BEAT);
+    assert_eq!(full, AGENTS + each);
     let quick: usize = counts(|reader| &reader.quick).iter().sum();
-    assert_eq!(quick, readers.len() - task::FULL_PER_BEAT);
-    sampler.beat();
-    sampler.beat();
-    assert!(
-        counts(|reader| &reader.full)
-            .iter()
-            .all(|count| *count >= 2),
-        "everybody had a turn"
-    );
+    assert_eq!(quick, AGENTS - each);
+    for _ in 1..AGENTS.div_ceil(each) {
+        sampler.beat();
+    }
+    let all = counts(|reader| &reader.full);
+    assert!(all.iter().all(|count| *count >= 2), "{all:?}");
+}
+
+#[test]
+fn small_fleets_are_read_in_full_and_large_ones_in_turn() {
+    let cases = [
+        (0, 0),
+        (1, 1),
+        (10, 10),
+        (16, 16),
+        (50, 11),
+        (100, 4),
+        (1000, 2),
+    ];
+    for (agents, full) in cases {
+        assert_eq!(task::full_per_beat(agents), full, "{agents}");
+    }
 }
