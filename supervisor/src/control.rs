@@ -8,6 +8,7 @@ mod api;
 mod auth;
 mod document;
 mod error;
+mod limits;
 mod logs;
 mod openai;
 mod serve;
@@ -25,13 +26,14 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::{broadcast, mpsc, watch},
+    sync::{Mutex, broadcast, mpsc, watch},
     time::Instant,
 };
 
 pub use self::{auth::Guard, document::document};
 use crate::{
     config::Config,
+    containment::Containment,
     dispatch::DispatcherHandle,
     gateway::Accounts,
     supervision::{driver::AgentHandle, driver::LifecycleEvent, sampler::Sample},
@@ -54,6 +56,10 @@ pub struct App {
     pub dispatcher: DispatcherHandle,
     /// What processes use.
     pub sample: watch::Receiver<Sample>,
+    /// What holds agents on this host.
+    pub containment: Arc<Containment>,
+    /// Held while caps change: each change is held against the caps of all agents.
+    pub limits_changing: Mutex<()>,
     /// What happens to agents.
     pub events: broadcast::Sender<LifecycleEvent>,
     /// Ends the supervisor.

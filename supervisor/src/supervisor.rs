@@ -25,7 +25,7 @@ use std::{
 use kennel_shared::ids::AgentId;
 use thiserror::Error;
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{Mutex, broadcast, mpsc},
     task::JoinHandle,
     time::Instant,
 };
@@ -36,6 +36,7 @@ use self::signals::Signals;
 use crate::{
     channel::{self, AccountOptions},
     config::{self, Config, Loaded},
+    containment::Containment,
     control::{self, App},
     dispatch::{self, DispatcherHandle},
     gateway::{self, Accounts},
@@ -195,6 +196,8 @@ impl Running {
             accounts: Arc::clone(&accounts),
             dispatcher: dispatcher.clone(),
             sample: sampler::start(agents.clone()),
+            containment: Arc::new(Containment::probe()),
+            limits_changing: Mutex::default(),
             events,
             shutdown: shutdown_tx,
             began,
@@ -365,6 +368,7 @@ fn start_drivers(
             agent: id.clone(),
             policy: plan::policy(agent),
             spec: plan::spec_source(config, agent),
+            caps: plan::caps(&agent.limits).0,
             program: plan::agent_host(),
             directory: settings.agent_dir(&agent.id),
             socket: settings.link_socket(),

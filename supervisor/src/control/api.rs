@@ -30,7 +30,7 @@ use tokio::{
 use super::{
     App,
     error::Failure,
-    logs, view,
+    limits, logs, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -50,7 +50,7 @@ const ACTION_TIMEOUT_MAX: Duration = Duration::from_mins(10);
 /// How often a quiet stream says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-type AppState = State<Arc<App>>;
+pub(super) type AppState = State<Arc<App>>;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -61,6 +61,10 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/agents/{id}/start", post(start))
         .route("/agents/{id}/stop", post(stop))
         .route("/agents/{id}/restart", post(restart))
+        .route(
+            "/agents/{id}/limits",
+            get(limits::limits).patch(limits::set_limits),
+        )
         .route("/agents/{id}/turns", post(turn))
         .route("/agents/{id}/logs", get(agent_logs))
         .route("/turns/{turn_id}", delete(cancel))
@@ -508,7 +512,7 @@ pub(super) async fn shutdown(State(app): AppState) -> Json<wire::ShutdownReply> 
     })
 }
 
-fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
+pub(super) fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
     if let Some(handle) = app.agents.get(id) {
         return Ok(handle);
     }

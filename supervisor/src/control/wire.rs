@@ -12,8 +12,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+mod limits;
 mod usage;
 
+pub use self::limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap};
 pub use self::usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage};
 
 /// The path under which this version of the API lives.

@@ -38,7 +38,10 @@ use super::{
     links::LinkStream,
     spawner::{Child, SpawnRequest, Spawned, Spawner},
 };
-use crate::dispatch::{AgentEvent, Reports};
+use crate::{
+    containment::Caps,
+    dispatch::{AgentEvent, Reports},
+};
 
 /// Commands that may wait for a driver. Full: the dispatcher keeps its delivery, others wait.
 const COMMANDS: usize = 256;
@@ -67,6 +70,13 @@ pub enum Command {
     Deliver(Box<Delivery>),
     /// Have the agent stop this turn.
     Cancel(TurnId),
+    /// Hold the agent to these caps from now on.
+    SetCaps {
+        /// All of them: what is not set is lifted.
+        caps: Caps,
+        /// Whether they hold already, or why they cannot.
+        reply: oneshot::Sender<Result<Applied, String>>,
+    },
     /// Somebody says that it is this agent. The reply carries the number of the attempt.
     Hello {
         /// What it said.
@@ -85,6 +95,13 @@ pub enum Command {
         /// Where the agent's end stands.
         position: Position,
     },
+}
+
+/// What became of new caps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// Whether they hold the life that runs; else they will hold the next one.
+    pub live: bool,
 }
 
 /// What others see of an agent.
@@ -106,6 +123,8 @@ pub struct Observed {
     pub linked: bool,
     /// The lag of its loop at the last heartbeat.
     pub lag: Duration,
+    /// The caps that it is held to.
+    pub caps: Caps,
     /// The latest trouble, in words.
     pub detail: Option<String>,
 }
@@ -136,6 +155,8 @@ pub struct Setup {
     pub policy: Policy,
     /// What it is told to be.
     pub spec: SpecSource,
+    /// What it is held to at first.
+    pub caps: Caps,
     /// The agent-host binary.
     pub program: PathBuf,
     /// The agent's own directory; exists.
@@ -180,6 +201,17 @@ impl AgentHandle {
         answer.await.ok()
     }
 
+    /// Holds the agent to other caps, its present life too if it has one. The error says why not; then nothing has
+    /// changed.
+    pub async fn set_caps(&self, caps: Caps) -> Result<Applied, String> {
+        let leaving = || "the supervisor is shutting down".to_owned();
+        let (reply, answer) = oneshot::channel();
+        let command = Command::SetCaps { caps, reply };
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| leaving())?;
+        answer.await.map_err(|_| leaving())?
+    }
+
     /// Waits until the agent is as `wanted` says; false when `limit` passes first.
     pub async fn wait(&self, limit: Duration, wanted: impl FnMut(&Observed) -> bool) -> bool {
         let mut observed = self.observed.clone();
@@ -203,6 +235,7 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         restarts: 0,
         linked: false,
         lag: Duration::ZERO,
+        caps: setup.caps,
         detail: None,
     });
     let handle = AgentHandle {
@@ -306,6 +339,10 @@ impl Driver {
             }
             Command::Deliver(delivery) => self.link.send(ToAgent::Deliver(*delivery)),
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
+            Command::SetCaps { caps, reply } => {
+                // Who asked may have stopped waiting.
+                let _ = reply.send(self.set_caps(caps));
+            }
             Command::Hello {
                 hello,
                 peer_pid,
@@ -332,6 +369,24 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn set_caps(&mut self, caps: Caps) -> Result<Applied, String> {
+        let live = self.apply_caps(&caps)?;
+        self.setup.caps = caps;
+        self.observed.send_modify(|seen| seen.caps = caps);
+        info!(agent.id = %self.setup.agent, ?caps, live, "an agent's caps changed");
+        Ok(Applied { live })
+    }
+
+    /// Applies caps to the life that runs. False when there is none that they could hold.
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "no group holds a child here yet"
+    )]
+    fn apply_caps(&self, _caps: &Caps) -> Result<bool, String> {
+        Ok(false)
     }
 
     fn on_hello(

@@ -76,6 +76,7 @@ fn setup(
         agent: agent.clone(),
         policy: policy(),
         spec,
+        caps: Caps::default(),
         program: "/bin/cat".into(),
         directory: directory.to_owned(),
         socket: directory.join("link.sock"),
