@@ -25,8 +25,9 @@ pub use self::{
     stream::{EventStream, TurnStream},
 };
 use crate::control::wire::{
-    Action, ActionReply, ActionRequest, AgentList, AgentStatus, CancelReply, ChannelList,
-    EventList, EventsQuery, Health, LogLines, ShutdownReply, Status, TurnReply, TurnRequest,
+    Action, ActionReply, ActionRequest, AgentLimits, AgentList, AgentStatus, CancelReply,
+    ChannelList, EventList, EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ShutdownReply,
+    Status, TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -113,6 +114,22 @@ impl Client {
             .answer(&self.socket)
             .await
             .map(|answer| answer.value)
+    }
+
+    /// What an agent may use.
+    pub async fn limits(&self, id: &str) -> Result<Answer<AgentLimits>, ClientError> {
+        self.get(&format!("/agents/{}/limits", segment(id))).await
+    }
+
+    /// Changes what an agent may use.
+    pub async fn set_limits(
+        &self,
+        id: &str,
+        patch: &LimitsPatch,
+    ) -> Result<Answer<LimitsReply>, ClientError> {
+        let path = format!("/agents/{}/limits", segment(id));
+        let request = Request::patch(&path).json(patch).within(SHORT);
+        request.answer(&self.socket).await
     }
 
     /// Has an agent answer, and waits for the whole answer for as long as the agent may take.

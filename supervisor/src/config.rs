@@ -14,6 +14,7 @@ mod check;
 mod diagnostic;
 mod domain;
 mod draft;
+mod edit;
 mod fence;
 mod intensity;
 mod link;
@@ -42,6 +43,7 @@ pub use domain::{
     ProviderId, ProviderKind, RemoteProvider, RestartMode, RestartPolicy, Sampling, Sandbox, Sasl,
     Supervisor, SystemPrompt, Telegram, Timeouts, Tls, UserError, UserRef, is_name, plain_size,
 };
+pub use edit::{Change, Edit, EditError, LimitChange};
 pub use schema::json_schema;
 pub use secret::{COMMAND_TIMEOUT, InlineSecret, MAX_SECRET_BYTES, SecretError, SecretRef};
 pub use source::{FRAGMENTS, MAX_FILE_BYTES, MAX_FILES};

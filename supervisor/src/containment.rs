@@ -124,7 +124,6 @@ impl Containment {
         this.choice.why = format!("the groups could not be made: {error}");
         this.prepared = Some(Prepared {
             instance: String::new(),
-            enabled: Vec::new(),
         });
         this
     }

@@ -9,6 +9,7 @@ mod api;
 mod auth;
 mod document;
 mod error;
+mod limits;
 mod logs;
 mod metrics;
 mod openai;
@@ -28,7 +29,7 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     time::Instant,
 };
 
@@ -58,6 +59,8 @@ pub struct App {
     pub dispatcher: DispatcherHandle,
     /// What processes use.
     pub sampler: SamplerHandle,
+    /// Held while caps change: each change is held against the caps of all agents.
+    pub limits_changing: Mutex<()>,
     /// What happens to agents.
     pub events: Events,
     /// What holds the agents.

@@ -93,6 +93,19 @@ pub fn caps(limits: &Limits) -> (Caps, Vec<Cap>) {
     (caps, requested)
 }
 
+/// The way back: caps that are in force, as limits. The default of `pids` is among them.
+pub fn limits(caps: &Caps) -> Limits {
+    Limits {
+        memory: caps.memory,
+        memory_high: caps.memory_high,
+        cpu: caps.cpu,
+        cpu_weight: caps.cpu_weight,
+        pids: caps.pids,
+        open_files: caps.open_files,
+        io_weight: caps.io_weight,
+    }
+}
+
 /// What all agents together are held to. Nothing is capped that the configuration does not name.
 pub fn fleet_caps(config: &Config) -> Caps {
     let limits = &config.supervisor.fleet.limits;

@@ -26,7 +26,11 @@ use std::{
 
 use kennel_shared::ids::AgentId;
 use thiserror::Error;
-use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinHandle,
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 pub use self::home::{Home, HomeError};
@@ -251,6 +255,7 @@ impl Running {
             accounts: Arc::clone(&accounts),
             dispatcher: dispatcher.clone(),
             sampler,
+            limits_changing: Mutex::default(),
             events,
             containment,
             shutdown: shutdown_tx,

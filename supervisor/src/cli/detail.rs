@@ -191,6 +191,7 @@ mod tests {
             memory_bytes: Some(12 << 20),
             model: "local/smollm2".into(),
             link: LinkState::Connected,
+            last_end: None,
             usage: AgentUsage {
                 cpu_ms: Some(1234),
                 cpu_cap: Some(0.5),

@@ -238,6 +238,28 @@ pub(super) fn channels(list: &ChannelList, width: Option<usize>) -> String {
     draw(columns, width)
 }
 
+/// Caps before and after, or as they are.
+pub(super) struct CapRow {
+    pub(super) cap: &'static str,
+    pub(super) before: Option<String>,
+    pub(super) now: String,
+    pub(super) note: String,
+}
+
+/// The caps of an agent.
+pub(super) fn caps(rows: &[CapRow], width: Option<usize>) -> String {
+    let mut columns = vec![Column::new("CAP", rows, |row| row.cap.to_owned())];
+    if rows.iter().any(|row| row.before.is_some()) {
+        let before = |row: &CapRow| row.before.clone().unwrap_or_default();
+        columns.push(Column::new("BEFORE", rows, before).right());
+    }
+    columns.push(Column::new("NOW", rows, |row| row.now.clone()).right());
+    if rows.iter().any(|row| !row.note.is_empty()) {
+        columns.push(Column::new("NOTE", rows, |row| row.note.clone()).shortest(12));
+    }
+    draw(columns, width)
+}
+
 fn draw(mut columns: Vec<Column>, width: Option<usize>) -> String {
     let gap = fit(&mut columns, width.unwrap_or(usize::MAX));
     // The library asks NO_COLOR by itself; here it is `output` that knows what the reader wants.

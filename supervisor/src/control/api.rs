@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::{
     App,
     error::Failure,
-    usage, view,
+    limits, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -51,7 +51,7 @@ pub(super) mod streams;
 
 use self::streams::{agent_logs, events};
 
-type AppState = State<Arc<App>>;
+pub(super) type AppState = State<Arc<App>>;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -62,6 +62,10 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/agents/{id}/start", post(start))
         .route("/agents/{id}/stop", post(stop))
         .route("/agents/{id}/restart", post(restart))
+        .route(
+            "/agents/{id}/limits",
+            get(limits::limits).patch(limits::set_limits),
+        )
         .route("/agents/{id}/turns", post(turn))
         .route("/agents/{id}/logs", get(agent_logs))
         .route("/turns/{turn_id}", delete(cancel))
@@ -412,7 +416,7 @@ pub(super) async fn shutdown(State(app): AppState) -> Json<wire::ShutdownReply> 
     })
 }
 
-fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
+pub(super) fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
     if let Some(handle) = app.agents.get(id) {
         return Ok(handle);
     }

@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 mod events;
+mod limits;
 mod usage;
 
 pub use self::{
     events::{AgentEnd, EventList, EventsQuery, InterruptedTurn, LifecycleEvent},
+    limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap},
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
 };
 

@@ -42,6 +42,7 @@ fn every_cap_that_is_asked_for_arrives() {
         io_weight: Some(7),
     };
     assert_eq!(caps(&limits), (wanted, Cap::ALL.to_vec()));
+    assert_eq!(super::limits(&wanted), limits);
     // A number that happens to be the default one is asked for all the same.
     let limits = Limits {
         pids: Some(DEFAULT_PIDS),

@@ -97,7 +97,7 @@ impl Loaded {
     fn memory(&self, host: &Host<'_>) -> Option<Diagnostic> {
         let fleet = &self.config.supervisor.fleet;
         let memory = host.memory?;
-        let there = plain_size(memory);
+        let there = bytesize::ByteSize(memory);
         if let Some(ceiling) = fleet.limits.memory {
             return (ceiling > memory).then(|| {
                 Diagnostic::warning(format!(

@@ -72,7 +72,7 @@ fn memory_that_the_machine_does_not_have() {
     assert_eq!(titles(agents, 3 * GIB), [""; 0]);
     assert_eq!(
         titles(agents, 2 * GIB),
-        ["the agents' `memory` adds up to 3GiB, more than this machine has (2GiB)"]
+        ["the agents' `memory` adds up to 3GiB, more than this machine has (2.0 GiB)"]
     );
     // Where a ceiling is given, it is what counts.
     let with = |fleet: &str| format!("{agents}[supervisor.fleet]\n{fleet}\n");
@@ -83,7 +83,7 @@ fn memory_that_the_machine_does_not_have() {
     assert_eq!(titles(&with("overcommit = true"), 2 * GIB), [""; 0]);
     assert_eq!(
         titles(&with("memory = \"3GiB\""), 2 * GIB),
-        ["the fleet's `memory` (3GiB) is more than this machine has (2GiB)"]
+        ["the fleet's `memory` (3GiB) is more than this machine has (2.0 GiB)"]
     );
 }
 
