@@ -25,7 +25,7 @@ mod checks;
 
 const MIB: u64 = 1024 * 1024;
 /// An emulated machine takes its time.
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_mins(3);
 
 /// Tests of one process take turns, since each moves the process.
 static TURN: Mutex<()> = Mutex::new(());
