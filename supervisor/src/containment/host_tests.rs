@@ -161,7 +161,8 @@ impl Script {
 impl Drop for Script {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Not for ever: a frozen one does not end.
+        files::wait_until(LONG, || !matches!(self.child.try_wait(), Ok(None)));
     }
 }
 
