@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::api;
+use super::{api, metrics};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,8 +24,13 @@ use super::api;
         api::channels,
         api::events,
         api::shutdown,
+        metrics::metrics,
     ),
-    components(schemas(super::wire::TurnEvent, super::wire::LogLine))
+    components(schemas(
+        super::wire::TurnEvent,
+        super::wire::LogLine,
+        super::wire::MemoryDetail,
+    ))
 )]
 struct Document;
 
