@@ -87,9 +87,15 @@ impl GroupReader {
             if !wanted(*what) {
                 continue;
             }
-            // Of a group that is gone nothing is known any more.
-            let length = file.read_at(buffer, 0).unwrap_or(0);
-            take(*what, &buffer[..length], &mut self.last);
+            match file.read_at(buffer, 0) {
+                Ok(length) => take(*what, &buffer[..length], &mut self.last),
+                // Of a group that is gone nothing is known any more.
+                Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {
+                    self.last = Reading::default();
+                    break;
+                }
+                Err(_) => {}
+            }
         }
         self.last
     }
