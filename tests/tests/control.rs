@@ -332,6 +332,7 @@ async fn the_document_lists_every_route() {
         ("get", "/api/v1/channels"),
         ("get", "/api/v1/events"),
         ("post", "/api/v1/shutdown"),
+        ("get", "/metrics"),
     ];
     let paths = document["paths"].as_object().expect("paths");
     for (method, path) in routes {

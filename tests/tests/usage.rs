@@ -71,7 +71,7 @@ async fn metrics_are_what_others_read() {
         kennel.send("one", text).await;
     }
     kennel.kill("two", Signal::SIGKILL).await;
-    kennel.until_reborn("two", 2).await;
+    kennel.until_reborn("two", 1).await;
 
     let bare = Client::tcp(kennel.http_port().await);
     let refused = bare.get("/metrics").await.expect("an answer");
@@ -93,11 +93,11 @@ async fn metrics_are_what_others_read() {
     let mut command = Command::new(python);
     let read = judge(&kennel, command.arg(script).args([&older, &newer]), &older).await;
     for series in [
-        "kennel_agent_turns_total{agent=one,result=replied} 2.0",
-        "kennel_agent_restarts_total{agent=two} 1.0",
-        "kennel_agent_state{agent=two,state=ready} 1.0",
-        "kennel_agent_state{agent=rests,state=stopped} 1.0",
-        "kennel_agent_link_up{agent=rests} 0.0",
+        "kennel_agent_turns_total{agent=one,result=replied} 2\n",
+        "kennel_agent_restarts_total{agent=two} 1\n",
+        "kennel_agent_state{agent=two,state=ready} 1\n",
+        "kennel_agent_state{agent=rests,state=stopped} 1\n",
+        "kennel_agent_link_up{agent=rests} 0\n",
         "kennel_agent_tokens_total{agent=one,direction=input} ",
         "kennel_agent_memory_bytes{agent=one} ",
         "kennel_host_cpus{} ",

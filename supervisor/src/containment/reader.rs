@@ -1,4 +1,5 @@
-//! Reads a group's counters again and again: the files stay open, and one buffer serves all of them.
+//! Reads a group's counters again and again: the files stay open, and one buffer on the stack serves all of
+//! them, so that a reader takes no memory but its descriptors'.
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
@@ -16,7 +17,10 @@ use super::{
 };
 
 /// The longest file that is read whole: v2's `memory.stat` has about 2 KiB.
-const BUFFER: usize = 8 * 1024;
+const LONGEST: usize = 8 * 1024;
+
+/// The longest of those that are read quickly: v2's `cpu.stat`, which begins with what is wanted.
+const SHORT: usize = 512;
 
 /// The counters of one group.
 #[derive(Debug)]
@@ -24,7 +28,6 @@ pub struct GroupReader {
     files: Vec<(What, File)>,
     /// For the backend without files.
     processes: Option<Group>,
-    buffer: Box<[u8]>,
     last: Reading,
 }
 
@@ -44,7 +47,6 @@ impl GroupReader {
         Ok(Self {
             files,
             processes: None,
-            buffer: vec![0; BUFFER].into(),
             last: Reading::default(),
         })
     }
@@ -54,14 +56,13 @@ impl GroupReader {
         Self {
             files: Vec::new(),
             processes: Some(group),
-            buffer: Box::default(),
             last: Reading::default(),
         }
     }
 
     /// Reads everything.
     pub fn read(&mut self) -> Reading {
-        self.read_files(|_| true)
+        self.read_files(&mut [0; LONGEST], |_| true)
     }
 
     /// Reads CPU time, memory and processes; the rest is as the last [`read`](Self::read) found it. At
@@ -73,10 +74,12 @@ impl GroupReader {
         } else {
             What::CpuStat
         };
-        self.read_files(|what| what == cpu || matches!(what, What::Memory | What::Pids))
+        self.read_files(&mut [0; SHORT], |what| {
+            what == cpu || matches!(what, What::Memory | What::Pids)
+        })
     }
 
-    fn read_files(&mut self, wanted: impl Fn(What) -> bool) -> Reading {
+    fn read_files(&mut self, buffer: &mut [u8], wanted: impl Fn(What) -> bool) -> Reading {
         if let Some(group) = &self.processes {
             return group.reading_of_processes();
         }
@@ -84,8 +87,8 @@ impl GroupReader {
             if !wanted(*what) {
                 continue;
             }
-            match file.read_at(&mut self.buffer, 0) {
-                Ok(length) => take(*what, &self.buffer[..length], &mut self.last),
+            match file.read_at(buffer, 0) {
+                Ok(length) => take(*what, &buffer[..length], &mut self.last),
                 // Of a group that is gone nothing is known any more.
                 Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {
                     self.last = Reading::default();

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, limits};
+use super::{api, limits, metrics};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,8 +26,13 @@ use super::{api, limits};
         api::channels,
         api::streams::events,
         api::shutdown,
+        metrics::metrics,
     ),
-    components(schemas(super::wire::TurnEvent, super::wire::LogLine))
+    components(schemas(
+        super::wire::TurnEvent,
+        super::wire::LogLine,
+        super::wire::MemoryDetail,
+    ))
 )]
 struct Document;
 

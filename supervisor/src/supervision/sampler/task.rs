@@ -22,7 +22,7 @@ use crate::containment::Caps;
 /// millisecond; and what a quick and a full reading of a group take, about.
 const BUDGET: usize = 400;
 const QUICK: usize = 3;
-const FULL: usize = 22;
+const FULL: usize = 30;
 
 /// At least so many agents are read in full on a beat, however many there are.
 const FULL_AT_LEAST: usize = 2;

@@ -174,15 +174,7 @@ fn full_readings_go_round() {
 
 #[test]
 fn small_fleets_are_read_in_full_and_large_ones_in_turn() {
-    let cases = [
-        (0, 0),
-        (1, 1),
-        (10, 10),
-        (16, 16),
-        (50, 11),
-        (100, 4),
-        (1000, 2),
-    ];
+    let cases = [(0, 0), (1, 1), (12, 12), (50, 8), (100, 3), (1000, 2)];
     for (agents, full) in cases {
         assert_eq!(task::full_per_beat(agents), full, "{agents}");
     }
