@@ -127,8 +127,8 @@ impl Client {
         id: &str,
         patch: &LimitsPatch,
     ) -> Result<Answer<LimitsReply>, ClientError> {
-        let path = format!("/agents/{}/limits", segment(id));
-        let request = Request::patch(&path).json(patch).within(SHORT);
+        let route = format!("/agents/{}/limits", segment(id));
+        let request = Request::patch(&route).json(patch).within(SHORT);
         request.answer(&self.socket).await
     }
 

@@ -326,6 +326,8 @@ async fn the_document_lists_every_route() {
         ("post", "/api/v1/agents/{id}/start"),
         ("post", "/api/v1/agents/{id}/stop"),
         ("post", "/api/v1/agents/{id}/restart"),
+        ("get", "/api/v1/agents/{id}/limits"),
+        ("patch", "/api/v1/agents/{id}/limits"),
         ("post", "/api/v1/agents/{id}/turns"),
         ("get", "/api/v1/agents/{id}/logs"),
         ("delete", "/api/v1/turns/{turn_id}"),

@@ -216,16 +216,16 @@ fn edit(
     }
 
     let defaults = defaults(&files);
-    let declares = |(_, text): &(PathBuf, String)| {
+    let has_agent = |(_, text): &(PathBuf, String)| {
         text.parse::<DocumentMut>()
             .is_ok_and(|document| document.get("agents").and_then(|a| a.get(agent)).is_some())
     };
-    let index = files.iter().position(declares).ok_or_else(undeclared)?;
+    let index = files.iter().position(has_agent).ok_or_else(undeclared)?;
     let (path, text) = files[index].clone();
     let unsafe_layout = || EditError::Layout(path.clone());
     let mut document: DocumentMut = text.parse().map_err(|_| unsafe_layout())?;
-    let changed = apply(&mut document, agent, changes, &defaults).ok_or_else(unsafe_layout)?;
-    let after = if changed.is_empty() {
+    let made = apply(&mut document, agent, changes, &defaults).ok_or_else(unsafe_layout)?;
+    let after = if made.is_empty() {
         text.clone()
     } else {
         keep_line_ends(&text, document.to_string())
@@ -240,7 +240,7 @@ fn edit(
         path,
         before: text,
         after,
-        changed,
+        changed: made,
     })
 }
 
@@ -287,14 +287,14 @@ fn apply(
         insert(table, "limits", limits);
     }
     let limits = table.get_mut("limits")?;
-    let changed: Vec<Change> = changes
+    let made: Vec<Change> = changes
         .iter()
         .filter_map(|change| set(limits.as_table_like_mut()?, change, defaults))
         .collect();
-    if missing && changed.is_empty() {
+    if missing && made.is_empty() {
         table.remove("limits");
     }
-    Some(changed)
+    Some(made)
 }
 
 /// Sets one key; `None` when it says so already.

@@ -113,6 +113,8 @@ fn check_fleet(
             (id.as_str(), without_default_pids(limits, config))
         })
         .collect();
+    let counted = |limits: &Limits| without_default_pids(*limits, agent);
+    let (before, wanted) = (counted(before), counted(wanted));
     for excess in app.config.supervisor.fleet.excess(all.into_iter()) {
         let raised = match excess.cap {
             Cap::Memory => wanted.memory > before.memory,

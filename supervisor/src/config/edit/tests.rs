@@ -201,7 +201,7 @@ fn assignments_are_read_with_advice() {
     assert_eq!(read("pids=none").expect("right").amount, None);
     for (text, advice) in [
         ("memory", "cap=value"),
-        ("memroy=1GiB", "did you mean `memory`?"),
+        ("cpus=1", "did you mean `cpu`?"),
         ("x=1", "the caps are memory, memory_high, cpu"),
         ("memory=1G", "\"1GiB\" (powers of 1024)"),
         ("memory=12", "`memory = \"12MiB\"`"),
@@ -346,11 +346,12 @@ fn layout(form: u8, keys: &[(Cap, &str)], comments: bool) -> String {
             String::new()
         }
     };
-    let lines = |prefix: &str| -> String {
-        let lines = keys.iter().enumerate();
-        lines
-            .map(|(n, (cap, value))| format!("{}{prefix}{cap} = {value}{}\n", above(n), note(n)))
-            .collect()
+    let lines = |prefix: &str| {
+        let lines = keys
+            .iter()
+            .enumerate()
+            .map(|(n, (cap, value))| format!("{}{prefix}{cap} = {value}{}\n", above(n), note(n)));
+        lines.collect::<Vec<_>>().concat()
     };
     let pairs: Vec<_> = keys
         .iter()

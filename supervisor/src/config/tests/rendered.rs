@@ -75,6 +75,34 @@ fn all_mistakes_of_a_file_at_once() {
 }
 
 #[test]
+fn mistakes_in_what_holds_agents() {
+    insta::assert_snapshot!(one(r#"[supervisor]
+state_dir = "/srv/kennel"
+
+[supervisor.fleet]
+memory = "2GiB"
+pids = 100
+
+[providers.echo]
+kind = "echo"
+
+[defaults]
+model = "echo/x"
+limits = { memory_high = "768MiB", pids = 60 }
+
+[agents.hexa]
+limits = { memory = "512MiB" }
+sandbox = { read = ["/srv/kennel/agents/reviewer"], network = [0] }
+
+[agents.reviewer]
+limits = { memory = "1600MiB" }
+user = "a b"
+enforcement = "strickt"
+sandbox = { write = ["/etc"] }
+"#));
+}
+
+#[test]
 fn mistakes_over_several_files() {
     insta::assert_snapshot!(drawn(&[
         ("kennel.toml", BASE),

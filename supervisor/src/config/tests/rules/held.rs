@@ -1,5 +1,6 @@
 //! Rules of what holds an agent: caps, the fleet's ceiling, users, the sandbox and its paths.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
@@ -73,7 +74,8 @@ fn a_cap_of_the_defaults_is_lifted_by_a_word() {
 fn fleet(fleet: &str, agents: &[(&str, &str)]) -> String {
     let mut text = format!("[supervisor.fleet]\n{fleet}\n[providers.echo]\nkind = \"echo\"\n");
     for (id, limits) in agents {
-        text += &format!("[agents.{id}]\nmodel = \"echo/x\"\n{limits}\n");
+        writeln!(text, "[agents.{id}]\nmodel = \"echo/x\"\n{limits}")
+            .expect("a String takes everything");
     }
     text
 }
