@@ -26,7 +26,7 @@ pub use self::{
 };
 use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentList, AgentStatus, CancelReply, ChannelList, Health,
-    LogLines, ShutdownReply, Status, TurnReply, TurnRequest,
+    LogLines, ProcessList, ShutdownReply, Status, TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -150,6 +150,12 @@ impl Client {
     pub async fn follow_logs(&self, id: &str, tail: u32) -> Result<EventStream, ClientError> {
         let path = format!("/agents/{}/logs?tail={tail}&follow=true", segment(id));
         Request::get(&path).within(SHORT).stream(&self.socket).await
+    }
+
+    /// The processes of an agent.
+    pub async fn processes(&self, id: &str) -> Result<ProcessList, ClientError> {
+        let path = format!("/agents/{}/processes", segment(id));
+        self.get(&path).await.map(|answer| answer.value)
     }
 
     /// All channel accounts.

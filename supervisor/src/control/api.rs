@@ -30,7 +30,7 @@ use tokio::{
 use super::{
     App,
     error::Failure,
-    logs, view,
+    logs, processes, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -63,6 +63,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/agents/{id}/restart", post(restart))
         .route("/agents/{id}/turns", post(turn))
         .route("/agents/{id}/logs", get(agent_logs))
+        .route("/agents/{id}/processes", get(processes::processes))
         .route("/turns/{turn_id}", delete(cancel))
         .route("/channels", get(channels))
         .route("/events", get(events))
@@ -508,7 +509,7 @@ pub(super) async fn shutdown(State(app): AppState) -> Json<wire::ShutdownReply> 
     })
 }
 
-fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
+pub(super) fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
     if let Some(handle) = app.agents.get(id) {
         return Ok(handle);
     }
@@ -527,6 +528,6 @@ fn no_agent(app: &App, id: &str) -> Failure {
     Failure::no_agent(id, &known)
 }
 
-fn leaving() -> Failure {
+pub(super) fn leaving() -> Failure {
     Failure::new(ErrorCode::ShuttingDown, "the supervisor is shutting down")
 }

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::api;
+use super::{api, processes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +21,7 @@ use super::api;
         api::turn,
         api::cancel,
         api::agent_logs,
+        processes::processes,
         api::channels,
         api::events,
         api::shutdown,

@@ -12,9 +12,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+mod processes;
 mod usage;
 
-pub use self::usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage};
+pub use self::{
+    processes::{AgentProcess, ProcessList},
+    usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
+};
 
 /// The path under which this version of the API lives.
 pub const API: &str = "/api/v1";
