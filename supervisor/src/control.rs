@@ -10,6 +10,7 @@ mod document;
 mod error;
 mod logs;
 mod openai;
+mod processes;
 mod serve;
 mod view;
 pub mod wire;
