@@ -32,6 +32,7 @@ mod send;
 mod set;
 mod status;
 mod table;
+mod top;
 mod units;
 mod up;
 
@@ -72,6 +73,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Check(check) => check::run(check.json, &locator, out),
         Command::Init(init) => init::run(init.path.as_deref(), out),
         Command::Status(status) => block_on(status::run(&client()?, &status, out)),
+        Command::Top(top) => block_on(top::run(client()?, &top)),
         Command::Start(which) => block_on(act::run(&client()?, Action::Start, &which, out)),
         Command::Stop(which) => block_on(act::run(&client()?, Action::Stop, &which, out)),
         Command::Restart(which) => block_on(act::run(&client()?, Action::Restart, &which, out)),

@@ -26,8 +26,8 @@ pub use self::{
 };
 use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentLimits, AgentList, AgentStatus, CancelReply,
-    ChannelList, EventList, EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ShutdownReply,
-    Status, TurnReply, TurnRequest,
+    ChannelList, EventList, EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ProcessList,
+    ShutdownReply, Status, TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -173,6 +173,12 @@ impl Client {
     pub async fn follow_logs(&self, id: &str, tail: u32) -> Result<EventStream, ClientError> {
         let path = format!("/agents/{}/logs?tail={tail}&follow=true", segment(id));
         Request::get(&path).within(SHORT).stream(&self.socket).await
+    }
+
+    /// The processes of an agent.
+    pub async fn processes(&self, id: &str) -> Result<ProcessList, ClientError> {
+        let path = format!("/agents/{}/processes", segment(id));
+        self.get(&path).await.map(|answer| answer.value)
     }
 
     /// All channel accounts.

@@ -13,6 +13,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod openai;
+mod processes;
 mod serve;
 mod usage;
 mod view;

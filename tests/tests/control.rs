@@ -34,6 +34,36 @@ async fn sockets_and_directories_are_the_users_own() {
 }
 
 #[tokio::test]
+async fn the_processes_of_an_agent_are_listed() {
+    let kennel = Kennel::builder().agents(&["one", "two"]).start().await;
+    let client = kennel.client();
+    let list = client.get("/api/v1/agents/one/processes").await;
+    let list = list.expect("an answer").body;
+    let own = kennel.agent_pid("one").await;
+    let all = list["processes"].as_array().expect("a list");
+    assert_eq!(all.len(), 1, "{list}");
+    assert_eq!(all[0]["pid"], own);
+    assert_eq!(all[0]["ppid"], kennel.pid());
+    assert_eq!(all[0]["name"], "kennel-agent-ho");
+    assert_eq!(list["omitted"], 0);
+    for figure in ["threads", "memory_bytes"] {
+        assert!(all[0][figure].as_u64() > Some(0), "{figure}: {list}");
+    }
+
+    kennel.order("one", "stop").await;
+    let list = client.get("/api/v1/agents/one/processes").await;
+    let list = list.expect("an answer").body;
+    assert_eq!(list["processes"], json!([]));
+    let unknown = client.get("/api/v1/agents/onne/processes").await;
+    let unknown = unknown.expect("an answer");
+    assert_eq!(
+        (unknown.status, unknown.error_code()),
+        (404, "agent_not_found")
+    );
+    kennel.shut_down().await;
+}
+
+#[tokio::test]
 async fn tcp_asks_for_the_token_and_for_the_right_host_and_origin() {
     let kennel = Kennel::builder().agents(&["one"]).http(TOKEN).start().await;
     let bare = Client::tcp(kennel.http_port().await);
@@ -330,6 +360,7 @@ async fn the_document_lists_every_route() {
         ("patch", "/api/v1/agents/{id}/limits"),
         ("post", "/api/v1/agents/{id}/turns"),
         ("get", "/api/v1/agents/{id}/logs"),
+        ("get", "/api/v1/agents/{id}/processes"),
         ("delete", "/api/v1/turns/{turn_id}"),
         ("get", "/api/v1/channels"),
         ("get", "/api/v1/events"),

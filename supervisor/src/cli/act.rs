@@ -60,16 +60,26 @@ fn tell(
     json: bool,
     out: &Output,
 ) -> Result<(), Failure> {
-    let reply = reply.map_err(|error| about(id, error))?;
-    if json {
-        out.line(serde_json::to_string(&reply).expect("wire types are plain data"))?;
+    if json && let Ok(reply) = &reply {
+        out.line(serde_json::to_string(reply).expect("wire types are plain data"))?;
     }
+    out.note(outcome(id, action, reply)?);
+    Ok(())
+}
+
+/// What came of an action, in words.
+pub(super) fn outcome(
+    id: &str,
+    action: Action,
+    reply: Result<ActionReply, ClientError>,
+) -> Result<String, Failure> {
+    let reply = reply.map_err(|error| about(id, error))?;
     let agent = &reply.agent;
     let life = match agent.pid {
         Some(pid) => format!(" (pid {pid}, generation {})", agent.generation),
         None => String::new(),
     };
-    let text = match (reply.outcome, action) {
+    Ok(match (reply.outcome, action) {
         (ActionOutcome::Denied, _) => {
             let reason = reply
                 .reason
@@ -83,9 +93,7 @@ fn tell(
         (ActionOutcome::Done, Action::Start) => format!("{id} started{life}"),
         (ActionOutcome::Done, Action::Stop) => format!("{id} stopped"),
         (ActionOutcome::Done, Action::Restart) => format!("{id} restarted{life}"),
-    };
-    out.note(text);
-    Ok(())
+    })
 }
 
 fn about(id: &str, error: ClientError) -> Failure {

@@ -7,7 +7,10 @@ use std::{path::PathBuf, time::Duration};
 use anstream::ColorChoice;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 
-use super::output::Verbosity;
+use super::{
+    output::Verbosity,
+    top::{self, SortKey},
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -111,6 +114,9 @@ pub(super) enum Command {
     Init(Init),
     /// Show the supervisor and its agents
     Status(Status),
+    /// Watch the agents on a screen of their own; restart, stop and start them
+    #[command(after_long_help = top::keys_help())]
+    Top(Top),
     /// Start agents
     Start(Which),
     /// Stop agents; they stay down
@@ -179,6 +185,26 @@ pub(super) struct Status {
     /// Show it anew every second until Ctrl-C
     #[arg(short, long)]
     pub(super) watch: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Top {
+    /// How often to ask the supervisor, from 100ms to 1h
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub(super) interval: Duration,
+
+    /// What to order the agents by at first; `?` lists the keys that change it
+    #[arg(short, long, value_name = "KEY", default_value = "cpu")]
+    pub(super) sort: SortKey,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_millis(100)..=Duration::from_hours(1)).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("not from 100ms to 1h".to_owned())
+    }
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,7 +1,7 @@
-//! Ctrl-C as something to await.
+//! Ctrl-C, and other signals that end a command, as something to await.
 //!
 //! A thread waits for the signal, so that no handler of ours runs in signal context. While one of
-//! these lives, Ctrl-C no longer ends the process by itself.
+//! these lives, its signals no longer end the process by themselves.
 
 use std::{io, thread};
 
@@ -11,7 +11,7 @@ use signal_hook::{
 };
 use tokio::sync::mpsc;
 
-/// Receives SIGINT.
+/// Receives signals.
 #[derive(Debug)]
 pub(super) struct Interrupts {
     signal_rx: mpsc::Receiver<()>,
@@ -19,8 +19,14 @@ pub(super) struct Interrupts {
 }
 
 impl Interrupts {
+    /// Ctrl-C.
     pub(super) fn new() -> io::Result<Self> {
-        let mut signals = Signals::new([SIGINT])?;
+        Self::of(&[SIGINT])
+    }
+
+    /// Any of these.
+    pub(super) fn of(signals: &[i32]) -> io::Result<Self> {
+        let mut signals = Signals::new(signals)?;
         let handle = signals.handle();
         // One is enough: who is told twice before it looks has been told.
         let (signal_tx, signal_rx) = mpsc::channel(1);

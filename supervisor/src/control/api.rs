@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::{
     App,
     error::Failure,
-    limits, usage, view,
+    limits, processes, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -68,6 +68,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         )
         .route("/agents/{id}/turns", post(turn))
         .route("/agents/{id}/logs", get(agent_logs))
+        .route("/agents/{id}/processes", get(processes::processes))
         .route("/turns/{turn_id}", delete(cancel))
         .route("/channels", get(channels))
         .route("/events", get(events))
@@ -435,6 +436,6 @@ fn no_agent(app: &App, id: &str) -> Failure {
     Failure::no_agent(id, &known)
 }
 
-fn leaving() -> Failure {
+pub(super) fn leaving() -> Failure {
     Failure::new(ErrorCode::ShuttingDown, "the supervisor is shutting down")
 }

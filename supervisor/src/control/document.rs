@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, limits, metrics};
+use super::{api, limits, metrics, processes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use super::{api, limits, metrics};
         limits::limits,
         limits::set_limits,
         api::streams::agent_logs,
+        processes::processes,
         api::channels,
         api::streams::events,
         api::shutdown,

@@ -14,11 +14,13 @@ use utoipa::{IntoParams, ToSchema};
 
 mod events;
 mod limits;
+mod processes;
 mod usage;
 
 pub use self::{
     events::{AgentEnd, EventList, EventsQuery, InterruptedTurn, LifecycleEvent},
     limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap},
+    processes::{AgentProcess, ProcessList},
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
 };
 
