@@ -111,13 +111,14 @@ pub(super) async fn measure(scale: Scale, report: &mut Report) -> anyhow::Result
 /// whether that was possible.
 fn ahead_of_others(supervisor: u32) -> bool {
     let groups = i32::try_from(supervisor).map(groups_of).unwrap_or_default();
-    let tops = groups.iter().filter_map(|group| group.parent());
-    let raised = tops.map(|top| {
-        [("cpu.shares", "262144"), ("cpu.weight", "10000")]
-            .iter()
-            .any(|(file, most)| top.join(file).exists() && fs::write(top.join(file), most).is_ok())
-    });
-    raised.fold(false, |any, one| any || one)
+    let mut raised = false;
+    for top in groups.iter().filter_map(|group| group.parent()) {
+        for (file, most) in [("cpu.shares", "262144"), ("cpu.weight", "10000")] {
+            let file = top.join(file);
+            raised |= file.exists() && fs::write(file, most).is_ok();
+        }
+    }
+    raised
 }
 
 fn configuration() -> anyhow::Result<String> {

@@ -7,13 +7,13 @@ use std::{
 };
 
 /// The groups that a process is in and this one is not, as directories: one for each hierarchy in
-/// which the two differ.
+/// which the two differ. Never a hierarchy's root, where a process is shown that has ended.
 pub fn groups_of(pid: i32) -> Vec<PathBuf> {
     let mounts = mounts();
     let own = memberships("self");
     let apart = memberships(&pid.to_string())
         .into_iter()
-        .filter(|membership| !own.contains(membership));
+        .filter(|membership| membership.1 != "/" && !own.contains(membership));
     apart
         .filter_map(|(hierarchy, path)| {
             let mount = mounts.iter().find(|mount| mount.carries(&hierarchy))?;
