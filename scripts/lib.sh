@@ -191,4 +191,32 @@ ensure_system() {
   system_package ngircd /usr/sbin/ngircd
 }
 
+# The program alone, out of the package of the server, which is never installed nor started.
+ensure_promtool() {
+  local dir=$CACHE/promtool
+  if [[ -x $dir/promtool ]] && "$dir/promtool" --version >/dev/null 2>&1; then
+    already promtool
+    return
+  fi
+  if ! have apt-get || ! have dpkg-deb; then
+    die "promtool is missing, and there is no apt-get here: put it, or a link to it, at $dir/promtool"
+  fi
+  step "promtool" take_promtool "$dir"
+}
+
+take_promtool() {
+  local dir=$1 scratch=$CACHE/build/promtool
+  rm -rf "$scratch"
+  mkdir -p "$scratch" "$dir"
+  cd "$scratch"
+  if ! apt-get download -q prometheus; then
+    as_root apt-get update -q
+    apt-get download -q prometheus
+  fi
+  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
+  mv usr/bin/promtool "$dir/promtool"
+  cd "$CACHE"
+  rm -rf "$scratch"
+}
+
 find_ngircd() { PATH="$PATH:/usr/sbin" command -v ngircd; }

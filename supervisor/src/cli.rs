@@ -17,6 +17,7 @@ mod channels;
 mod chat;
 mod check;
 mod detach;
+mod detail;
 mod events;
 mod exit;
 mod generate;
@@ -28,6 +29,7 @@ mod output;
 #[cfg(test)]
 mod reference;
 mod send;
+mod set;
 mod status;
 mod table;
 mod units;
@@ -73,6 +75,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Start(which) => block_on(act::run(&client()?, Action::Start, &which, out)),
         Command::Stop(which) => block_on(act::run(&client()?, Action::Stop, &which, out)),
         Command::Restart(which) => block_on(act::run(&client()?, Action::Restart, &which, out)),
+        Command::Set(set) => block_on(set::run(&client()?, &set, &locator, out)),
         Command::Logs(logs) => block_on(logs::run(&client()?, &logs, out)),
         Command::Send(send) => {
             let text = send::text(&send.text)?;

@@ -25,8 +25,9 @@ pub use self::{
     stream::{EventStream, TurnStream},
 };
 use crate::control::wire::{
-    Action, ActionReply, ActionRequest, AgentList, AgentStatus, CancelReply, ChannelList,
-    EventList, EventsQuery, Health, LogLines, ShutdownReply, Status, TurnReply, TurnRequest,
+    Action, ActionReply, ActionRequest, AgentLimits, AgentList, AgentStatus, CancelReply,
+    ChannelList, EventList, EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ShutdownReply,
+    Status, TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -91,6 +92,12 @@ impl Client {
         self.get(&path).await.map(|answer| answer.value)
     }
 
+    /// One agent in full; its processes are asked for their memory.
+    pub async fn agent_in_full(&self, id: &str) -> Result<Answer<AgentStatus>, ClientError> {
+        let path = format!("/agents/{}?memory=full", segment(id));
+        self.get(&path).await
+    }
+
     /// Starts, stops or restarts an agent.
     pub async fn act(
         &self,
@@ -107,6 +114,22 @@ impl Client {
             .answer(&self.socket)
             .await
             .map(|answer| answer.value)
+    }
+
+    /// What an agent may use.
+    pub async fn limits(&self, id: &str) -> Result<Answer<AgentLimits>, ClientError> {
+        self.get(&format!("/agents/{}/limits", segment(id))).await
+    }
+
+    /// Changes what an agent may use.
+    pub async fn set_limits(
+        &self,
+        id: &str,
+        patch: &LimitsPatch,
+    ) -> Result<Answer<LimitsReply>, ClientError> {
+        let path = format!("/agents/{}/limits", segment(id));
+        let request = Request::patch(&path).json(patch).within(SHORT);
+        request.answer(&self.socket).await
     }
 
     /// Has an agent answer, and waits for the whole answer for as long as the agent may take.

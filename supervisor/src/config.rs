@@ -14,6 +14,8 @@ mod check;
 mod diagnostic;
 mod domain;
 mod draft;
+mod edit;
+mod fence;
 mod intensity;
 mod link;
 mod mask;
@@ -28,22 +30,26 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use check::Host;
 pub use diagnostic::{Diagnostic, Diagnostics, Report, Severity, Style};
 pub use domain::{
-    AgentConfig, AgentId, AllowFrom, Backoff, Binding, Channel, ChannelId, ChannelKind, Config,
-    ContextWindow, EchoProvider, Http, Irc, Limits, LogFormat, LogLevel, LogRotation, ModelApi,
-    ModelRef, PeerKind, Provider, ProviderId, ProviderKind, RemoteProvider, RestartMode,
-    RestartPolicy, Sampling, Sasl, Supervisor, SystemPrompt, Telegram, Timeouts, Tls, is_name,
+    AgentConfig, AgentId, AllowFrom, Amount, Backoff, Binding, Channel, ChannelId, ChannelKind,
+    Config, ContextWindow, EchoProvider, Enforcement, Excess, FleetLimits, Http, Irc, Limits,
+    LogFormat, LogLevel, LogRotation, ModelApi, ModelRef, NetworkAccess, PeerKind, Provider,
+    ProviderId, ProviderKind, RemoteProvider, RestartMode, RestartPolicy, Sampling, Sandbox, Sasl,
+    Supervisor, SystemPrompt, Telegram, Timeouts, Tls, UserError, UserRef, is_name, plain_size,
 };
+pub use edit::{Change, Edit, EditError, LimitChange};
 pub use schema::json_schema;
 pub use secret::{COMMAND_TIMEOUT, InlineSecret, MAX_SECRET_BYTES, SecretError, SecretRef};
 pub use source::{FRAGMENTS, MAX_FILE_BYTES, MAX_FILES};
 
 use diagnostic::Location;
-use reader::{Context, SecretSite};
+use reader::{Context, PathSite, SecretSite, UserSite};
 use source::Sources;
 
 /// What `kennel init` writes: it works as it is, with the built-in echo provider.
@@ -114,6 +120,9 @@ pub struct Loaded {
     /// The files that it came from, the main one first.
     pub files: Vec<PathBuf>,
     secrets: Vec<SecretSite>,
+    users: Vec<UserSite>,
+    paths: Vec<PathSite>,
+    limits: BTreeMap<AgentId, Location>,
     sources: Arc<Sources>,
 }
 
@@ -125,9 +134,11 @@ impl Config {
         // as it was given.
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let loaded = Self::assemble(&files, folder(&absolute), directories)?;
-        let missing = check::prompt_files(&loaded);
-        if missing.errors() > 0 {
-            return Err(loaded.warnings.merge(missing));
+        let found = check::prompt_files(&loaded)
+            .merge(check::users(&loaded))
+            .merge(check::real_paths(&loaded));
+        if found.errors() > 0 {
+            return Err(loaded.warnings.merge(found));
         }
         Ok(loaded)
     }
@@ -151,7 +162,9 @@ impl Config {
         let context = Context::new(base_dir.to_owned(), directories.home.clone());
         let draft = draft::read(&context, files, directories);
         // What seems to dangle may point into what could not be read.
-        let config = (!context.any_broken()).then(|| link::link(&context, draft, directories));
+        let main = files.first().map_or(Path::new(""), |(path, _)| path);
+        let config =
+            (!context.any_broken()).then(|| link::link(&context, draft, directories, main));
 
         let found = context.take_found();
         let mut sources = Sources::new(files);
@@ -165,6 +178,9 @@ impl Config {
                 warnings: found,
                 files: sources.paths(),
                 secrets: context.secrets.take(),
+                users: context.users.take(),
+                paths: context.paths.take(),
+                limits: context.limits.take(),
                 sources,
             }),
             _ => Err(found),

@@ -52,9 +52,9 @@ pub use self::{
     reading::{Pressure, Reading},
 };
 use self::{
-    choose::{Choice, Facts, choose},
-    dirs::{Dir, Dirs},
-    layout::{INSTANCE_PREFIX, Version},
+    choose::{Choice, Facts, Tree, choose},
+    dirs::Dirs,
+    layout::{Controller, INSTANCE_PREFIX, Version},
     limits::Level,
 };
 
@@ -75,8 +75,6 @@ pub struct Containment {
 struct Prepared {
     /// `kennel-<instance>`.
     instance: String,
-    /// The v2 groups in which controllers were switched on for those below, and which.
-    enabled: Vec<(std::path::PathBuf, Vec<&'static str>)>,
 }
 
 impl Containment {
@@ -126,7 +124,6 @@ impl Containment {
         this.choice.why = format!("the groups could not be made: {error}");
         this.prepared = Some(Prepared {
             instance: String::new(),
-            enabled: Vec::new(),
         });
         this
     }
@@ -162,92 +159,75 @@ impl Containment {
         cannot
     }
 
+    /// Ends and removes what a supervisor of `instance` left that has died. Nobody may run the instance.
+    pub fn clean(&self, instance: &str) -> Result<Cleaned, ContainmentError> {
+        let instance = format!("{INSTANCE_PREFIX}{instance}");
+        Ok(leftovers::clean(&self.facts, &instance)?)
+    }
+
     /// Makes the groups of `instance` and moves this process into the supervisor's, after it has ended and
     /// removed what a dead supervisor of the same instance left. Nobody else may run the instance.
     pub fn prepare(&mut self, instance: &str, fleet: &Caps) -> Result<Cleaned, ContainmentError> {
         let instance = format!("{INSTANCE_PREFIX}{instance}");
         let cleaned = leftovers::clean(&self.facts, &instance)?;
-        let root = Dirs::new(&self.choice.trees, &instance);
-        let supervisor = Dirs::new(&self.choice.trees, &format!("{instance}/supervisor"));
-        let fleet_group = Dirs::new(&self.choice.trees, &format!("{instance}/fleet"));
-        for dir in root.iter().chain(supervisor.iter()) {
-            make(dir)?;
+        if let Err(error) = self.establish(instance, fleet) {
+            // As far as it goes: the first error says more.
+            let _ = self.release();
+            return Err(error);
         }
-        for dir in supervisor.iter() {
-            move_self(&dir.path)?;
-        }
-        // From here on `release` knows what to undo.
-        self.prepared = Some(Prepared {
-            instance: instance.clone(),
-            enabled: Vec::new(),
-        });
-        // Only now: no group but the real root may have processes and hand controllers down.
-        if let Some(tree) = self
-            .choice
-            .trees
-            .iter()
-            .find(|tree| tree.version == Version::V2)
-        {
-            let (base, root) = (tree.base.clone(), tree.base.join(&instance));
-            self.hand_down(&base);
-            self.hand_down(&root);
-        }
-        for dir in fleet_group.iter() {
-            make(dir)?;
-        }
-        if let Some(dir) = fleet_group.v2() {
-            let dir = dir.to_owned();
-            self.hand_down(&dir);
-        }
-        self.favour_supervisor(&root, &supervisor);
-        limits::apply(&self.fleet_dirs(), fleet, Level::Fleet, true)?;
         Ok(cleaned)
     }
 
-    /// Switches the v2 controllers on for the groups below `group`. One that cannot be is given up.
-    fn hand_down(&mut self, group: &Path) {
-        let Some(tree) = self
-            .choice
-            .trees
-            .iter()
-            .find(|tree| tree.version == Version::V2)
-        else {
+    fn establish(&mut self, instance: String, fleet: &Caps) -> Result<(), ContainmentError> {
+        // From here on `release` knows what to undo.
+        let base = instance.clone();
+        self.prepared = Some(Prepared { instance });
+        let supervisor = format!("{base}/supervisor");
+        for below in [&base, &supervisor] {
+            make(&Dirs::new(&self.choice.trees, below))?;
+        }
+        for dir in Dirs::new(&self.choice.trees, &supervisor).iter() {
+            move_self(&dir.path)?;
+        }
+        // Only now: no group but the real root may have processes and hand controllers down.
+        self.hand_down("");
+        self.hand_down(&base);
+        make(&self.fleet_dirs())?;
+        self.hand_down(&format!("{base}/fleet"));
+        self.favour_supervisor(&base);
+        limits::apply(&self.fleet_dirs(), fleet, Level::Fleet, true)
+    }
+
+    /// Switches the v2 controllers on for the groups below `below`. One that cannot be is given up.
+    fn hand_down(&mut self, below: &str) {
+        let trees = &self.choice.trees;
+        let Some(tree) = trees.iter().find(|tree| tree.version == Version::V2) else {
             return;
         };
-        let file = group.join("cgroup.subtree_control");
+        let file = tree.base.join(below).join("cgroup.subtree_control");
         let on = files::read(&file).unwrap_or_default();
-        let mut enabled = Vec::new();
         for controller in tree.controllers.clone() {
             let name = controller.v2_name();
-            if on.split(' ').any(|one| one == name) {
+            let is_on = |shown: &str| shown.split(' ').any(|one| one == name);
+            if is_on(&on) {
                 continue;
             }
-            let taken = |shown: &str| shown.split(' ').any(|one| one == name);
-            match files::write_checked(&file, &format!("+{name}"), taken) {
-                Ok(()) => enabled.push(name),
-                Err(error) => self.choice.lose(controller, &crate::error_chain(&error)),
+            if let Err(error) = files::write_checked(&file, &format!("+{name}"), is_on) {
+                self.choice.lose(controller, &crate::error_chain(&error));
             }
-        }
-        if let Some(prepared) = &mut self.prepared {
-            prepared.enabled.push((group.to_owned(), enabled));
         }
     }
 
     /// What helps the supervisor and does no harm where it cannot be had.
-    fn favour_supervisor(&self, root: &Dirs, supervisor: &Dirs) {
-        use layout::Controller;
-        for dirs in [root, supervisor] {
+    fn favour_supervisor(&self, base: &str) {
+        let root = Dirs::new(&self.choice.trees, base);
+        let supervisor = Dirs::new(&self.choice.trees, &format!("{base}/supervisor"));
+        for dirs in [&root, &supervisor] {
             if let Some((Version::V2, dir)) = dirs.of(Controller::Memory) {
                 let _ = files::write(&dir.join("memory.min"), SUPERVISOR_MEMORY);
             }
         }
-        if self
-            .choice
-            .trees
-            .iter()
-            .any(|tree| tree.controllers.contains(&Controller::Cpu))
-            && let Some((version, dir)) = supervisor.of(Controller::Cpu)
-        {
+        if let Some((version, dir)) = supervisor.of(Controller::Cpu) {
             let _ = limits::weight(version, dir, SUPERVISOR_WEIGHT);
         }
     }
@@ -306,7 +286,7 @@ impl Containment {
     }
 
     /// Ends what is left of the fleet, removes all groups and moves this process back to where it was
-    /// started. Blocks for up to the time that processes take to end.
+    /// started. Blocks for up to the time that processes take to end. The last that is done with it.
     pub fn release(&self) -> Result<(), ContainmentError> {
         let Some(prepared) = &self.prepared else {
             return Ok(());
@@ -314,19 +294,13 @@ impl Containment {
         let trees = &self.choice.trees;
         let fleet = format!("{}/fleet", prepared.instance);
         kill::remove(&Dirs::new(trees, &fleet), &fleet, leftovers::ENDING)?;
-        for (group, names) in prepared.enabled.iter().rev() {
-            let is_shared = trees.iter().any(|tree| tree.top && tree.base == *group);
-            // At the real root other programs may rely on them by now.
-            if !is_shared {
-                for name in names {
-                    let _ =
-                        files::write(&group.join("cgroup.subtree_control"), &format!("-{name}"));
-                }
-            }
-        }
         for tree in trees {
-            move_self(&tree.home)?;
             let root = tree.base.join(&prepared.instance);
+            hand_down_nothing(tree, &root);
+            // A supervisor that was started by the one before it is at home in what goes away now.
+            if tree.home.starts_with(&root) || move_self(&tree.home).is_err() {
+                move_self(&tree.base)?;
+            }
             files::remove(&root).map_err(|source| LeftBehind {
                 remaining: procfs::remaining(&files::pids_below(&root)),
                 group: root.display().to_string(),
@@ -337,10 +311,31 @@ impl Containment {
     }
 }
 
-fn make(dir: &Dir) -> Result<(), ContainmentError> {
-    files::make(&dir.path).map_err(|source| ContainmentError::Make {
-        path: dir.path.clone(),
-        source,
+/// Switches controllers off again, so that processes may be in the groups above: in the base only where
+/// nobody else has groups in it, and never at the real root.
+fn hand_down_nothing(tree: &Tree, root: &Path) {
+    if tree.version == Version::V1 {
+        return;
+    }
+    let alone =
+        files::below(&tree.base).is_ok_and(|groups| groups.iter().all(|group| group == root));
+    for group in [Some(root), (alone && !tree.top).then_some(&*tree.base)]
+        .into_iter()
+        .flatten()
+    {
+        for controller in &tree.controllers {
+            let off = format!("-{}", controller.v2_name());
+            let _ = files::write(&group.join("cgroup.subtree_control"), &off);
+        }
+    }
+}
+
+fn make(dirs: &Dirs) -> Result<(), ContainmentError> {
+    dirs.iter().try_for_each(|dir| {
+        files::make(&dir.path).map_err(|source| ContainmentError::Make {
+            path: dir.path.clone(),
+            source,
+        })
     })
 }
 

@@ -2,15 +2,19 @@
 //!
 //! Whoever can open the Unix socket is the user who runs the supervisor, so nothing more is asked
 //! there. On TCP [`Guard`] checks every request before any route sees it. Routes live in `api` (the
-//! versioned API of Kennel) and `openai` (for clients of that API); `wire` has the JSON of the first.
+//! versioned API of Kennel), `openai` (for clients of that API) and `metrics` (for Prometheus); `wire` has
+//! the JSON of the first.
 
 mod api;
 mod auth;
 mod document;
 mod error;
+mod limits;
 mod logs;
+mod metrics;
 mod openai;
 mod serve;
+mod usage;
 mod view;
 pub mod wire;
 
@@ -25,7 +29,7 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::{mpsc, watch},
+    sync::{Mutex, mpsc},
     time::Instant,
 };
 
@@ -35,7 +39,7 @@ use crate::{
     containment::Containment,
     dispatch::DispatcherHandle,
     gateway::Accounts,
-    supervision::{driver::AgentHandle, events::Events, sampler::Sample},
+    supervision::{driver::AgentHandle, events::Events, sampler::SamplerHandle},
 };
 
 /// The longest body of a request, in bytes: a message at its longest, written as JSON.
@@ -54,7 +58,9 @@ pub struct App {
     /// Where messages go.
     pub dispatcher: DispatcherHandle,
     /// What processes use.
-    pub sample: watch::Receiver<Sample>,
+    pub sampler: SamplerHandle,
+    /// Held while caps change: each change is held against the caps of all agents.
+    pub limits_changing: Mutex<()>,
     /// What happens to agents.
     pub events: Events,
     /// What holds the agents.
@@ -93,6 +99,7 @@ fn routes(app: Arc<App>) -> Router {
     Router::new()
         .nest(wire::API, api::routes())
         .nest("/v1", openai::routes())
+        .merge(metrics::routes())
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))

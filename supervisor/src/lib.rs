@@ -8,6 +8,7 @@
 //! | [`supervisor`] | puts a supervisor together, runs it, takes it down |
 //! | [`plan`] | from the configuration to what each part is told |
 //! | [`supervision`] | one driver per agent: lifecycle, child, link, log |
+//! | [`containment`] | caps, groups, and the end of all that an agent started |
 //! | [`dispatch`] | lanes, routing, and where answers go |
 //! | [`channel`], [`gateway`] | chat platforms, and their way to the dispatcher |
 //! | [`control`] | the HTTP API, for people's programs and for `OpenAI` clients |

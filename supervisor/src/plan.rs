@@ -11,6 +11,7 @@ use std::{
 };
 
 use kennel_shared::{
+    cage::{CageSpec, Network},
     envelope::PeerKind,
     protocol::{
         AgentSpec, ContextSpec, EchoSpec, Endpoint, HttpSpec, ModelApi, ModelSpec,
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     channel::{AccountHandle, AccountOptions, AllowFrom, Inbound, irc, spawn_account, telegram},
-    config::{self, AgentConfig, Config, ProviderKind},
+    config::{self, AgentConfig, Config, Limits, NetworkAccess, ProviderKind},
     containment::{Cap, Caps},
     dispatch::router::{Binding, Router},
     supervision::{
@@ -67,6 +68,121 @@ pub fn rotation(agent: &AgentConfig) -> Rotation {
         max_bytes: agent.log.max_size,
         keep: agent.log.keep,
     }
+}
+
+/// Processes and threads of an agent whose configuration names no number: no agent may take those of the host.
+pub const DEFAULT_PIDS: u32 = 512;
+
+/// What an agent is held to, and which of it was asked for: only a cap that was asked for is a reason to refuse an
+/// agent where it cannot be enforced.
+pub fn caps(limits: &Limits) -> (Caps, Vec<Cap>) {
+    let asked = Caps {
+        memory: limits.memory,
+        memory_high: limits.memory_high,
+        cpu: limits.cpu,
+        cpu_weight: limits.cpu_weight,
+        pids: limits.pids,
+        open_files: limits.open_files,
+        io_weight: limits.io_weight,
+    };
+    let requested = asked.requested();
+    let caps = Caps {
+        pids: asked.pids.or(Some(DEFAULT_PIDS)),
+        ..asked
+    };
+    (caps, requested)
+}
+
+/// The way back: caps that are in force, as limits. The default of `pids` is among them.
+pub fn limits(caps: &Caps) -> Limits {
+    Limits {
+        memory: caps.memory,
+        memory_high: caps.memory_high,
+        cpu: caps.cpu,
+        cpu_weight: caps.cpu_weight,
+        pids: caps.pids,
+        open_files: caps.open_files,
+        io_weight: caps.io_weight,
+    }
+}
+
+/// What all agents together are held to. Nothing is capped that the configuration does not name.
+pub fn fleet_caps(config: &Config) -> Caps {
+    let limits = &config.supervisor.fleet.limits;
+    Caps {
+        memory: limits.memory,
+        cpu: limits.cpu,
+        cpu_weight: limits.cpu_weight,
+        pids: limits.pids,
+        ..Caps::default()
+    }
+}
+
+/// How an agent is closed in. The system is asked for its user, every time: so a user that is gone is seen.
+pub fn cage(config: &Config, agent: &AgentConfig) -> Result<CageSpec, String> {
+    let user = agent.user.as_ref().map(config::UserRef::resolve);
+    let user = user.transpose().map_err(|error| error.to_string())?;
+    let strict = agent.enforcement == config::Enforcement::Strict;
+    if let (Some(ids), true) = (&user, strict) {
+        let own = nix::unistd::geteuid();
+        if !own.is_root() && own.as_raw() != ids.uid {
+            return Err(format!(
+                "it shall run as user {}, which only a supervisor of root can do: run the supervisor as root, or \
+                 remove `user`",
+                ids.uid
+            ));
+        }
+    }
+    let provider = config
+        .provider_of(agent)
+        .expect("the configuration checks references");
+    let sandbox = &agent.sandbox;
+    Ok(CageSpec {
+        strict,
+        user,
+        sandbox: sandbox.enabled,
+        read: sandbox.read.clone(),
+        write: sandbox.write.clone(),
+        network: network(&sandbox.network, provider_port(&provider.kind)),
+        workspace: agent.workspace.clone(),
+        // Only what holds it knows whether it needs one.
+        pid_namespace: false,
+    })
+}
+
+/// An agent that cannot reach its model is of no use, so its provider's port is always open.
+fn network(access: &NetworkAccess, provider: Option<u16>) -> Network {
+    let mut ports = match access {
+        NetworkAccess::Open => return Network::Open,
+        NetworkAccess::Closed => Vec::new(),
+        NetworkAccess::Ports(ports) => ports.clone(),
+    };
+    ports.extend(provider);
+    ports.sort_unstable();
+    ports.dedup();
+    if ports.is_empty() {
+        Network::Closed
+    } else {
+        Network::Ports(ports)
+    }
+}
+
+/// The TCP port of a provider, if it is behind one.
+fn provider_port(provider: &ProviderKind) -> Option<u16> {
+    let ProviderKind::Remote(remote) = provider else {
+        return None;
+    };
+    // As the agent-host has it, which names these vendors by https, and this one on this machine.
+    let vendor = match remote.api {
+        config::ModelApi::Ollama => 11434,
+        config::ModelApi::OpenAi | config::ModelApi::Anthropic | config::ModelApi::Gemini => 443,
+    };
+    let Some(url) = &remote.base_url else {
+        return Some(vendor);
+    };
+    let uri: hyper::Uri = url.parse().expect("the configuration checks addresses");
+    let plain = uri.scheme_str() == Some("http");
+    Some(uri.port_u16().unwrap_or(if plain { 80 } else { 443 }))
 }
 
 /// What an agent is told to be, made anew at every start: secrets and prompt files are read then.
@@ -240,27 +356,6 @@ pub fn start_account(
     Ok(handle)
 }
 
-/// The cap on processes where none is given: enough for tools, and an end for a fork bomb.
-const DEFAULT_PIDS: u32 = 512;
-
-/// The caps of an agent, and which of them were asked for.
-pub fn caps(limits: &config::Limits) -> (Caps, Vec<Cap>) {
-    let asked = Caps {
-        memory: limits.memory,
-        memory_high: None,
-        cpu: limits.cpu,
-        cpu_weight: limits.cpu_weight,
-        pids: limits.pids,
-        open_files: limits.open_files,
-        io_weight: None,
-    };
-    let caps = Caps {
-        pids: asked.pids.or(Some(DEFAULT_PIDS)),
-        ..asked
-    };
-    (caps, asked.requested())
-}
-
 /// The name under which a supervisor's groups are found again: that of its state directory.
 pub fn instance(state_dir: &Path) -> String {
     let path = state_dir
@@ -277,3 +372,6 @@ pub fn instance(state_dir: &Path) -> String {
         });
     format!("{:08x}", hash >> 32)
 }
+
+#[cfg(test)]
+mod tests;

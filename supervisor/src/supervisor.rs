@@ -26,7 +26,11 @@ use std::{
 
 use kennel_shared::ids::AgentId;
 use thiserror::Error;
-use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinHandle,
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 pub use self::home::{Home, HomeError};
@@ -34,7 +38,7 @@ use self::signals::Signals;
 use crate::{
     channel::{self, AccountOptions},
     config::{self, Config, Loaded},
-    containment::{Caps, Containment},
+    containment::Containment,
     control::{self, App},
     dispatch::{self, DispatcherHandle},
     gateway::{self, Accounts},
@@ -44,7 +48,8 @@ use crate::{
         driver::{self, AgentHandle, Setup},
         events::Events,
         lifecycle::{Event, State},
-        links, sampler,
+        links,
+        sampler::{self, SamplerHandle},
         spawner::Spawner,
     },
 };
@@ -156,7 +161,7 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
 fn contain(config: &Config) -> Containment {
     let mut containment = Containment::probe();
     let instance = plan::instance(&config.supervisor.state_dir);
-    match containment.prepare(&instance, &Caps::default()) {
+    match containment.prepare(&instance, &plan::fleet_caps(config)) {
         Ok(cleaned) => {
             if cleaned.groups > 0 {
                 warn!(
@@ -214,12 +219,21 @@ impl Running {
 
         let (dispatcher, mut dispatcher_task) = dispatch::prepare(settings.max_concurrent as usize);
         let events = Events::default();
+        let sampler = sampler::start().map_err(|source| RunError::System {
+            what: "the sampler cannot be started",
+            source,
+        })?;
+        let fleet = containment
+            .fleet_reader()
+            .map(|reader| Box::new(reader) as _);
+        sampler.fleet(plan::fleet_caps(&config), fleet);
         let (agents, drivers) = start_drivers(
             &config,
             &containment,
             &dispatcher,
             &mut dispatcher_task,
             &events,
+            &sampler,
         )?;
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
         let by_id: HashMap<AgentId, _> = agents
@@ -240,7 +254,8 @@ impl Running {
                 .collect::<BTreeMap<_, _>>(),
             accounts: Arc::clone(&accounts),
             dispatcher: dispatcher.clone(),
-            sample: sampler::start(agents.clone()),
+            sampler,
+            limits_changing: Mutex::default(),
             events,
             containment,
             shutdown: shutdown_tx,
@@ -399,6 +414,7 @@ fn start_drivers(
     dispatcher: &DispatcherHandle,
     lanes: &mut dispatch::Dispatcher,
     events: &Events,
+    sampler: &SamplerHandle,
 ) -> Result<(Vec<AgentHandle>, Vec<JoinHandle<()>>), RunError> {
     let settings = &config.supervisor;
     let system = |what| move |source| RunError::System { what, source };
@@ -417,7 +433,7 @@ fn start_drivers(
             containment: Arc::clone(containment),
             caps,
             requested,
-            strict: true,
+            strict: agent.enforcement == config::Enforcement::Strict,
             program: plan::agent_host(),
             directory: settings.agent_dir(&agent.id),
             socket: settings.link_socket(),
@@ -427,6 +443,7 @@ fn start_drivers(
             spawner: spawner.clone(),
             reports: dispatcher.reports(),
             events: events.clone(),
+            sampler: sampler.clone(),
         };
         home::prepare_agent(&setup.directory, &agent.workspace)?;
         let (handle, driver) = driver::prepare(setup);

@@ -21,6 +21,7 @@ mod restart;
 mod spawn;
 mod start;
 mod stats;
+mod usage;
 
 use std::io::Write as _;
 
@@ -32,8 +33,8 @@ use self::{
 };
 
 /// Everything that can be measured, in the order in which it is.
-const BENCHMARKS: [&str; 8] = [
-    "link", "spawn", "start", "memory", "http", "history", "restart", "blast",
+const BENCHMARKS: [&str; 9] = [
+    "link", "spawn", "start", "memory", "http", "history", "restart", "usage", "blast",
 ];
 
 /// How much to measure.
@@ -93,6 +94,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
             "http" => http::measure(scale, &mut report).await,
             "history" => history::measure(scale, &mut report).await,
             "restart" => restart::measure(scale, &mut report).await,
+            "usage" => usage::measure(scale, &mut report).await,
             _ => blast::measure(scale, &mut report).await,
         };
         measured.with_context(|| format!("the benchmark `{name}` failed"))?;

@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use kennel::containment::Containment;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -450,6 +451,11 @@ impl Drop for Kennel {
             for process in &left {
                 process.wait(GRACE);
             }
+        }
+        // One that was killed has left its groups, which the next would clean.
+        let instance = kennel::plan::instance(&self.root().join("state"));
+        if let Err(error) = Containment::probe().clean(&instance) {
+            eprintln!("a group is left behind: {error}");
         }
     }
 }

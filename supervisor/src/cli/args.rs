@@ -117,6 +117,8 @@ pub(super) enum Command {
     Stop(Which),
     /// Restart agents; also the way out of quarantine
     Restart(Which),
+    /// Show what an agent may use of the machine, or change it while it runs
+    Set(Set),
     /// Show what an agent wrote to its output
     Logs(Logs),
     /// Send an agent a message and print its answer
@@ -166,7 +168,11 @@ pub(super) struct Init {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Status {
-    /// Print the control API's JSON
+    /// Show these agents in full, the memory that their processes share included
+    #[arg(value_name = "AGENT")]
+    pub(super) agents: Vec<String>,
+
+    /// Print the control API's JSON; of agents, one object each
     #[arg(long)]
     pub(super) json: bool,
 
@@ -194,6 +200,27 @@ pub(super) struct Which {
     pub(super) timeout: Option<Duration>,
 
     /// Print one JSON object per agent
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Set {
+    /// Which agent
+    pub(super) agent: String,
+
+    /// What to change, as in memory=1GiB, cpu=0.5, pids=64; none lifts a cap
+    ///
+    /// The caps are memory, memory_high, cpu, cpu_weight, pids, open_files and io_weight. They hold at once, and until
+    /// the supervisor ends. Without any, those that are in force are shown.
+    #[arg(value_name = "CAP=VALUE")]
+    pub(super) changes: Vec<String>,
+
+    /// Also write them into the configuration, into the file that declares the agent
+    #[arg(long, requires = "changes")]
+    pub(super) save: bool,
+
+    /// Print the control API's JSON
     #[arg(long)]
     pub(super) json: bool,
 }

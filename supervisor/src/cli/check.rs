@@ -1,4 +1,4 @@
-//! `check`: whether the configuration is right.
+//! `check`: whether the configuration is right, and what of it this host cannot do.
 
 use serde::Serialize;
 
@@ -7,7 +7,11 @@ use super::{
     locate::Locator,
     output::Output,
 };
-use crate::config::{Diagnostics, Report};
+use crate::{
+    config::{Diagnostics, Host, Loaded, Report},
+    containment::{Cap, Containment},
+    plan,
+};
 
 /// The JSON of `check --json`.
 #[derive(Serialize)]
@@ -25,14 +29,14 @@ pub(super) fn run(json: bool, locator: &Locator, out: &Output) -> Outcome {
     let (found, content) = match locator.inspect(&file) {
         // The secrets are looked for too: here somebody reads what is said about them.
         Ok(loaded) => {
-            let secrets = loaded.check_secrets();
+            let found = loaded.check_secrets().merge(on_this_host(&loaded));
             let config = &loaded.config;
             let content = [
                 count(config.agents.len(), "agent"),
                 count(config.channels.len(), "channel"),
             ]
             .join(", ");
-            (loaded.warnings.merge(secrets), content)
+            (loaded.warnings.merge(found), content)
         }
         Err(found) => (found, String::new()),
     };
@@ -52,6 +56,26 @@ pub(super) fn run(json: bool, locator: &Locator, out: &Output) -> Outcome {
     }
     out.line(format_args!("{file} is right: {content}"))?;
     Ok(Exit::Ok)
+}
+
+/// What the machine says about it, as seen by this process: a supervisor that a service starts may be given more.
+fn on_this_host(loaded: &Loaded) -> Diagnostics {
+    let containment = Containment::probe();
+    let memory = sysinfo::System::new().map(|mut system| {
+        system.refresh_memory();
+        system.total_memory()
+    });
+    loaded.check_host(&Host {
+        memory: memory.ok(),
+        root: rustix::process::geteuid().is_root(),
+        unenforced: &|limits| {
+            let (mut caps, requested) = plan::caps(limits);
+            if !requested.contains(&Cap::Pids) {
+                caps.pids = None;
+            }
+            containment.unenforced(&caps)
+        },
+    })
 }
 
 fn verdict(file: String, found: &Diagnostics) -> String {

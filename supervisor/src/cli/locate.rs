@@ -13,7 +13,7 @@ use super::{
     exit::{Exit, Failure},
     output::Output,
 };
-use crate::config::{Config, Directories, Loaded};
+use crate::config::{Config, Directories, Edit, EditError, LimitChange, Loaded};
 
 /// The name that is looked for.
 pub(super) const FILE_NAME: &str = "kennel.toml";
@@ -86,6 +86,16 @@ impl Locator {
     /// Reads a configuration and leaves it to the caller to print what was found.
     pub(super) fn inspect(&self, file: &Path) -> Result<Loaded, crate::config::Diagnostics> {
         Config::load(file, &self.directories)
+    }
+
+    /// Prepares to save an agent's caps in a configuration.
+    pub(super) fn edit(
+        &self,
+        file: &Path,
+        agent: &str,
+        changes: &[LimitChange],
+    ) -> Result<Edit, EditError> {
+        Edit::limits(file, &self.directories, agent, changes)
     }
 
     /// The control socket.

@@ -60,6 +60,15 @@ impl Output {
         comfy_table::Table::new().width().map(usize::from)
     }
 
+    /// How many lines there are; no limit when standard output is not a terminal.
+    pub(super) fn height() -> Option<usize> {
+        if !Self::on_terminal() {
+            return None;
+        }
+        let (_, rows) = crossterm::terminal::size().ok()?;
+        (rows > 0).then_some(usize::from(rows))
+    }
+
     /// Prints a line of what was asked for.
     pub(super) fn line(&self, text: impl Display) -> io::Result<()> {
         writeln!(AutoStream::auto(self.stdout.lock()), "{text}")

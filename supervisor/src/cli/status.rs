@@ -1,13 +1,15 @@
-//! `status`: the supervisor and its agents, once or every second.
+//! `status`: the supervisor and its agents, or some agents in full, once or every second.
 
 use std::{fmt::Write as _, time::Duration};
 
 use super::{
     args::Status as Args,
+    detail,
     exit::{Exit, Failure, Outcome},
     interrupt::Interrupts,
     output::Output,
     table,
+    units::lines_that_fit,
 };
 use crate::client::{Client, ClientError};
 
@@ -48,12 +50,33 @@ pub(super) async fn run(client: &Client, args: &Args, out: &Output) -> Outcome {
 }
 
 async fn look(client: &Client, args: &Args) -> Result<String, ClientError> {
+    if !args.agents.is_empty() {
+        return look_at(client, args).await;
+    }
     let status = client.status().await?;
     Ok(if args.json {
-        format!("{}\n", status.json.trim_end())
+        line(&status.json)
     } else {
         table::status(&status.value, Output::width())
     })
+}
+
+/// The agents that are named, in this order.
+async fn look_at(client: &Client, args: &Args) -> Result<String, ClientError> {
+    let mut views = Vec::new();
+    for id in &args.agents {
+        let agent = client.agent_in_full(id).await?;
+        views.push(if args.json {
+            line(&agent.json)
+        } else {
+            detail::agent(&agent.value)
+        });
+    }
+    Ok(views.join(if args.json { "" } else { "\n" }))
+}
+
+fn line(json: &str) -> String {
+    format!("{}\n", json.trim_end())
 }
 
 fn gone(error: ClientError, json: bool) -> String {
@@ -73,9 +96,10 @@ fn draw(view: &str, args: &Args, out: &Output) -> std::io::Result<()> {
         let end = if args.json { "" } else { "\n" };
         return out.text(format_args!("{view}{end}"));
     }
-    // Over the last one, so that it does not flicker.
+    // Over the last one, so that it does not flicker; and not more than fits, since what scrolls cannot be
+    // drawn over.
     let mut screen = String::from(HOME);
-    for line in view.lines() {
+    for line in lines_that_fit(view, Output::width(), Output::height()) {
         writeln!(screen, "{line}{END_OF_LINE}").expect("a string takes everything");
     }
     out.text(screen)?;

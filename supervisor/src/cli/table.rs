@@ -10,7 +10,7 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets
 
 use super::{
     output::printable,
-    units::{bytes, duration, percent},
+    units::{bytes, duration, of_cap, percent},
 };
 use crate::control::wire::{AgentState, AgentStatus, ChannelList, ChannelState, Status};
 
@@ -87,7 +87,11 @@ pub(super) fn status(status: &Status, width: Option<usize>) -> String {
     if let Some(memory) = supervisor.memory_bytes {
         write!(out, "  memory {}", bytes(memory)).expect(STRING);
     }
-    writeln!(out, "  {}\n", printable(&supervisor.config)).expect(STRING);
+    writeln!(out, "  {}", printable(&supervisor.config)).expect(STRING);
+    if let Some(totals) = totals(status) {
+        writeln!(out, "{totals}").expect(STRING);
+    }
+    out.push('\n');
     if status.agents.is_empty() {
         out.push_str("no agents are configured\n");
         return out;
@@ -105,6 +109,51 @@ pub(super) fn status(status: &Status, width: Option<usize>) -> String {
 }
 
 const STRING: &str = "a string takes everything";
+
+/// What the fleet and the host use, and how agents are held; nothing of a supervisor that does not say.
+fn totals(status: &Status) -> Option<String> {
+    let (fleet, host) = (&status.fleet, &status.host);
+    let mut parts = Vec::new();
+    if host.cpus > 0 {
+        let mut text = String::from("fleet");
+        if let Some(cpu) = fleet.cpu_percent {
+            write!(text, "  cpu {}%", percent(cpu)).expect(STRING);
+        }
+        if let Some(memory) = fleet.memory_bytes {
+            let memory = of_cap(memory, fleet.memory_cap_bytes, bytes);
+            write!(text, "  memory {memory}").expect(STRING);
+        }
+        if let Some(pids) = fleet.pids {
+            let pids = of_cap(pids, fleet.pids_cap, |pids| pids.to_string());
+            write!(text, "  pids {pids}").expect(STRING);
+        }
+        parts.push(text);
+        let used = host
+            .memory_total_bytes
+            .saturating_sub(host.memory_available_bytes);
+        parts.push(format!(
+            "host  cpu {}% of {}00%  memory {}  load {:.1}",
+            percent(host.cpu_percent),
+            host.cpus,
+            of_cap(used, Some(host.memory_total_bytes), bytes),
+            host.load[0],
+        ));
+    }
+    let held = &status.containment;
+    if !held.backend.is_empty() {
+        let mut text = format!("held by {}", printable(&held.backend));
+        if !held.cannot.is_empty() {
+            write!(
+                text,
+                " (not enforced: {})",
+                printable(&held.cannot.join(", "))
+            )
+            .expect(STRING);
+        }
+        parts.push(text);
+    }
+    (!parts.is_empty()).then(|| parts.join("\n"))
+}
 
 fn agent_columns(agents: &[AgentStatus]) -> Vec<Column> {
     let none = || "-".to_owned();
@@ -132,9 +181,13 @@ fn agent_columns(agents: &[AgentStatus]) -> Vec<Column> {
         Column::new("CPU%", agents, |a| a.cpu_percent.map_or_else(none, percent))
             .right()
             .goes(5),
-        Column::new("MEM", agents, |a| a.memory_bytes.map_or_else(none, bytes))
-            .right()
-            .goes(6),
+        Column::new("MEM", agents, |a| {
+            let cap = a.usage.memory_cap_bytes;
+            a.memory_bytes
+                .map_or_else(none, |memory| of_cap(memory, cap, bytes))
+        })
+        .right()
+        .goes(6),
         Column::new("MODEL", agents, |a| a.model.clone())
             .shortest(8)
             .goes(3),
@@ -182,6 +235,28 @@ pub(super) fn channels(list: &ChannelList, width: Option<usize>) -> String {
             .shortest(12)
             .goes(2),
     ];
+    draw(columns, width)
+}
+
+/// Caps before and after, or as they are.
+pub(super) struct CapRow {
+    pub(super) cap: &'static str,
+    pub(super) before: Option<String>,
+    pub(super) now: String,
+    pub(super) note: String,
+}
+
+/// The caps of an agent.
+pub(super) fn caps(rows: &[CapRow], width: Option<usize>) -> String {
+    let mut columns = vec![Column::new("CAP", rows, |row| row.cap.to_owned())];
+    if rows.iter().any(|row| row.before.is_some()) {
+        let before = |row: &CapRow| row.before.clone().unwrap_or_default();
+        columns.push(Column::new("BEFORE", rows, before).right());
+    }
+    columns.push(Column::new("NOW", rows, |row| row.now.clone()).right());
+    if rows.iter().any(|row| !row.note.is_empty()) {
+        columns.push(Column::new("NOTE", rows, |row| row.note.clone()).shortest(12));
+    }
     draw(columns, width)
 }
 

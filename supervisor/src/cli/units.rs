@@ -1,4 +1,4 @@
-//! Times and sizes in a table: short, at most two units.
+//! Times and sizes in a table: short, at most two units. And what fits on a screen.
 
 /// `450ms`, `12s`, `3m05s`, `4h10m`, `12d03h`.
 pub(super) fn duration(ms: u64) -> String {
@@ -33,6 +33,34 @@ pub(super) fn bytes(bytes: u64) -> String {
 pub(super) fn percent(value: f64) -> String {
     let digits = usize::from(value < 9.95);
     format!("{value:.digits$}")
+}
+
+/// `12M`, or `12M/256M` where there is a cap.
+pub(super) fn of_cap(now: u64, cap: Option<u64>, show: impl Fn(u64) -> String) -> String {
+    match cap {
+        Some(cap) => format!("{}/{}", show(now), show(cap)),
+        None => show(now),
+    }
+}
+
+/// The first lines of `text` that fit on a screen, the cursor's own line below them left free. Lines that
+/// are wider than the screen take more than one row.
+pub(super) fn lines_that_fit(text: &str, width: Option<usize>, height: Option<usize>) -> Vec<&str> {
+    let mut rows = height.map_or(usize::MAX, |height| height.saturating_sub(1));
+    let mut fitting = Vec::new();
+    for line in text.lines() {
+        let length = anstream::adapter::strip_str(line)
+            .to_string()
+            .chars()
+            .count();
+        let needed = width.map_or(1, |width| length.div_ceil(width.max(1)).max(1));
+        if needed > rows {
+            break;
+        }
+        rows -= needed;
+        fitting.push(line);
+    }
+    fitting
 }
 
 #[cfg(test)]
@@ -80,5 +108,25 @@ mod tests {
             [0.0, 0.34, 9.96, 100.4].map(percent),
             ["0.0", "0.3", "10", "100"]
         );
+    }
+
+    #[test]
+    fn a_cap_stands_behind_what_is_used() {
+        assert_eq!(of_cap(1 << 20, Some(1 << 28), bytes), "1.0M/256M");
+        assert_eq!(of_cap(1 << 20, None, bytes), "1.0M");
+    }
+
+    #[test]
+    fn only_what_fits_is_drawn() {
+        let text = "one\n\x1b[32mtwotwo\x1b[0m\n\nfour\nfive\n";
+        let count = |width, height| lines_that_fit(text, width, height).len();
+        assert_eq!(count(None, None), 5);
+        assert_eq!(count(Some(80), Some(6)), 5);
+        assert_eq!(count(Some(80), Some(5)), 4, "a line is left for the cursor");
+        // The second takes two rows, colours none.
+        assert_eq!(count(Some(6), Some(3)), 2);
+        assert_eq!(count(Some(3), Some(3)), 1);
+        assert_eq!(count(Some(3), Some(4)), 2);
+        assert_eq!(count(Some(80), Some(0)), 0);
     }
 }

@@ -51,7 +51,9 @@ async fn refuse_second(client: &Client) -> Outcome {
 /// Runs the supervisor until it is told to end.
 fn foreground(file: &Path, loaded: Loaded) -> Outcome {
     log_to_stderr(&loaded.config.supervisor);
-    match crate::supervisor::run(loaded, file.to_owned()) {
+    // Whoever is told of it may stand in another folder.
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    match crate::supervisor::run(loaded, file) {
         Ok(()) => Ok(Exit::Ok),
         Err(RunError::Home(error @ HomeError::Running { .. })) => {
             let hint = "`kennel status` shows it, `kennel shutdown` ends it";

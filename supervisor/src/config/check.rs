@@ -1,11 +1,17 @@
 //! What only the machine can tell: whether files and secrets that the configuration names are there.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
+
+mod host;
+
+pub use host::Host;
 
 use super::Loaded;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::domain::SystemPrompt;
+use super::fence::Fence;
 use super::secret::{SecretError, SecretRef};
 use crate::error_chain;
 
@@ -86,4 +92,29 @@ pub(super) fn prompt_files(loaded: &Loaded) -> Diagnostics {
         })
         .collect();
     Diagnostics::new(found, Arc::clone(&loaded.sources))
+}
+
+/// Asks the system for every user that an agent is to run as.
+pub(super) fn users(loaded: &Loaded) -> Diagnostics {
+    let found = loaded
+        .users
+        .iter()
+        .filter_map(|site| {
+            let error = site.user.resolve().err()?;
+            Some(
+                Diagnostic::error(format!("`{}`: {error}", site.name))
+                    .at(site.at.clone(), "not to be found here")
+                    .hint(error.advice()),
+            )
+        })
+        .collect();
+    Diagnostics::new(found, Arc::clone(&loaded.sources))
+}
+
+/// Looks where the paths of the agents lead.
+pub(super) fn real_paths(loaded: &Loaded) -> Diagnostics {
+    let main = loaded.files.first().map_or(Path::new(""), |path| path);
+    let fence = Fence::real(&loaded.config, main, &loaded.secrets);
+    let found = loaded.paths.iter().filter_map(|site| fence.refusal(site));
+    Diagnostics::new(found.collect(), Arc::clone(&loaded.sources))
 }

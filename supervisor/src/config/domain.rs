@@ -16,12 +16,16 @@ use super::secret::SecretRef;
 
 mod agent;
 mod channel;
+pub(super) mod limits;
+mod sandbox;
 
 pub use agent::{
-    AgentConfig, Backoff, ContextWindow, Limits, LogRotation, ModelRef, RestartMode, RestartPolicy,
+    AgentConfig, Backoff, ContextWindow, LogRotation, ModelRef, RestartMode, RestartPolicy,
     Sampling, SystemPrompt, Timeouts,
 };
 pub use channel::{AllowFrom, Channel, ChannelKind, Irc, Sasl, Telegram, Tls};
+pub use limits::{Amount, Excess, FleetLimits, Limits, plain_size};
+pub use sandbox::{Enforcement, NetworkAccess, Sandbox, UserError, UserRef};
 
 /// `[a-z0-9][a-z0-9_-]{0,63}`: names of agents, providers, channels and classes, by the rule of the shared ids.
 pub fn is_name(text: &str) -> bool {
@@ -111,6 +115,8 @@ pub struct Supervisor {
     pub log_format: LogFormat,
     /// The control API on TCP.
     pub http: Option<Http>,
+    /// What all agents together may use.
+    pub fleet: FleetLimits,
 }
 
 impl Supervisor {

@@ -1,24 +1,33 @@
 //! Joins what the files say into one [`Config`]: merges defaults, looks up names, and checks what spans tables.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::Directories;
 use super::diagnostic::{Diagnostic, Location, quoted};
 use super::domain::{
-    AgentConfig, AgentId, Binding, Channel, ChannelId, Config, Limits, ModelRef, PeerKind,
-    Provider, ProviderId, plain_duration,
+    AgentConfig, AgentId, Binding, Channel, ChannelId, Config, ModelRef, PeerKind, Provider,
+    ProviderId, Supervisor, plain_duration,
 };
 use super::draft::{Draft, Entry};
+use super::fence::Fence;
 use super::intensity::{cancelled, round_up};
 use super::nearest::did_you_mean;
-use super::reader::Context;
+use super::reader::{Context, PathSite};
 use super::sections::agent::AgentPatch;
 use super::sections::binding::BindingDraft;
+use super::sections::limits::FleetDraft;
 use super::sections::supervisor::{self, socket_too_long};
 use super::value::{Placed, fits_socket};
+use crate::containment::Cap;
 
 /// The whole configuration, as far as it could be read; usable only when nothing was reported as an error.
-pub(super) fn link(context: &Context, draft: Draft, directories: &Directories) -> Config {
+pub(super) fn link(
+    context: &Context,
+    draft: Draft,
+    directories: &Directories,
+    main: &Path,
+) -> Config {
     let linker = Linker {
         context,
         providers: &draft.providers,
@@ -38,6 +47,7 @@ pub(super) fn link(context: &Context, draft: Draft, directories: &Directories) -
         .and_then(|agent| linker.agent(&agent));
 
     linker.check_policy(&draft.defaults, "defaults");
+    linker.check_limits(&draft.defaults);
     let mut agents = BTreeMap::new();
     for (id, entry) in &draft.agents {
         let Some(patch) = entry.value.clone() else {
@@ -45,12 +55,14 @@ pub(super) fn link(context: &Context, draft: Draft, directories: &Directories) -
         };
         let patch = patch.over(&draft.defaults);
         linker.check_policy(&patch, id.as_str());
+        linker.check_limits(&patch);
+        linker.note_places(id, &patch);
         if let Some(model) = linker.model(id, &patch, entry) {
             let workspace = supervisor.agent_dir(id).join("workspace");
             agents.insert(id.clone(), patch.settle(id.clone(), model, workspace));
         }
     }
-    linker.warn_unenforced(&draft.defaults);
+    linker.check_fleet(&supervisor_draft.fleet, &supervisor, &agents);
     if !draft.any_agent {
         context.report(
             Diagnostic::warning("no agent is declared")
@@ -60,14 +72,24 @@ pub(super) fn link(context: &Context, draft: Draft, directories: &Directories) -
     let bindings = linker.bindings(&draft.bindings);
     linker.warn_unbound(&draft.bindings, supervisor.default_agent.is_some());
     linker.warn_disabled(&draft.bindings, &agents);
-    Config {
+    let config = Config {
         base_dir: context.base_dir.clone(),
         supervisor,
         agents,
         bindings,
         providers: values(draft.providers),
         channels: values(draft.channels),
+    };
+    let fence = Fence::written(&config, main, &context.secrets.borrow());
+    for refusal in context
+        .paths
+        .borrow()
+        .iter()
+        .filter_map(|site| fence.refusal(site))
+    {
+        context.report(refusal);
     }
+    config
 }
 
 fn values<I: Ord, T>(entries: BTreeMap<I, Entry<T>>) -> BTreeMap<I, T> {
@@ -241,31 +263,68 @@ impl Linker<'_> {
             .report(places.fold(diagnostic, |d, (at, label)| d.related(at.clone(), label)));
     }
 
-    /// One warning for all limits: one for each of 200 agents would hide the rest.
-    fn warn_unenforced(&self, defaults: &AgentPatch) {
-        if Limits::ENFORCED {
+    fn check_limits(&self, patch: &AgentPatch) {
+        let limits = patch.limits();
+        // Each value is in its range, so only what two of them say together is left.
+        let (Some(fault), Some(high)) = (limits.fault(), &patch.memory_high) else {
+            return;
+        };
+        let mut diagnostic =
+            Diagnostic::error("the agent would be slowed down only beyond its end")
+                .at(high.at.clone(), "above `memory`")
+                .hint(format!(
+                    "{fault}: lower it, or leave it out for 90 % of `memory`"
+                ));
+        if let Some(memory) = &patch.memory {
+            diagnostic = diagnostic.related(memory.at.clone(), "the most it may have");
+        }
+        self.context.report(diagnostic);
+    }
+
+    /// Whether the agents' caps fit under the fleet's ceiling.
+    fn check_fleet(
+        &self,
+        draft: &FleetDraft,
+        supervisor: &Supervisor,
+        agents: &BTreeMap<AgentId, AgentConfig>,
+    ) {
+        let caps = agents
+            .iter()
+            .filter(|(_, agent)| agent.enabled)
+            .map(|(id, agent)| (id.as_str(), agent.limits));
+        for excess in supervisor.fleet.excess(caps) {
+            let at = match excess.cap {
+                Cap::Memory => draft.memory.as_ref().map(|placed| &placed.at),
+                _ => draft.pids.as_ref().map(|placed| &placed.at),
+            };
+            let mut diagnostic = Diagnostic::error(excess.to_string()).hint(excess.advice());
+            if let Some(at) = at {
+                diagnostic = diagnostic.at(at.clone(), "the ceiling");
+            }
+            self.context.report(diagnostic);
+        }
+    }
+
+    /// Keeps where an agent's caps and paths are written, for what is checked later.
+    fn note_places(&self, id: &AgentId, patch: &AgentPatch) {
+        if let Some(at) = &patch.limits_at {
+            let mut limits = self.context.limits.borrow_mut();
+            limits.insert(id.clone(), at.clone());
+        }
+        if patch.sandbox_enabled == Some(false) {
             return;
         }
-        let agents = self
-            .agents
-            .values()
-            .filter_map(|entry| entry.value.as_ref());
-        let mut places = std::iter::once(defaults)
-            .chain(agents)
-            .filter_map(|patch| patch.limits_at.as_ref());
-        let Some(first) = places.next() else {
-            return;
-        };
-        let label = match places.count() {
-            0 => "has no effect".to_owned(),
-            1 => "has no effect, nor has 1 other table of limits".to_owned(),
-            more => format!("has no effect, nor have {more} other tables of limits"),
-        };
-        self.context.report(
-            Diagnostic::warning("limits are read and not enforced yet by this version")
-                .at(first.clone(), label)
-                .hint("limit the whole service from outside until they are, as with systemd's MemoryMax"),
-        );
+        let lists = [&patch.sandbox_read, &patch.sandbox_write];
+        let listed = lists.into_iter().flatten().flatten();
+        let listed = listed.map(|path| (path, false));
+        let all = listed.chain(patch.workspace.iter().map(|path| (path, true)));
+        let sites = all.map(|(path, workspace)| PathSite {
+            agent: id.clone(),
+            workspace,
+            path: path.value.clone(),
+            at: path.at.clone(),
+        });
+        self.context.paths.borrow_mut().extend(sites);
     }
 
     fn bindings(&self, drafts: &[BindingDraft]) -> Vec<Binding> {

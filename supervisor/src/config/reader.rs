@@ -5,7 +5,7 @@
 //! A section is read to its end whatever is wrong in it: that is how all errors come at once.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -13,6 +13,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Location, quoted};
+use super::domain::{AgentId, UserRef};
 use super::nearest::did_you_mean;
 use super::secret::SecretRef;
 
@@ -25,20 +26,42 @@ pub(super) struct SecretSite {
     pub(super) at: Location,
 }
 
+/// A user that an agent is to run as, and its place: whether the system knows him is asked at load.
+#[derive(Clone, Debug)]
+pub(super) struct UserSite {
+    /// `agents.hexa.user`
+    pub(super) name: String,
+    pub(super) user: UserRef,
+    pub(super) at: Location,
+}
+
+/// A path that an agent may use, and its place.
+#[derive(Clone, Debug)]
+pub(super) struct PathSite {
+    pub(super) agent: AgentId,
+    /// Whether it is the agent's own workspace.
+    pub(super) workspace: bool,
+    pub(super) path: PathBuf,
+    pub(super) at: Location,
+}
+
 /// What all readers of one configuration share.
 pub(super) struct Context {
     pub(super) base_dir: PathBuf,
     pub(super) home: Option<PathBuf>,
     pub(super) allow_inline_secrets: Cell<bool>,
     pub(super) secrets: RefCell<Vec<SecretSite>>,
+    pub(super) users: RefCell<Vec<UserSite>>,
+    pub(super) paths: RefCell<Vec<PathSite>>,
+    /// Where an agent's caps are set: its own table, or that of the defaults.
+    pub(super) limits: RefCell<BTreeMap<AgentId, Location>>,
     /// Spans that must never be shown.
     pub(super) masked: RefCell<Vec<Location>>,
     found: RefCell<Vec<Diagnostic>>,
     /// Lines that are not TOML, by file: what is read from them says nothing.
     broken: RefCell<Vec<(usize, Range<usize>)>>,
     #[cfg(test)]
-    pub(super) known_keys:
-        RefCell<std::collections::BTreeMap<&'static str, BTreeSet<&'static str>>>,
+    pub(super) known_keys: RefCell<BTreeMap<&'static str, BTreeSet<&'static str>>>,
 }
 
 impl Context {
@@ -48,6 +71,9 @@ impl Context {
             home,
             allow_inline_secrets: Cell::new(false),
             secrets: RefCell::default(),
+            users: RefCell::default(),
+            paths: RefCell::default(),
+            limits: RefCell::default(),
             masked: RefCell::default(),
             found: RefCell::default(),
             broken: RefCell::default(),

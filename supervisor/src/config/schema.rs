@@ -13,10 +13,13 @@ use serde_json::{Value, json};
 mod scalar;
 mod tables;
 
-pub use scalar::{AllowedSender, Name, PeerName, Secret, SizeText, TimeText};
+pub use scalar::{
+    AllowedSender, CountCap, CpuCap, Name, PeerName, Secret, SizeCap, SizeText, TimeText, UserText,
+    WeightCap,
+};
 pub use tables::{
-    AgentTable, BackoffTable, BindingTable, ChannelTable, ContextTable, HttpTable, LimitsTable,
-    LogTable, ProviderTable, SaslTable, SupervisorTable,
+    AgentTable, BackoffTable, BindingTable, ChannelTable, ContextTable, FleetTable, HttpTable,
+    LimitsTable, LogTable, ProviderTable, SandboxTable, SaslTable, SupervisorTable,
 };
 
 /// The configuration of Kennel. The main file may hold all of it; the files of `agents.d` beside it hold providers,

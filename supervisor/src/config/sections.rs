@@ -3,6 +3,8 @@
 pub(super) mod agent;
 pub(super) mod binding;
 pub(super) mod channel;
+pub(super) mod limits;
 pub(super) mod provider;
+pub(super) mod sandbox;
 pub(super) mod secret;
 pub(super) mod supervisor;

@@ -178,46 +178,34 @@ fn parse_duration(text: &str) -> Option<Duration> {
 /// A number of bytes within `range`, with its unit.
 pub(super) fn size<'a>(range: RangeInclusive<u64>) -> impl FnOnce(Node<'a>) -> Option<u64> {
     move |node| {
-        let unitless = |number: &str| {
-            let number = quoted(number);
-            node.fail(
-                format!("`{}` needs a unit", quoted(node.key)),
-                "a number without a unit",
-                format!(
-                    "write `{} = \"{number}MiB\"` (also KiB, GiB; B for bytes)",
-                    quoted(node.key)
-                ),
-            )
-        };
-        let text = match node.value.get_ref() {
-            DeValue::Integer(number) => return unitless(number.as_str()),
-            DeValue::Float(number) => return unitless(number.as_str()),
-            DeValue::String(text) => text.trim(),
+        let parsed = match node.value.get_ref() {
+            DeValue::Integer(number) => Err(SizeFault::Unitless(number.as_str().to_owned())),
+            DeValue::Float(number) => Err(SizeFault::Unitless(number.as_str().to_owned())),
+            DeValue::String(text) => parse_size(text.trim()),
             _ => return node.mismatch("a size", "\"512MiB\""),
         };
-        if text.parse::<f64>().is_ok_and(f64::is_finite) {
-            return unitless(text);
-        }
-        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.' || c == ' ');
-        if matches!(unit, "K" | "k" | "M" | "m" | "G" | "g" | "T" | "t") {
-            let number = quoted(text[..text.len() - unit.len()].trim_end());
-            let unit = unit.to_ascii_uppercase();
-            return node.fail(
-                format!("the unit of `{}` has two meanings", quoted(node.key)),
-                "binary or decimal?",
-                format!("write \"{number}{unit}iB\" (powers of 1024) or \"{number}{unit}B\" (powers of 1000)"),
-            );
-        }
-        let Ok(bytes) = text.parse::<bytesize::ByteSize>() else {
-            return node.fail(
-                format!("`{}` is not a size", quoted(node.key)),
-                "cannot be read as a size",
-                "write a number with its unit, as in \"64KiB\", \"512MiB\" or \"2GiB\"",
-            );
+        let key = quoted(node.key);
+        let bytes = match parsed {
+            Ok(bytes) => bytes,
+            Err(fault) => {
+                let (title, label) = match fault {
+                    SizeFault::Unitless(_) => {
+                        (format!("`{key}` needs a unit"), "a number without a unit")
+                    }
+                    SizeFault::TwoMeanings { .. } => (
+                        format!("the unit of `{key}` has two meanings"),
+                        "binary or decimal?",
+                    ),
+                    SizeFault::Unreadable => {
+                        (format!("`{key}` is not a size"), "cannot be read as a size")
+                    }
+                };
+                return node.fail(title, label, fault.advice(&key));
+            }
         };
-        if !range.contains(&bytes.as_u64()) {
+        if !range.contains(&bytes) {
             return node.fail(
-                format!("`{}` is out of range", quoted(node.key)),
+                format!("`{key}` is out of range"),
                 "out of range",
                 format!(
                     "write a size from {} to {}",
@@ -226,8 +214,52 @@ pub(super) fn size<'a>(range: RangeInclusive<u64>) -> impl FnOnce(Node<'a>) -> O
                 ),
             );
         }
-        Some(bytes.as_u64())
+        Some(bytes)
     }
+}
+
+/// Why a text is no number of bytes.
+#[derive(Debug)]
+pub(super) enum SizeFault {
+    Unitless(String),
+    TwoMeanings { number: String, unit: String },
+    Unreadable,
+}
+
+impl SizeFault {
+    /// What to write instead.
+    pub(super) fn advice(&self, key: &str) -> String {
+        match self {
+            Self::Unitless(number) => {
+                let number = quoted(number);
+                format!("write `{key} = \"{number}MiB\"` (also KiB, GiB; B for bytes)")
+            }
+            Self::TwoMeanings { number, unit } => format!(
+                "write \"{number}{unit}iB\" (powers of 1024) or \"{number}{unit}B\" (powers of 1000)"
+            ),
+            Self::Unreadable => {
+                "write a number with its unit, as in \"64KiB\", \"512MiB\" or \"2GiB\"".to_owned()
+            }
+        }
+    }
+}
+
+/// A number of bytes with its unit.
+pub(super) fn parse_size(text: &str) -> Result<u64, SizeFault> {
+    if text.parse::<f64>().is_ok_and(f64::is_finite) {
+        return Err(SizeFault::Unitless(text.to_owned()));
+    }
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.' || c == ' ');
+    if matches!(unit, "K" | "k" | "M" | "m" | "G" | "g" | "T" | "t") {
+        return Err(SizeFault::TwoMeanings {
+            number: quoted(text[..text.len() - unit.len()].trim_end()),
+            unit: unit.to_ascii_uppercase(),
+        });
+    }
+    let bytes = text.parse::<bytesize::ByteSize>();
+    bytes
+        .map(|bytes| bytes.as_u64())
+        .map_err(|_| SizeFault::Unreadable)
 }
 
 /// One of a few words.

@@ -80,6 +80,42 @@ impl Caps {
             .or_else(|| self.memory.map(|memory| memory / 10 * 9))
     }
 
+    /// These caps but for all others than `cap`.
+    #[must_use]
+    pub fn only(&self, cap: Cap) -> Self {
+        let none = Self::default();
+        match cap {
+            Cap::Memory => Self {
+                memory: self.memory,
+                ..none
+            },
+            Cap::MemoryHigh => Self {
+                memory_high: self.memory_high,
+                ..none
+            },
+            Cap::Cpu => Self {
+                cpu: self.cpu,
+                ..none
+            },
+            Cap::CpuWeight => Self {
+                cpu_weight: self.cpu_weight,
+                ..none
+            },
+            Cap::Pids => Self {
+                pids: self.pids,
+                ..none
+            },
+            Cap::OpenFiles => Self {
+                open_files: self.open_files,
+                ..none
+            },
+            Cap::IoWeight => Self {
+                io_weight: self.io_weight,
+                ..none
+            },
+        }
+    }
+
     /// The caps that are set.
     pub fn requested(&self) -> Vec<Cap> {
         Cap::ALL

@@ -185,7 +185,7 @@ pub(super) fn choose(facts: &Facts) -> Choice {
                 base: seen.hierarchy.own.clone(),
                 path: seen.hierarchy.path.clone(),
                 mount: seen.hierarchy.mount.clone(),
-                home: seen.hierarchy.own.clone(),
+                home: seen.hierarchy.home.clone(),
                 controllers,
                 top: false,
             });
@@ -248,7 +248,7 @@ fn v2_tree(facts: &Facts, seen: &Seen) -> Option<V2> {
         base: hierarchy.own.clone(),
         path: hierarchy.path.clone(),
         mount: hierarchy.mount.clone(),
-        home: hierarchy.own.clone(),
+        home: hierarchy.home.clone(),
         controllers: useful(&about.controllers),
         top: about.top,
     };

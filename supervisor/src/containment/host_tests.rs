@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::{
-        Mutex, MutexGuard,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -38,13 +38,14 @@ struct Host {
 }
 
 impl Host {
-    fn new(containment: Containment) -> Self {
-        let turn = TURN
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut host = Self::beside(containment);
+    fn new(
+        probe: impl FnOnce() -> Result<Containment, ContainmentError>,
+    ) -> Result<Self, ContainmentError> {
+        // First, since a look at the host also says where this process is.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut host = Self::beside(probe()?);
         host.turn = Some(turn);
-        host
+        Ok(host)
     }
 
     /// A second one in the same test.
@@ -175,8 +176,8 @@ fn is_running(pid: i32) -> bool {
 
 /// The host with this backend, or `None` where it has another and nobody insists.
 fn host(wanted: BackendKind) -> Option<Host> {
-    match Containment::with(wanted) {
-        Ok(containment) => Some(Host::new(containment)),
+    match Host::new(|| Containment::with(wanted)) {
+        Ok(host) => Some(host),
         Err(error) => {
             let insisted = env::var("KENNEL_TEST_BACKENDS").unwrap_or_default();
             let insists = insisted.split(',').any(|one| one == wanted.as_str());
@@ -189,8 +190,9 @@ fn host(wanted: BackendKind) -> Option<Host> {
 
 /// With the v2 hierarchy, delegated or by the rights of root.
 fn v2_host() -> Host {
-    let containment = Containment::with(BackendKind::V2Delegated)
-        .or_else(|_| Containment::with(BackendKind::V2Root))
-        .unwrap();
-    Host::new(containment)
+    let probe = || {
+        Containment::with(BackendKind::V2Delegated)
+            .or_else(|_| Containment::with(BackendKind::V2Root))
+    };
+    Host::new(probe).unwrap()
 }

@@ -2,7 +2,7 @@
 //!
 //! A host mounts its v1 controllers apart (`cpu`), together (`cpu,cpuacct`) or not at all, and the v2
 //! hierarchy alone, beside v1, or below a mount of its own. In a container a mount may show only a part
-//! of a hierarchy. `own` is the folder of the group in which this process is.
+//! of a hierarchy.
 
 use std::{
     ffi::OsString,
@@ -76,8 +76,11 @@ pub(super) struct Hierarchy {
     /// Where it is mounted.
     pub mount: PathBuf,
     /// The folder of the group in which this process is.
+    pub home: PathBuf,
+    /// The folder of the group below which it makes others: the same, but see
+    /// [`before_supervisor`](Self::before_supervisor).
     pub own: PathBuf,
-    /// The same as `/proc/self/cgroup` writes it.
+    /// Of `own`, as `/proc/self/cgroup` writes it.
     pub path: String,
 }
 
@@ -138,6 +141,7 @@ pub(super) fn parse(mountinfo: &str, own_cgroup: &str) -> Vec<Hierarchy> {
                     version,
                     controllers: controllers.clone(),
                     mount: mount.at.clone(),
+                    home: own.clone(),
                     own,
                     path: path.to_owned(),
                 })

@@ -4,7 +4,7 @@
 //! A grandchild that has left its session and whose parent has ended before anybody looked is not found.
 //! This is why the backend is called best effort, and why such a child founds a PID namespace where it may.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rustix::{
     io::Errno,
@@ -19,7 +19,8 @@ const PASSES: usize = 32;
 /// Whom the tree has had, and what it has used.
 #[derive(Debug, Default)]
 pub(super) struct ProcessTree {
-    /// Start times by pid, so that a pid that was given to somebody else is known for it.
+    /// Those of the last look. With start times, so that a pid that was given to somebody else is
+    /// known for it.
     known: HashMap<i32, Known>,
     /// The greatest sum of CPU ticks; a process that was never waited for takes its own with it.
     pub ticks: u64,
@@ -32,6 +33,40 @@ struct Known {
     started: u64,
     group: i32,
     session: i32,
+}
+
+/// The process groups and sessions of the tree, without our own: an agent may not have left those yet.
+struct Kin {
+    groups: HashSet<i32>,
+    sessions: HashSet<i32>,
+    mine: (i32, i32),
+}
+
+impl Kin {
+    fn new(known: &HashMap<i32, Known>, me: Option<&Stat>) -> Self {
+        let mut kin = Self {
+            groups: HashSet::new(),
+            sessions: HashSet::new(),
+            mine: me.map_or((0, 0), |me| (me.group, me.session)),
+        };
+        for one in known.values() {
+            kin.add(one.group, one.session);
+        }
+        kin
+    }
+
+    fn add(&mut self, group: i32, session: i32) {
+        if group > 1 && group != self.mine.0 {
+            self.groups.insert(group);
+        }
+        if session > 1 && session != self.mine.1 {
+            self.sessions.insert(session);
+        }
+    }
+
+    fn has(&self, stat: &Stat) -> bool {
+        self.groups.contains(&stat.group) || self.sessions.contains(&stat.session)
+    }
 }
 
 impl ProcessTree {
@@ -52,9 +87,7 @@ impl ProcessTree {
 
     /// Of all processes those that belong to the tree, without `me` and those who have ended.
     fn members_among(&mut self, all: &[Stat], me: i32) -> Vec<Stat> {
-        let mine = all.iter().find(|stat| stat.pid == me);
-        // Ours are shared by agents that do not leave them.
-        let (my_group, my_session) = mine.map_or((0, 0), |stat| (stat.group, stat.session));
+        let mut kin = Kin::new(&self.known, all.iter().find(|stat| stat.pid == me));
         let mut found: HashMap<i32, &Stat> = HashMap::new();
         loop {
             let before = found.len();
@@ -62,25 +95,23 @@ impl ProcessTree {
                 if stat.pid == me || stat.pid <= 1 || found.contains_key(&stat.pid) {
                     continue;
                 }
-                let known = self
-                    .known
-                    .get(&stat.pid)
-                    .is_some_and(|known| known.started == stat.started);
-                let kin = found.contains_key(&stat.parent)
-                    || self.known.values().any(|known| {
-                        (known.group == stat.group && stat.group != my_group && stat.group > 1)
-                            || (known.session == stat.session
-                                && stat.session != my_session
-                                && stat.session > 1)
-                    });
-                if known || kin {
-                    self.remember(stat);
+                let known = self.known.get(&stat.pid);
+                if known.is_some_and(|known| known.started == stat.started)
+                    || found.contains_key(&stat.parent)
+                    || kin.has(stat)
+                {
+                    kin.add(stat.group, stat.session);
                     found.insert(stat.pid, stat);
                 }
             }
             if found.len() == before {
                 break;
             }
+        }
+        // Whoever is gone is forgotten: the kernel gives ids of groups and sessions away again.
+        self.known.clear();
+        for stat in found.values() {
+            self.remember(stat);
         }
         let mut members: Vec<Stat> = found
             .into_values()
@@ -194,7 +225,12 @@ mod tests {
         // The pid belongs to somebody else now.
         let mut other = stat(150, 1, 999, 999);
         other.started += 1;
-        assert_eq!(pids(&mut tree, &[other]), [] as [i32; 0]);
+        assert_eq!(pids(&mut tree, &[other.clone()]), [] as [i32; 0]);
+        // And nobody remembers who has long been gone, or whose group 200 was.
+        assert_eq!(
+            pids(&mut tree, &[other, stat(700, 1, 200, 150)]),
+            [] as [i32; 0]
+        );
     }
 
     #[test]

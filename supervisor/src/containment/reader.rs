@@ -64,15 +64,16 @@ impl GroupReader {
         self.read_files(|_| true)
     }
 
-    /// Reads CPU time, memory, processes, and ends for want of memory; the rest is as the last
-    /// [`read`](Self::read) found it.
+    /// Reads CPU time, memory and processes; the rest is as the last [`read`](Self::read) found it. At
+    /// most three files, an eighth of the time that all take.
     pub fn read_quick(&mut self) -> Reading {
-        self.read_files(|what| {
-            matches!(
-                what,
-                What::CpuStat | What::CpuUsage | What::Memory | What::Pids | What::OomKills
-            )
-        })
+        // Where v1 tells the CPU time too, it tells it for less.
+        let cpu = if self.files.iter().any(|(what, _)| *what == What::CpuUsage) {
+            What::CpuUsage
+        } else {
+            What::CpuStat
+        };
+        self.read_files(|what| what == cpu || matches!(what, What::Memory | What::Pids))
     }
 
     fn read_files(&mut self, wanted: impl Fn(What) -> bool) -> Reading {
@@ -83,9 +84,15 @@ impl GroupReader {
             if !wanted(*what) {
                 continue;
             }
-            // Of a group that is gone nothing is known any more.
-            let length = file.read_at(&mut self.buffer, 0).unwrap_or(0);
-            take(*what, &self.buffer[..length], &mut self.last);
+            match file.read_at(&mut self.buffer, 0) {
+                Ok(length) => take(*what, &self.buffer[..length], &mut self.last),
+                // Of a group that is gone nothing is known any more.
+                Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {
+                    self.last = Reading::default();
+                    break;
+                }
+                Err(_) => {}
+            }
         }
         self.last
     }

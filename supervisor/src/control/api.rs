@@ -5,7 +5,10 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, State, rejection::JsonRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
     response::{
         IntoResponse, Response,
         sse::{Event as SseEvent, KeepAlive, Sse},
@@ -24,7 +27,7 @@ use tokio::time::Instant;
 use super::{
     App,
     error::Failure,
-    view,
+    limits, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -48,7 +51,7 @@ pub(super) mod streams;
 
 use self::streams::{agent_logs, events};
 
-type AppState = State<Arc<App>>;
+pub(super) type AppState = State<Arc<App>>;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -59,6 +62,10 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/agents/{id}/start", post(start))
         .route("/agents/{id}/stop", post(stop))
         .route("/agents/{id}/restart", post(restart))
+        .route(
+            "/agents/{id}/limits",
+            get(limits::limits).patch(limits::set_limits),
+        )
         .route("/agents/{id}/turns", post(turn))
         .route("/agents/{id}/logs", get(agent_logs))
         .route("/turns/{turn_id}", delete(cancel))
@@ -82,19 +89,18 @@ pub(super) async fn health(State(app): AppState) -> Json<wire::Health> {
 /// The supervisor and its agents.
 #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = wire::Status)))]
 pub(super) async fn status(State(app): AppState) -> Json<wire::Status> {
-    let pid = std::process::id();
-    let own = i32::try_from(pid).expect("a pid is a positive i32");
+    let sample = app.sampler.latest();
     Json(wire::Status {
         supervisor: wire::SupervisorStatus {
-            pid,
+            pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_ms: view::millis(app.began.elapsed()),
-            memory_bytes: view::memory(app.usage(own), own),
+            memory_bytes: sample.supervisor.reading.memory,
             config: app.config_path.display().to_string(),
         },
         agents: app.view_agents().await,
-        fleet: wire::FleetUsage::default(),
-        host: wire::HostUsage::default(),
+        fleet: usage::fleet(&sample.fleet),
+        host: usage::host(&sample.host),
         containment: wire::ContainmentStatus::default(),
     })
 }
@@ -108,16 +114,23 @@ pub(super) async fn agents(State(app): AppState) -> Json<wire::AgentList> {
 }
 
 /// One agent.
-#[utoipa::path(get, path = "/api/v1/agents/{id}", params(("id" = String, Path)), responses(
-    (status = 200, body = wire::AgentStatus), (status = 404, body = wire::ErrorBody)))]
+#[utoipa::path(get, path = "/api/v1/agents/{id}", params(("id" = String, Path), wire::AgentQuery), responses(
+    (status = 200, body = wire::AgentStatus), (status = 400, body = wire::ErrorBody), (status = 404, body = wire::ErrorBody)))]
 pub(super) async fn agent(
     State(app): AppState,
     Path(id): Path<String>,
+    query: Result<Query<wire::AgentQuery>, QueryRejection>,
 ) -> Result<Json<wire::AgentStatus>, Failure> {
-    app.view_agent(&id)
-        .await
-        .map(Json)
-        .ok_or_else(|| no_agent(&app, &id))
+    let Query(query) = query?;
+    let agent = app.view_agent(&id).await;
+    let mut agent = agent.ok_or_else(|| no_agent(&app, &id))?;
+    if query.memory == Some(wire::MemoryDetail::Full)
+        && let Some(handle) = app.agents.get(&id)
+        && let Some(share) = app.memory_share(&handle.agent).await
+    {
+        usage::add_share(&mut agent.usage, share);
+    }
+    Ok(Json(agent))
 }
 
 /// Runs an agent that does not.
@@ -403,7 +416,7 @@ pub(super) async fn shutdown(State(app): AppState) -> Json<wire::ShutdownReply> 
     })
 }
 
-fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
+pub(super) fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failure> {
     if let Some(handle) = app.agents.get(id) {
         return Ok(handle);
     }

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::api;
+use super::{api, limits};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +20,8 @@ use super::api;
         api::restart,
         api::turn,
         api::cancel,
+        limits::limits,
+        limits::set_limits,
         api::streams::agent_logs,
         api::channels,
         api::streams::events,

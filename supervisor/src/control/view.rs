@@ -10,7 +10,7 @@ use kennel_shared::{
     protocol::Spent,
 };
 
-use super::{App, wire};
+use super::{App, usage, wire};
 use crate::{
     channel,
     config::AgentConfig,
@@ -20,40 +20,47 @@ use crate::{
         ending::{Cause, End},
         events::LifecycleEvent,
         lifecycle::{Desired, Exit, State},
-        sampler::{self, Usage},
+        sampler::{self, MemoryShare, Sample},
     },
 };
+
+/// How long a sampler that waits for the kernel is waited for.
+const MEMBERS_PATIENCE: Duration = Duration::from_secs(2);
 
 impl App {
     /// Every configured agent.
     pub(super) async fn view_agents(&self) -> Vec<wire::AgentStatus> {
         let counts = self.dispatcher.counts().await;
+        let sample = self.sampler.latest();
         self.config
             .agents
             .values()
-            .map(|agent| self.view(agent, &counts))
+            .map(|agent| self.view(agent, &counts, &sample))
             .collect()
     }
 
     /// One agent, if it is configured.
     pub(super) async fn view_agent(&self, id: &str) -> Option<wire::AgentStatus> {
         let agent = self.config.agent(id)?;
-        Some(self.view(agent, &self.dispatcher.counts().await))
+        let counts = self.dispatcher.counts().await;
+        Some(self.view(agent, &counts, &self.sampler.latest()))
     }
 
     fn view(
         &self,
         agent: &AgentConfig,
         counts: &HashMap<AgentId, AgentCounts>,
+        sample: &Sample,
     ) -> wire::AgentStatus {
         let Some(handle) = self.agents.get(agent.id.as_str()) else {
             return disabled(agent);
         };
         let observed = handle.observed.borrow().clone();
         let counts = counts.get(&handle.agent).copied().unwrap_or_default();
-        let usage = observed.pid.and_then(|pid| self.usage(pid));
-        let notes = [observed.detail.clone(), agent.limits.notice()];
-        let notes: Vec<String> = notes.into_iter().flatten().collect();
+        let sample = sample.agents.get(&handle.agent).copied();
+        let sample = sample.unwrap_or_default();
+        // The sampler may not have heard yet that another child runs.
+        let life = sample.life.filter(|life| observed.pid == Some(life.pid));
         wire::AgentStatus {
             id: agent.id.to_string(),
             state: state(&observed),
@@ -71,26 +78,32 @@ impl App {
             queued: counts.waiting as u64,
             running: counts.running as u64,
             turns: counts.replied + counts.failed,
-            cpu_percent: usage.map(|usage| f64::from(usage.cpu_percent)),
-            memory_bytes: observed.pid.and_then(|pid| memory(usage, pid)),
+            cpu_percent: life.and_then(|life| life.cpu_percent),
+            memory_bytes: life.and_then(|life| life.reading.memory),
             model: agent.model.to_string(),
             link: if observed.linked {
                 wire::LinkState::Connected
             } else {
                 wire::LinkState::Disconnected
             },
-            usage: wire::AgentUsage::default(),
+            usage: usage::agent(&sample, life.as_ref(), observed.lag, &counts),
             last_end: observed
                 .last_end
                 .as_ref()
                 .map(|last| view_end(last.at, last.generation, &last.end)),
-            detail: (!notes.is_empty()).then(|| notes.join("; ")),
+            detail: detail(&observed),
         }
     }
 
-    /// What a process used, at the last sample.
-    pub(super) fn usage(&self, pid: i32) -> Option<Usage> {
-        self.sample.borrow().get(&pid).copied()
+    /// The memory of an agent's processes, asked of each of them now.
+    pub(super) async fn memory_share(&self, agent: &AgentId) -> Option<MemoryShare> {
+        let members = tokio::time::timeout(MEMBERS_PATIENCE, self.sampler.members(agent));
+        let members = members.await.ok()??;
+        let ask = move || {
+            let pids = members.all.unwrap_or_else(|| sampler::tree(members.root));
+            sampler::memory_share(&pids)
+        };
+        tokio::task::spawn_blocking(ask).await.ok()?
     }
 
     /// Every channel account.
@@ -105,11 +118,19 @@ impl App {
     }
 }
 
-/// The sampled memory, or for a process without a sample the present one.
-pub(super) fn memory(usage: Option<Usage>, pid: i32) -> Option<u64> {
-    usage
-        .map(|usage| usage.memory_bytes)
-        .or_else(|| sampler::memory_now(pid))
+/// The latest trouble, and the caps that were asked for and do not hold.
+fn detail(observed: &Observed) -> Option<String> {
+    let caps: Vec<String> = observed
+        .unenforced
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let caps = (!caps.is_empty()).then(|| format!("not held: {}", caps.join(", ")));
+    let notes: Vec<String> = [observed.detail.clone(), caps]
+        .into_iter()
+        .flatten()
+        .collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 fn disabled(agent: &AgentConfig) -> wire::AgentStatus {
@@ -134,7 +155,7 @@ fn disabled(agent: &AgentConfig) -> wire::AgentStatus {
     }
 }
 
-fn state(observed: &Observed) -> wire::AgentState {
+pub(super) fn state(observed: &Observed) -> wire::AgentState {
     match observed.state {
         State::Stopped => wire::AgentState::Stopped,
         State::Starting { .. } => wire::AgentState::Starting,

@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 mod events;
+mod limits;
 mod usage;
 
 pub use self::{
     events::{AgentEnd, EventList, EventsQuery, InterruptedTurn, LifecycleEvent},
+    limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap},
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
 };
 
@@ -77,6 +79,25 @@ pub struct AgentList {
     pub agents: Vec<AgentStatus>,
 }
 
+/// The query of `GET /agents/{id}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AgentQuery {
+    /// How much to tell about memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryDetail>,
+}
+
+/// How much to tell about an agent's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryDetail {
+    /// Also what the kernel finds by walking through the pages of each process, which takes it some
+    /// time.
+    Full,
+}
+
 /// One agent as it is now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentStatus {
@@ -105,7 +126,8 @@ pub struct AgentStatus {
     /// Processor time over the last interval; 100 is one full core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<f64>,
-    /// Resident memory.
+    /// Memory of all its processes, as it counts against its cap; where no group holds them, resident
+    /// memory of its agent-host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
     /// The model, as `provider/model`.

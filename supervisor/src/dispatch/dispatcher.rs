@@ -135,6 +135,12 @@ pub struct AgentCounts {
     pub replied: u64,
     /// Turns that ended without one.
     pub failed: u64,
+    /// Turns that were cancelled.
+    pub cancelled: u64,
+    /// Tokens read by its models, where they say.
+    pub input_tokens: u64,
+    /// Tokens written by its models, where they say.
+    pub output_tokens: u64,
 }
 
 enum Request {
@@ -279,6 +285,9 @@ struct Job {
 struct Tally {
     replied: u64,
     failed: u64,
+    cancelled: u64,
+    input_tokens: u64,
+    output_tokens: u64,
     resting: Option<&'static str>,
 }
 
@@ -530,6 +539,10 @@ impl Dispatcher {
             debug!(agent.id = %agent, delivery.id = %delivery, "an unknown delivery was finished");
             return;
         }
+        // What a model has read and written costs, however the turn ended.
+        let tally = self.tally(agent);
+        tally.input_tokens += u64::from(spent.input_tokens);
+        tally.output_tokens += u64::from(spent.output_tokens);
         let end = match outcome {
             TurnOutcome::Replied(text) => TurnEnd::Replied { text, spent },
             TurnOutcome::Cancelled => TurnEnd::Cancelled,
@@ -615,7 +628,7 @@ impl Dispatcher {
         match &end {
             TurnEnd::Replied { .. } => tally.replied += 1,
             TurnEnd::Failed { .. } => tally.failed += 1,
-            TurnEnd::Cancelled => {}
+            TurnEnd::Cancelled => tally.cancelled += 1,
         }
         job.sink.end(end);
     }
@@ -632,6 +645,9 @@ impl Dispatcher {
                 running,
                 replied: tally.replied,
                 failed: tally.failed,
+                cancelled: tally.cancelled,
+                input_tokens: tally.input_tokens,
+                output_tokens: tally.output_tokens,
             };
             (agent.clone(), counts)
         };

@@ -31,7 +31,9 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-pub use self::handle::{AgentHandle, Command, HelloReply, LastEnd, Observed, Setup, SpecSource};
+pub use self::handle::{
+    AgentHandle, Applied, Command, HelloReply, LastEnd, Observed, Setup, SpecSource,
+};
 use self::{
     guard::{Exceeded, Guard},
     slot::LinkSlot,
@@ -221,6 +223,10 @@ impl Driver {
                 self.link.send(ToAgent::Deliver(*delivery));
             }
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
+            Command::SetCaps { caps, reply } => {
+                // Who asked may have stopped waiting.
+                let _ = reply.send(self.set_caps(caps).await);
+            }
             Command::Hello {
                 hello,
                 peer_pid,

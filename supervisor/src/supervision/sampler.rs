@@ -1,98 +1,222 @@
-//! What each child uses, read from the host by `sysinfo`, for `status`.
+//! What agents, the fleet, this process and the host use, for `status`, `top` and the metrics.
 //!
-//! A task samples on a steady beat, on the blocking pool, since reading `/proc` for a hundred
-//! processes takes milliseconds; readers get the last sample. It looks at our children only.
+//! ```text
+//! driver ── watch, caps, ended ──► thread: every second ──► Sample (watch channel) ──► routes
+//! ```
+//!
+//! One thread of its own reads counters through descriptors that stay open; everybody else sees the
+//! last [`Sample`]. It is a thread and no task, because a read of a group's file can wait for the
+//! kernel while memory is short, and the loop that moves messages must not wait with it. A sample that
+//! is late is an old sample, nothing more.
+//!
+//! What a reading means over time is pure: `rate` makes a share of the CPU of two readings, `account`
+//! adds up over the lives of an agent. The counters of a group are expensive enough to matter with
+//! many agents, so each beat reads the [`Detail::Full`] ones of only so many agents, in turn.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod account;
+mod group;
+mod host;
+mod process;
+mod rate;
+mod task;
 
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-use tokio::sync::watch;
+use std::{
+    collections::HashMap,
+    fmt, io,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use kennel_shared::ids::{AgentId, Generation};
+use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
-use super::driver::AgentHandle;
+pub use self::{
+    account::{AgentSample, Counters, LifeSample, Waits},
+    group::GroupUsage,
+    host::HostSample,
+    process::{MemoryShare, ProcessReader, memory_share, tree},
+};
+use crate::containment::{Caps, Reading};
 
-/// How often to sample. The CPU share is an average over this.
-const BEAT: Duration = Duration::from_secs(2);
+/// How often everything is read.
+pub const BEAT: Duration = Duration::from_secs(1);
 
-/// What one process uses.
+/// Requests that may wait while a read does: some for each life of each agent. Full: what a life
+/// uses is not shown.
+const REQUESTS: usize = 4096;
+
+/// How much of a reading is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// What changes from second to second: CPU, memory, pids. The rest may be absent.
+    Quick,
+    /// Everything.
+    Full,
+}
+
+/// Reads what one life of an agent, or the fleet, has used. Called on the sampler's thread only.
+pub trait ReadUsage: Send {
+    /// One look. What cannot be told is absent.
+    fn read(&mut self, detail: Detail) -> Reading;
+
+    /// Every process that belongs to it, where that is known.
+    fn members(&mut self) -> Option<Vec<i32>> {
+        None
+    }
+}
+
+/// A life that begins.
+pub struct Life {
+    /// Which.
+    pub generation: Generation,
+    /// Its agent-host.
+    pub pid: i32,
+    /// What it may use.
+    pub caps: Caps,
+    /// What it uses.
+    pub reader: Box<dyn ReadUsage>,
+}
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Life")
+            .field("generation", &self.generation)
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything as it was at one moment.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// When.
+    pub at: Instant,
+    /// How long the last beat took to read.
+    pub took: Duration,
+    /// Every agent that ever lived.
+    pub agents: HashMap<AgentId, AgentSample>,
+    /// The fleet's group, or the sum of all agents where there is none.
+    pub fleet: FleetSample,
+    /// This process.
+    pub supervisor: LifeSample,
+    /// The machine.
+    pub host: HostSample,
+}
+
+/// The agents together.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Usage {
-    /// Percent of one core over the last beat; above 100 with several threads at work.
-    pub cpu_percent: f32,
-    /// Resident memory in bytes.
-    pub memory_bytes: u64,
+pub struct FleetSample {
+    /// What they may use.
+    pub caps: Caps,
+    /// Percent of one core over the last beat.
+    pub cpu_percent: Option<f64>,
+    /// What they use.
+    pub reading: Reading,
 }
 
-/// The last sample, by pid.
-pub type Sample = Arc<HashMap<i32, Usage>>;
+enum Request {
+    Watch(AgentId, Life),
+    Caps(AgentId, Caps),
+    Ended {
+        agent: AgentId,
+        generation: Generation,
+        last: Option<Reading>,
+    },
+    Fleet(Caps, Option<Box<dyn ReadUsage>>),
+    Members {
+        agent: AgentId,
+        reply: oneshot::Sender<Option<Members>>,
+    },
+}
 
-/// Starts sampling the children of `agents` and this process.
-pub fn start(agents: Vec<AgentHandle>) -> watch::Receiver<Sample> {
-    let (sample, reader) = watch::channel(Sample::default());
-    tokio::spawn(async move {
-        let mut system = match System::new() {
-            Ok(system) => system,
-            Err(error) => {
-                warn!(%error, "the host cannot be sampled; status shows no usage");
-                return;
-            }
-        };
-        let own = i32::try_from(std::process::id()).expect("a pid fits");
-        let mut beat = tokio::time::interval(BEAT);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while !sample.is_closed() {
-            beat.tick().await;
-            let children = agents
-                .iter()
-                .filter_map(|agent| agent.observed.borrow().pid);
-            let pids: Vec<i32> = children.chain([own]).collect();
-            let read = tokio::task::spawn_blocking(move || {
-                let sample = read(&mut system, &pids);
-                (system, sample)
-            });
-            match read.await {
-                Ok((read_system, next)) => {
-                    system = read_system;
-                    sample.send_replace(Arc::new(next));
-                }
-                // Only a panic in `sysinfo` or the end of the runtime comes here.
-                Err(_) => return,
-            }
+/// The processes of one life, to look into one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// The agent-host.
+    pub root: i32,
+    /// All of the group; `None` where there is no group to ask.
+    pub all: Option<Vec<i32>>,
+}
+
+/// Talks to the sampler.
+#[derive(Clone)]
+pub struct SamplerHandle {
+    requests: SyncSender<Request>,
+    sample: watch::Receiver<Arc<Sample>>,
+}
+
+impl SamplerHandle {
+    /// From now on this life of `agent` is read; one before it has ended.
+    pub fn watch(&self, agent: &AgentId, life: Life) {
+        self.send(Request::Watch(agent.clone(), life));
+    }
+
+    /// The caps of `agent` have changed.
+    pub fn caps(&self, agent: &AgentId, caps: Caps) {
+        self.send(Request::Caps(agent.clone(), caps));
+    }
+
+    /// This life has ended. Whoever is about to remove its group hands in what was read `last`, since
+    /// nothing can be read afterwards.
+    pub fn ended(&self, agent: &AgentId, generation: Generation, last: Option<&Reading>) {
+        self.send(Request::Ended {
+            agent: agent.clone(),
+            generation,
+            last: last.copied(),
+        });
+    }
+
+    /// The fleet's ceiling, and its group where there is one.
+    pub fn fleet(&self, caps: Caps, reader: Option<Box<dyn ReadUsage>>) {
+        self.send(Request::Fleet(caps, reader));
+    }
+
+    /// The processes of the present life of `agent`.
+    pub async fn members(&self, agent: &AgentId) -> Option<Members> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Members {
+            agent: agent.clone(),
+            reply,
+        });
+        answer.await.ok()?
+    }
+
+    /// The last sample.
+    pub fn latest(&self) -> Arc<Sample> {
+        self.sample.borrow().clone()
+    }
+
+    /// Never waits: drivers must not.
+    fn send(&self, request: Request) {
+        if let Err(TrySendError::Full(_)) = self.requests.try_send(request) {
+            warn!("the sampler is stuck; what an agent uses is not shown");
         }
-    });
-    reader
+    }
 }
 
-/// The resident memory of a process now, in bytes: for one that is too young for a sample. One
-/// small file of `/proc`, so a caller may read it in passing.
-pub fn memory_now(pid: i32) -> Option<u64> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+impl fmt::Debug for SamplerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SamplerHandle").finish_non_exhaustive()
+    }
 }
 
-fn read(system: &mut System, pids: &[i32]) -> HashMap<i32, Usage> {
-    let wanted: Vec<Pid> = pids
-        .iter()
-        .filter_map(|pid| usize::try_from(*pid).ok())
-        .map(Pid::from)
-        .collect();
-    let what = ProcessRefreshKind::nothing()
-        .with_cpu()
-        .with_memory()
-        .without_tasks();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&wanted), true, what);
-    pids.iter()
-        .zip(&wanted)
-        .filter_map(|(pid, wanted)| {
-            let process = system.process(*wanted)?;
-            Some((
-                *pid,
-                Usage {
-                    cpu_percent: process.cpu_usage(),
-                    memory_bytes: process.memory(),
-                },
-            ))
-        })
-        .collect()
+/// Starts the thread. It ends when the last handle is dropped.
+pub fn start() -> io::Result<SamplerHandle> {
+    let (requests, inbox) = sync_channel(REQUESTS);
+    // Read once before anybody asks, so that there is no sample without a host.
+    let sampler = task::Sampler::new();
+    let (published, sample) = watch::channel(Arc::new(sampler.sample()));
+    thread::Builder::new()
+        .name("sampler".into())
+        .stack_size(256 * 1024)
+        .spawn(move || sampler.run(&inbox, &published))?;
+    Ok(SamplerHandle { requests, sample })
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,6 +88,12 @@ impl Api {
         self.call(Method::GET, path, None, Bytes::new()).await
     }
 
+    /// The answer as it is.
+    pub(super) async fn text(&mut self, path: &str) -> anyhow::Result<String> {
+        let bytes = self.bytes(Method::GET, path, None, Bytes::new()).await?;
+        Ok(String::from_utf8(bytes.into())?)
+    }
+
     pub(super) async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let body = body.to_string().into();
         self.call(Method::POST, path, None, body).await
@@ -134,6 +140,17 @@ impl Api {
         session: Option<&str>,
         body: Bytes,
     ) -> anyhow::Result<Value> {
+        let bytes = self.bytes(method, path, session, body).await?;
+        serde_json::from_slice(&bytes).with_context(|| format!("{path} answers no JSON"))
+    }
+
+    async fn bytes(
+        &mut self,
+        method: Method,
+        path: &str,
+        session: Option<&str>,
+        body: Bytes,
+    ) -> anyhow::Result<Bytes> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -149,6 +166,6 @@ impl Api {
         if !status.is_success() {
             bail!("{path}: {status}: {}", String::from_utf8_lossy(&bytes));
         }
-        serde_json::from_slice(&bytes).with_context(|| format!("{path} answers no JSON"))
+        Ok(bytes)
     }
 }

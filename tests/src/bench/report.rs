@@ -12,6 +12,7 @@ pub(super) enum Unit {
     Millis,
     MiB,
     Ratio,
+    Percent,
     PerSecond,
     Count,
 }
@@ -23,6 +24,7 @@ impl Unit {
             Self::Millis => "ms",
             Self::MiB => "MiB",
             Self::Ratio => "×",
+            Self::Percent => "%",
             Self::PerSecond => "/s",
             Self::Count => "",
         }

@@ -24,6 +24,23 @@ async fn status_is_the_json_of_the_api() {
 }
 
 #[tokio::test]
+async fn status_of_agents_is_in_full() {
+    let supervisor = Scripted::start();
+    let ended = kennel(&supervisor.socket(), &["status", "hexa", "other"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    insta::assert_snapshot!(ended.stdout);
+    let ended = kennel(&supervisor.socket(), &["status", "hexa", "other", "--json"]).await;
+    let ids: Vec<_> = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone())
+        .collect();
+    assert_eq!(ids, ["hexa", "other"]);
+    let ended = kennel(&supervisor.socket(), &["status", "hexxa"]).await;
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+}
+
+#[tokio::test]
 async fn status_is_watched_until_ctrl_c() {
     let supervisor = Scripted::start();
     let mut child = start(&supervisor.socket(), &["status", "--watch"]);

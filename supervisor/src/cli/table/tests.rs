@@ -70,10 +70,41 @@ fn a_narrow_screen_keeps_what_matters() {
     insta::assert_snapshot!(plain(&status(&fleet(), Some(40))));
 }
 
+fn measured() -> Status {
+    let mut fleet = fleet();
+    fleet.agents[0].usage.memory_cap_bytes = Some(512 << 20);
+    fleet.fleet = FleetUsage {
+        cpu_percent: Some(12.3),
+        cpu_cap: None,
+        memory_bytes: Some(256 << 20),
+        memory_cap_bytes: Some(2 << 30),
+        pids: Some(9),
+        pids_cap: None,
+    };
+    fleet.host = HostUsage {
+        cpus: 2,
+        cpu_percent: 81.0,
+        memory_total_bytes: 24 << 30,
+        memory_available_bytes: 20 << 30,
+        load: [0.51, 0.4, 0.3],
+    };
+    fleet.containment = ContainmentStatus {
+        backend: "hybrid".into(),
+        why: "v1 has the controllers".into(),
+        cannot: vec!["memory_high".into(), "io_weight".into()],
+    };
+    fleet
+}
+
+#[test]
+fn caps_and_totals_are_shown_where_they_are_known() {
+    insta::assert_snapshot!(plain(&status(&measured(), Some(100))));
+}
+
 #[test]
 fn no_line_is_wider_than_the_screen() {
     for width in 42..200 {
-        let text = plain(&status(&fleet(), Some(width)));
+        let text = plain(&status(&measured(), Some(width)));
         let (_, table) = text.split_once("\n\n").unwrap();
         let (table, _) = table.split_once("\n\n").unwrap();
         for line in table.lines() {

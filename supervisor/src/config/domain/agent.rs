@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kennel_shared::protocol::SYSTEM_PROMPT_MAX_BYTES;
 
-use super::{AgentId, ProviderId};
+use super::{AgentId, Enforcement, Limits, ProviderId, Sandbox, UserRef};
 
 /// One agent.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,12 @@ pub struct AgentConfig {
     pub timeouts: Timeouts,
     /// What it may use of the machine.
     pub limits: Limits,
+    /// What happens when it cannot be held so.
+    pub enforcement: Enforcement,
+    /// As whom it runs; as the supervisor without one.
+    pub user: Option<UserRef>,
+    /// What it reaches beside its own folders.
+    pub sandbox: Sandbox,
     /// Turns at once.
     pub max_concurrent: u32,
     /// Messages that wait; more are refused.
@@ -183,47 +189,6 @@ pub struct Timeouts {
     pub drain: Duration,
     /// One whole turn.
     pub turn: Duration,
-}
-
-/// What an agent may use of the machine. Read and not enforced yet: see [`Limits::requested`].
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Limits {
-    /// Bytes of memory.
-    pub memory: Option<u64>,
-    /// CPUs at most.
-    pub cpu: Option<f64>,
-    /// The share of the CPU beside others, from 1 to 10000; 100 is usual.
-    pub cpu_weight: Option<u32>,
-    /// Processes and threads.
-    pub pids: Option<u32>,
-    /// Open files.
-    pub open_files: Option<u32>,
-}
-
-impl Limits {
-    /// Whether this version makes limits bite. `status` and `check` say so while it does not.
-    pub const ENFORCED: bool = false;
-
-    /// The names of the limits that are set.
-    pub fn requested(&self) -> Vec<&'static str> {
-        [
-            ("memory", self.memory.is_some()),
-            ("cpu", self.cpu.is_some()),
-            ("cpu_weight", self.cpu_weight.is_some()),
-            ("pids", self.pids.is_some()),
-            ("open_files", self.open_files.is_some()),
-        ]
-        .into_iter()
-        .filter_map(|(name, set)| set.then_some(name))
-        .collect()
-    }
-
-    /// "limits not enforced: memory, pids", for `status`; nothing when there is nothing to say.
-    pub fn notice(&self) -> Option<String> {
-        let requested = self.requested();
-        (!Self::ENFORCED && !requested.is_empty())
-            .then(|| format!("limits not enforced: {}", requested.join(", ")))
-    }
 }
 
 /// How much of a session's end a turn sees.

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::scalar::{AllowedSender, Name, PeerName, Secret, SizeText, TimeText};
+use super::scalar::{
+    AllowedSender, CountCap, CpuCap, Name, PeerName, Secret, SizeCap, SizeText, TimeText, UserText,
+    WeightCap,
+};
 
 /// The supervisor's own settings.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -34,6 +37,8 @@ pub struct SupervisorTable {
     pub allow_inline_secrets: Option<bool>,
     /// The control API on TCP. Without this table it is only on a Unix socket.
     pub http: Option<HttpTable>,
+    /// What all agents together may use; the supervisor is not counted.
+    pub fleet: Option<FleetTable>,
 }
 
 /// How much is logged.
@@ -65,6 +70,25 @@ pub struct HttpTable {
     pub token: Option<Secret>,
     /// Web pages that may call, as in `https://example.org`. Default: none.
     pub allowed_origins: Option<Vec<String>>,
+}
+
+/// What all agents together may use. Without a cap here, theirs alone hold them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FleetTable {
+    /// Memory, from 4MiB.
+    pub memory: Option<SizeText>,
+    /// CPUs at most, as in 1.5.
+    #[schemars(range(min = 0.01, max = 4096.0))]
+    pub cpu: Option<f64>,
+    /// The share of the CPU beside the rest of the machine; 100 is usual.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub cpu_weight: Option<u32>,
+    /// Processes and threads.
+    #[schemars(range(min = 1, max = 4_194_304))]
+    pub pids: Option<u32>,
+    /// Whether the agents' caps of memory and pids may add up to more than the fleet's. Default: false.
+    pub overcommit: Option<bool>,
 }
 
 /// Where a model is.
@@ -161,8 +185,15 @@ pub struct AgentTable {
     pub drain_timeout: Option<TimeText>,
     /// One whole turn. Default: 10m.
     pub turn_timeout: Option<TimeText>,
-    /// What it may use of the machine. Read, and not enforced yet.
+    /// What it may use of the machine.
     pub limits: Option<LimitsTable>,
+    /// Whether it runs where its caps or its sandbox cannot be had. Default: strict, that is no.
+    pub enforcement: Option<EnforcementWord>,
+    /// As whom it runs: a name, a number, or `uid:gid`. Needs a supervisor that runs as root. Default: as the
+    /// supervisor.
+    pub user: Option<UserText>,
+    /// What it reaches beside its own folders.
+    pub sandbox: Option<SandboxTable>,
     /// Turns at once. Default: 1.
     #[schemars(range(min = 1, max = 1_000))]
     pub max_concurrent: Option<u32>,
@@ -202,24 +233,65 @@ pub struct BackoffTable {
     pub jitter: Option<f64>,
 }
 
-/// What an agent may use of the machine. Read, and not enforced yet.
+/// Whether an agent runs where its caps or its sandbox cannot be had.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnforcementWord {
+    Strict,
+    BestEffort,
+}
+
+/// What an agent reaches beside its own folders, the system's programs and libraries.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxTable {
+    /// Whether files, connections and system calls are restricted at all. Default: true.
+    pub enabled: Option<bool>,
+    /// Folders and files that it may read, and run programs from. Default: none.
+    pub read: Option<Vec<String>>,
+    /// Folders and files that it may change. Default: none.
+    pub write: Option<Vec<String>>,
+    /// What it may connect to: `open`, `closed`, or TCP ports. Its provider's port is always open, to every host: the
+    /// kernel goes by the port. Default: open.
+    pub network: Option<NetworkValue>,
+}
+
+/// What an agent may connect to.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum NetworkValue {
+    /// All or nothing.
+    Word(NetworkWord),
+    /// These TCP ports.
+    Ports(#[schemars(length(min = 1), inner(range(min = 1)))] Vec<u16>),
+}
+
+/// All or nothing.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkWord {
+    Open,
+    Closed,
+}
+
+/// What an agent may use of the machine; `"none"` lifts what `[defaults]` says.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsTable {
-    /// Memory, from 4MiB.
-    pub memory: Option<SizeText>,
+    /// Memory, from 4MiB; beyond it the kernel ends the agent and all that it started.
+    pub memory: Option<SizeCap>,
+    /// Memory from which on it is slowed down; never more than `memory`. Default: 90 % of `memory`.
+    pub memory_high: Option<SizeCap>,
     /// CPUs at most, as in 0.5.
-    #[schemars(range(min = 0.01, max = 4096.0))]
-    pub cpu: Option<f64>,
-    /// The share of the CPU beside others; 100 is usual.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub cpu_weight: Option<u32>,
-    /// Processes and threads.
-    #[schemars(range(min = 1, max = 4_194_304))]
-    pub pids: Option<u32>,
-    /// Open files.
-    #[schemars(range(min = 16, max = 1_048_576))]
-    pub open_files: Option<u32>,
+    pub cpu: Option<CpuCap>,
+    /// The share of the CPU beside others, from 1 to 10000; 100 is usual.
+    pub cpu_weight: Option<WeightCap>,
+    /// Processes and threads. Default: 512.
+    pub pids: Option<CountCap>,
+    /// Open files of each process, from 16.
+    pub open_files: Option<CountCap>,
+    /// The share of disks beside others, from 1 to 10000; 100 is usual.
+    pub io_weight: Option<WeightCap>,
 }
 
 /// How much of a session's end a turn sees.

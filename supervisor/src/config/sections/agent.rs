@@ -7,11 +7,13 @@ use kennel_shared::protocol::SYSTEM_PROMPT_MAX_BYTES;
 
 use super::super::diagnostic::Location;
 use super::super::domain::{
-    AgentConfig, AgentId, Backoff, ContextWindow, Limits, LogRotation, ModelRef, ProviderId,
-    RestartMode, RestartPolicy, Sampling, SystemPrompt, Timeouts,
+    AgentConfig, AgentId, Backoff, ContextWindow, Enforcement, LogRotation, ModelRef,
+    NetworkAccess, ProviderId, RestartMode, RestartPolicy, Sampling, SystemPrompt, Timeouts,
+    UserRef,
 };
-use super::super::reader::{Node, Table};
+use super::super::reader::{Node, Table, UserSite};
 use super::super::value::{self, Placed, placed};
+use super::{limits, sandbox};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -50,7 +52,7 @@ patch! {
         model_given: (),
         temperature: f64,
         max_tokens: u32,
-        workspace: PathBuf,
+        workspace: Placed<PathBuf>,
         system_prompt: Placed<SystemPrompt>,
         restart: RestartMode,
         backoff_initial: Placed<Duration>,
@@ -67,11 +69,20 @@ patch! {
         drain_timeout: Duration,
         turn_timeout: Duration,
         limits_at: Location,
-        memory: u64,
-        cpu: f64,
-        cpu_weight: u32,
-        pids: u32,
-        open_files: u32,
+        // A cap that is set to nothing lifts that of the defaults.
+        memory: Placed<Option<u64>>,
+        memory_high: Placed<Option<u64>>,
+        cpu: Option<f64>,
+        cpu_weight: Option<u32>,
+        pids: Option<u32>,
+        open_files: Option<u32>,
+        io_weight: Option<u32>,
+        enforcement: Enforcement,
+        user: UserRef,
+        sandbox_enabled: bool,
+        sandbox_read: Vec<Placed<PathBuf>>,
+        sandbox_write: Vec<Placed<PathBuf>>,
+        network: NetworkAccess,
         max_concurrent: u32,
         max_queued: u32,
         class: String,
@@ -91,7 +102,7 @@ pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatc
         model: table.optional("model", placed(model)),
         temperature: table.optional("temperature", value::number(0.0..=2.0)),
         max_tokens: table.optional("max_tokens", value::integer(1..=10_000_000)),
-        workspace: table.optional("workspace", value::path),
+        workspace: table.optional("workspace", placed(value::path)),
         system_prompt: system_prompt(&mut table),
         restart: table.optional("restart", value::choice(RESTART)),
         max_restarts: table.optional("max_restarts", placed(value::integer(0..=10_000))),
@@ -106,17 +117,21 @@ pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatc
         max_concurrent: table.optional("max_concurrent", value::integer(1..=1_000)),
         max_queued: table.optional("max_queued", value::integer(1..=100_000)),
         class: table.optional("class", value::name),
+        enforcement: table.optional("enforcement", value::choice(sandbox::ENFORCEMENT)),
+        user: user(&mut table),
         ..AgentPatch::default()
     };
     let below = |key| table.path_of(key);
-    let (backoff, limits, context, log) = (
+    let (backoff, limits, sandbox, context, log) = (
         below("backoff"),
         below("limits"),
+        below("sandbox"),
         below("context"),
         below("log"),
     );
     table.optional("backoff", |node| read_backoff(node, backoff, &mut patch));
-    table.optional("limits", |node| read_limits(node, limits, &mut patch));
+    table.optional("limits", |node| limits::read(node, limits, &mut patch));
+    table.optional("sandbox", |node| sandbox::read(node, sandbox, &mut patch));
     table.optional("context", |node| read_context(node, context, &mut patch));
     table.optional("log", |node| read_log(node, log, &mut patch));
     table.finish();
@@ -173,6 +188,19 @@ fn prompt_text(node: Node<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// Kept with its place too: who that is, only the system knows.
+fn user(table: &mut Table<'_>) -> Option<UserRef> {
+    let name = table.path_of("user");
+    let found = table.optional("user", placed(sandbox::user))?;
+    let user = found.value.clone();
+    table.context.users.borrow_mut().push(UserSite {
+        name,
+        user: found.value,
+        at: found.at,
+    });
+    Some(user)
+}
+
 fn read_backoff(node: Node<'_>, dotted: String, patch: &mut AgentPatch) -> Option<()> {
     let mut table = node.table("BackoffTable", dotted)?;
     patch.backoff_initial = table.optional("initial", placed(value::duration));
@@ -180,18 +208,6 @@ fn read_backoff(node: Node<'_>, dotted: String, patch: &mut AgentPatch) -> Optio
     patch.backoff_factor = table.optional("factor", placed(value::number(1.0..=100.0)));
     patch.backoff_jitter = table.optional("jitter", placed(value::number(0.0..=1.0)));
     table.finish();
-    Some(())
-}
-
-fn read_limits(node: Node<'_>, dotted: String, patch: &mut AgentPatch) -> Option<()> {
-    let mut table = node.table("LimitsTable", dotted)?;
-    patch.memory = table.optional("memory", value::size(4 * MIB..=64 * TIB));
-    patch.cpu = table.optional("cpu", value::number(0.01..=4096.0));
-    patch.cpu_weight = table.optional("cpu_weight", value::integer(1..=10_000));
-    patch.pids = table.optional("pids", value::integer(1..=4_194_304));
-    patch.open_files = table.optional("open_files", value::integer(16..=1_048_576));
-    table.finish();
-    patch.limits_at = Some(node.at());
     Some(())
 }
 
@@ -258,14 +274,11 @@ impl AgentPatch {
             },
             restart: self.restart_policy(),
             timeouts: self.timeouts(),
-            limits: Limits {
-                memory: self.memory,
-                cpu: self.cpu,
-                cpu_weight: self.cpu_weight,
-                pids: self.pids,
-                open_files: self.open_files,
-            },
-            workspace: self.workspace.unwrap_or(workspace),
+            limits: self.limits(),
+            enforcement: self.enforcement.unwrap_or_default(),
+            sandbox: self.sandbox(),
+            user: self.user,
+            workspace: self.workspace.map_or(workspace, |placed| placed.value),
             system_prompt: self.system_prompt.map(|prompt| prompt.value),
             max_concurrent: self.max_concurrent.unwrap_or(1),
             max_queued: self.max_queued.unwrap_or(100),

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use super::super::Directories;
 use super::super::diagnostic::{Diagnostic, quoted};
-use super::super::domain::{Http, LogFormat, LogLevel, Supervisor};
+use super::super::domain::{FleetLimits, Http, LogFormat, LogLevel, Supervisor};
 use super::super::reader::{Node, Table};
 use super::super::value::{self, Placed, placed};
+use super::limits::FleetDraft;
 use super::secret::secret;
 
 /// `[supervisor]` before its names are looked up.
 pub(in super::super) struct SupervisorDraft {
     pub(in super::super) supervisor: Supervisor,
     pub(in super::super) default_agent: Option<Placed<String>>,
+    pub(in super::super) fleet: FleetDraft,
 }
 
 const LEVELS: &[(&str, LogLevel)] = &[
@@ -39,8 +41,10 @@ pub(in super::super) fn absent(directories: &Directories) -> SupervisorDraft {
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             http: None,
+            fleet: FleetLimits::default(),
         },
         default_agent: None,
+        fleet: FleetDraft::default(),
     }
 }
 
@@ -86,6 +90,10 @@ pub(in super::super) fn read(node: Node<'_>, directories: &Directories) -> Optio
     }
     draft.default_agent = table.optional("default_agent", placed(value::owned_text));
     supervisor.http = table.optional("http", http);
+    draft.fleet = table
+        .optional("fleet", FleetDraft::read)
+        .unwrap_or_default();
+    supervisor.fleet = draft.fleet.settle();
     table.finish();
     Some(draft)
 }

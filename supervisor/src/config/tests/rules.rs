@@ -5,6 +5,7 @@
 use super::super::{Severity, Style};
 use super::{BASE, parse, titles};
 
+mod held;
 mod outside;
 
 /// Checks that the text has exactly this one error, with this hint.
@@ -332,8 +333,4 @@ fn supervisor() {
 #[test]
 fn warnings_of_the_fleet() {
     warns("", "no agent is declared");
-    warns(
-        &format!("{BASE}limits = {{ memory = \"1GiB\" }}\n"),
-        "limits are read and not enforced yet",
-    );
 }

@@ -13,6 +13,7 @@ use super::{BASE, directories, parse};
 /// A text that visits every table of every kind.
 const EVERY_TABLE: &str = r#"
 [supervisor.http]
+[supervisor.fleet]
 [providers]
 a = { kind = "openai" }
 b = { kind = "anthropic" }
@@ -22,6 +23,7 @@ e = { kind = "echo" }
 [agents.a]
 backoff = {}
 limits = {}
+sandbox = {}
 context = {}
 log = {}
 [channels]
@@ -98,7 +100,7 @@ fn reader_and_schema_know_the_same_keys() {
         assert_eq!(reader.get(table), Some(keys), "[{table}]");
     }
     assert_eq!(reader, schema);
-    assert!(schema.len() >= 16, "{:?}", schema.keys());
+    assert!(schema.len() >= 18, "{:?}", schema.keys());
 }
 
 #[test]
@@ -158,6 +160,8 @@ fn both_take_and_refuse_alike() {
         with("zzz = 1"),
         with("limits = { zzz = 1 }"),
         with("backoff = { zzz = 1 }"),
+        with("sandbox = { zzz = 1 }"),
+        with("[supervisor.fleet]\nzzz = 1"),
         with("context = { zzz = 1 }"),
         with("log = { zzz = 1 }"),
         with("[supervisor]\nzzz = 1"),
@@ -193,7 +197,20 @@ model = "p/m"
 temperature = 1
 max_tokens = 10
 system_prompt_file = "p.md"
-limits = { memory = "1GiB", cpu = 1, cpu_weight = 1, pids = 1, open_files = 16 }
+limits = { memory = "1GiB", memory_high = "1GiB", cpu = 1, cpu_weight = 1, pids = 1, open_files = 16, io_weight = 1 }
+user = "agent"
+sandbox = { write = ["w"], network = [443, 80] }
+[agents.b]
+model = "p/m"
+limits = { memory = "none", memory_high = "none", cpu = "none", cpu_weight = "none", pids = "none", open_files = "none", io_weight = "none" }
+user = 1001
+enforcement = "best-effort"
+sandbox = { network = "closed" }
+[supervisor.fleet]
+memory = "4GiB"
+cpu = 2.5
+cpu_weight = 10
+pids = 100
 [channels.t]
 kind = "telegram"
 token = { env = "T" }

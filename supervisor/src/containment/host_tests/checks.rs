@@ -126,11 +126,60 @@ pub(super) fn a_kill_reaches_who_ran_away(host: &Host) {
     group.remove_blocking(LONG).unwrap();
 }
 
+/// As a container that an agent starts does.
+pub(super) fn groups_below_its_own_go_with_it(host: &Host) {
+    let group = host.group(&Caps::default());
+    let mut script = Script::held(&group, "sleep 300 & echo $!; wait");
+    let child: i32 = script.line().parse().unwrap();
+    for dir in group.dirs().iter() {
+        files::make(&dir.path.join("inner")).unwrap();
+        files::enter(&dir.path.join("inner"), child).unwrap();
+    }
+    let mut expected = [script.pid(), child];
+    expected.sort_unstable();
+    assert_eq!(group.members(), expected);
+    group.remove_blocking(LONG).unwrap();
+    assert!(!is_running(child) && !script.ended().success());
+}
+
+pub(super) fn a_fork_bomb_ends(host: &Host) {
+    let group = host.group(&Caps {
+        pids: Some(60),
+        memory: Some(256 * MIB),
+        ..Caps::default()
+    });
+    // Each of them starts two of its kind for as long as it may.
+    let bomb = "f() { f & f & while :; do :; done; }; f";
+    let mut script = Script::held(&group, bomb);
+    wait("it is denied more", || {
+        group.reading().pids_denied > Some(0)
+    });
+    group.remove_blocking(LONG).unwrap();
+    assert!(!script.ended().success());
+    assert_eq!(group.members(), [] as [i32; 0]);
+}
+
+/// Who left the group in one hierarchy, as root may, is found through the others.
+pub(super) fn who_leaves_in_part_is_found(host: &Host) {
+    let group = host.group(&Caps::default());
+    let mut script = Script::held(&group, "echo up; exec sleep 300");
+    assert_eq!(script.line(), "up");
+    let trees = &host.get().choice.trees;
+    if trees.len() == 1 {
+        // There is nowhere else to be found.
+        return group.remove_blocking(LONG).unwrap();
+    }
+    files::enter(&trees[0].home, script.pid()).unwrap();
+    assert_eq!(host.get().is_member(script.pid()), Some(true));
+    group.remove_blocking(LONG).unwrap();
+    assert!(!script.ended().success());
+}
+
 pub(super) fn the_frozen_end_too(host: &Host) {
     let group = host.group(&Caps::default());
     let mut script = Script::held(&group, "echo up; exec sleep 300");
     assert_eq!(script.line(), "up");
-    let at = |dirs: &Dirs| match (dirs.v2(), dirs.of(layout::Controller::Freezer)) {
+    let at = |dirs: &Dirs| match (dirs.v2(), dirs.of(Controller::Freezer)) {
         (Some(dir), _) => (dir.join("cgroup.freeze"), "1"),
         (None, Some((_, dir))) => (dir.join("freezer.state"), "FROZEN"),
         (None, None) => panic!("nothing freezes here"),
@@ -251,7 +300,13 @@ pub(super) fn a_dead_supervisors_groups_are_cleaned(host: &Host) {
     let grandchild: i32 = script.line().parse().unwrap();
     assert_eq!(script.line(), "done");
     dead.abandon();
+    assert!(is_running(grandchild), "nobody has cleaned yet");
 
+    // The next one is started from somewhere else.
+    for tree in &host.get().choice.trees {
+        let elsewhere = format!("kennel-{}/supervisor", host.instance);
+        move_self(&tree.base.join(elsewhere)).unwrap();
+    }
     let mut next = Containment::with(kind).unwrap();
     let cleaned = next.prepare(&instance, &Caps::default()).unwrap();
     let expected = Cleaned {
@@ -268,6 +323,57 @@ pub(super) fn a_dead_supervisors_groups_are_cleaned(host: &Host) {
     beside.remove_blocking(LONG).unwrap();
 }
 
+/// Another host's, as it were: a container with the same folder for its state sees this hierarchy too.
+pub(super) fn a_living_supervisor_elsewhere_is_left_alone(host: &Host) {
+    let other = format!("test-{}-elsewhere", std::process::id());
+    let trees = &host.get().choice.trees;
+    let inner = format!("kennel-{}/supervisor/inner", host.instance);
+    let root = format!("{inner}/kennel-{other}");
+    // v2 lets nobody be above a group with controllers; these have none.
+    for below in [
+        &inner,
+        &root,
+        &format!("{root}/supervisor"),
+        &format!("{root}/fleet"),
+    ] {
+        make(&Dirs::new(trees, below)).unwrap();
+    }
+    let start = |below: &str| {
+        let mut script = Script::new("echo up; exec sleep 300");
+        Dirs::new(trees, below).enter(script.pid()).unwrap();
+        script.go();
+        assert_eq!(script.line(), "up");
+        script
+    };
+    let mut supervisor = start(&format!("{root}/supervisor"));
+    let mut agent = start(&format!("{root}/fleet"));
+    let kind = host.get().backend();
+    let clean = || {
+        let mut here = Containment::with(kind).unwrap();
+        let cleaned = here.prepare(&other, &Caps::default()).unwrap();
+        for tree in trees {
+            move_self(
+                &tree
+                    .base
+                    .join(format!("kennel-{}/supervisor", host.instance)),
+            )
+            .unwrap();
+        }
+        here.release().unwrap();
+        cleaned
+    };
+    assert_eq!(clean(), Cleaned::default());
+    assert!(is_running(agent.pid()));
+
+    // Dead, it is cleaned up after wherever it was.
+    supervisor.child.kill().unwrap();
+    supervisor.ended();
+    assert_eq!(clean().processes, 1);
+    assert!(!agent.ended().success());
+    assert_eq!(folders_of(&other), [] as [PathBuf; 0]);
+    Dirs::new(trees, &inner).remove().unwrap();
+}
+
 pub(super) fn the_same_life_twice(host: &Host) {
     let group = host.group(&Caps::default());
     let mut script = Script::held(&group, "exec sleep 300");
@@ -280,20 +386,20 @@ pub(super) fn the_same_life_twice(host: &Host) {
 pub(super) fn the_fleet_has_caps_of_its_own(host: &Host) {
     let caps = Caps {
         memory: Some(64 * MIB),
-        cpu: Some(0.5),
+        cpu: Some(1.75),
         pids: Some(40),
         ..Caps::default()
     };
     host.get().set_fleet(&caps).unwrap();
     // More than the fleet has, which v1 by itself would refuse.
     let group = host.group(&Caps {
-        cpu: Some(1.0),
+        cpu: Some(2.0),
         memory: Some(1024 * MIB),
         pids: Some(100),
         ..Caps::default()
     });
     let less = Caps {
-        cpu: Some(0.25),
+        cpu: Some(1.5),
         ..caps
     };
     host.get().set_fleet(&less).unwrap();

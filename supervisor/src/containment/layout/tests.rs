@@ -166,7 +166,9 @@ fn a_supervisor_starts_where_the_one_before_it_did() {
     for (path, own, base) in cases {
         let mounts = "1 0 0:1 / /cg rw - cgroup2 cgroup2 rw\n";
         let [found] = parse(mounts, &format!("0::{path}\n")).try_into().unwrap();
+        let home = found.own.clone();
         let found = found.before_supervisor();
+        assert_eq!(found.home, home);
         assert_eq!(
             (found.own.as_path(), found.path.as_str()),
             (Path::new(own), base)

@@ -23,9 +23,24 @@ pub struct AgentUsage {
     /// The most there was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
+    /// What of it is no page cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_anon_bytes: Option<u64>,
     /// The memory cap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_cap_bytes: Option<u64>,
+    /// Its processes' share of everything that they have in memory (PSS). Only with `memory=full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_pss_bytes: Option<u64>,
+    /// What of it no other process has (USS). Only with `memory=full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_private_bytes: Option<u64>,
+    /// Their share of what is in swap. Only with `memory=full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_swap_bytes: Option<u64>,
+    /// Processes that these three are the sum of. Only with `memory=full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
     /// Processes and threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<u64>,

@@ -7,20 +7,21 @@ use std::{
 
 use kennel_shared::{bootstrap::Bootstrap, ids::Generation, secret::Token};
 use tokio::task::AbortHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{
-    Cleared, Driver, LAST_OUTPUT, LAST_WORDS, LastEnd, NoStart, Started, guard::Guard, now,
-    slot::LinkSlot, wait,
+    Applied, Cleared, Driver, LAST_OUTPUT, LAST_WORDS, LastEnd, NoStart, Started, guard::Guard,
+    now, slot::LinkSlot, wait,
 };
 use crate::{
-    containment::Unenforced,
+    containment::{Caps, Group, Unenforced},
     dispatch::AgentEvent,
     supervision::{
         capture::Source,
         ending::{self, Cause, End, Evidence},
         events::LifecycleEvent,
         lifecycle::{EndReason, Event, Exit, HOPELESS, State},
+        sampler::{GroupUsage, Life, ProcessReader, ReadUsage},
         spawner::{Child, SpawnRequest, Spawned},
     },
 };
@@ -28,6 +29,9 @@ use crate::{
 /// How long all that a child started may take to end once it is killed: it is over in milliseconds,
 /// unless somebody is stuck in the kernel.
 const CLEARING: Duration = Duration::from_secs(10);
+
+/// How long new caps are waited for.
+const SETTING: Duration = Duration::from_secs(5);
 
 /// Why an agent is not started whose caps do not hold.
 fn refusal(unenforced: &[Unenforced]) -> Option<String> {
@@ -48,7 +52,6 @@ impl Driver {
         self.spec = None;
         self.starting = true;
         self.hang = None;
-        self.caps = self.setup.caps;
         if self.setup.strict
             && let Some(refusal) = refusal(&self.unenforced())
         {
@@ -101,6 +104,38 @@ impl Driver {
         });
     }
 
+    /// Holds the child to other caps, and those after it.
+    pub(super) async fn set_caps(&mut self, caps: Caps) -> Result<Applied, String> {
+        let live = self.group.is_some();
+        if let Some(group) = self.group.clone() {
+            // The kernel may have to find memory elsewhere first.
+            let set = tokio::task::spawn_blocking(move || group.set(&caps));
+            match tokio::time::timeout(SETTING, set).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => return Err(crate::error_chain(&error)),
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => return Err("the kernel takes its time; look again in a moment".into()),
+            }
+        }
+        let changed = caps.requested().into_iter().filter(|cap| {
+            let alone = |caps: &Caps| caps.only(*cap);
+            alone(&caps) != alone(&self.caps)
+        });
+        self.setup.requested.extend(changed);
+        info!(agent.id = %self.setup.agent, live, "the caps of an agent were changed");
+        self.caps = caps;
+        self.setup.sampler.caps(&self.setup.agent, caps);
+        let unenforced = self.unenforced().into();
+        self.observed.send_modify(|seen| {
+            seen.caps = caps;
+            seen.unenforced = unenforced;
+        });
+        if let Some(group) = &self.group {
+            self.guard = Guard::of(&self.setup.agent, group, &self.setup.containment);
+        }
+        Ok(Applied { live })
+    }
+
     /// The caps that were asked for and that this host does not hold.
     pub(super) fn unenforced(&self) -> Vec<Unenforced> {
         let mut unenforced = self.setup.containment.unenforced(&self.caps);
@@ -136,9 +171,19 @@ impl Driver {
                 let unenforced = self.unenforced().into();
                 self.observed
                     .send_modify(|seen| seen.unenforced = unenforced);
+                self.sample(&group, generation, child.pid());
                 self.group = Some(group);
                 self.child = Some(child);
                 self.spec = Some(spec);
+                if self
+                    .group
+                    .as_ref()
+                    .is_some_and(|group| group.caps() != self.caps)
+                    && let Err(error) = self.set_caps(self.caps).await
+                {
+                    // They were changed while the child was being started.
+                    warn!(agent.id = %self.setup.agent, error, "caps hold from the next life on");
+                }
                 self.welcome_early();
                 self.observed
                     .send_modify(|seen| seen.started_at = Some(SystemTime::now()));
@@ -160,6 +205,24 @@ impl Driver {
                 self.feed(Event::Exited(exit)).await;
             }
         }
+    }
+
+    /// Has the sampler read what this life uses.
+    fn sample(&self, group: &Group, generation: Generation, pid: i32) {
+        let reader: Box<dyn ReadUsage> = match GroupUsage::new(group.clone()) {
+            Ok(reader) => Box::new(reader),
+            Err(error) => {
+                warn!(agent.id = %self.setup.agent, %error, "the counters of a group cannot be read; only its agent-host is");
+                Box::new(ProcessReader::new(pid))
+            }
+        };
+        let life = Life {
+            generation,
+            pid,
+            caps: self.caps,
+            reader,
+        };
+        self.setup.sampler.watch(&self.setup.agent, life);
     }
 
     /// Answers those who connected while their start was still on its way back here.
@@ -187,6 +250,9 @@ impl Driver {
         self.guard = Guard::default();
         // Before the group is emptied: what was in it counts no more then.
         let reading = group.reading();
+        self.setup
+            .sampler
+            .ended(&self.setup.agent, child.generation(), Some(&reading));
         let exit = child.reap().unwrap_or_else(|error| {
             error!(agent.id = %self.setup.agent, agent.pid = pid, %error, "an agent's end cannot be read");
             Exit::Code(-1)

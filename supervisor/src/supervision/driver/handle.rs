@@ -21,6 +21,7 @@ use crate::{
         events::Events,
         lifecycle::{Answer, Desired, Event, Policy, State},
         links::LinkStream,
+        sampler::SamplerHandle,
         spawner::Spawner,
     },
 };
@@ -39,6 +40,13 @@ pub enum Command {
     Deliver(Box<Delivery>),
     /// Have the agent stop this turn.
     Cancel(TurnId),
+    /// Hold the agent to these caps from now on.
+    SetCaps {
+        /// All of them: what is not set is lifted.
+        caps: Caps,
+        /// Whether they hold already, or why they cannot.
+        reply: oneshot::Sender<Result<Applied, String>>,
+    },
     /// Somebody says that it is this agent. The reply carries the number of the attempt.
     Hello {
         /// What it said.
@@ -57,6 +65,13 @@ pub enum Command {
         /// Where the agent's end stands.
         position: Position,
     },
+}
+
+/// What became of new caps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// Whether they hold the life that runs; else they will hold the next one.
+    pub live: bool,
 }
 
 /// What others see of an agent.
@@ -136,6 +151,8 @@ pub struct Setup {
     pub reports: Reports,
     /// Hears of its life.
     pub events: Events,
+    /// Reads what its children use.
+    pub sampler: SamplerHandle,
 }
 
 /// An agent, to the rest of the supervisor.
@@ -160,6 +177,17 @@ impl AgentHandle {
             .await
             .ok()?;
         answer.await.ok()
+    }
+
+    /// Holds the agent to other caps, its present life too if it has one. The error says why not; then
+    /// nothing has changed.
+    pub async fn set_caps(&self, caps: Caps) -> Result<Applied, String> {
+        let leaving = || "the supervisor is shutting down".to_owned();
+        let (reply, answer) = oneshot::channel();
+        let command = Command::SetCaps { caps, reply };
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| leaving())?;
+        answer.await.map_err(|_| leaving())?
     }
 
     /// Waits until the agent is as `wanted` says; false when `limit` passes first.

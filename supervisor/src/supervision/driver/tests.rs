@@ -21,6 +21,7 @@ use crate::{
         capture::{AgentLog, LogWriter, Rotation},
         events::Events,
         lifecycle::{Policy, RestartPolicy},
+        sampler,
         spawner::Spawner,
     },
 };
@@ -106,6 +107,7 @@ fn setup(
         spawner: Spawner::start().unwrap(),
         reports: dispatcher.reports(),
         events: Events::default(),
+        sampler: sampler::start().unwrap(),
     }
 }
 
