@@ -5,9 +5,10 @@
 //! machine lie, so what can be compared is measured beside its reference in the same run, in turns, and given as a
 //! ratio.
 //!
-//! `kennel` and `kennel-agent-host` are looked for in `KENNEL_BIN_DIR`, else beside this program.
+//! `kennel`, `kennel-agent-host` and `misbehaving-agent` are looked for in `KENNEL_BIN_DIR`, else beside this program.
 
 mod api;
+mod blast;
 mod fleet;
 mod history;
 mod http;
@@ -32,8 +33,8 @@ use self::{
 };
 
 /// Everything that can be measured, in the order in which it is.
-const BENCHMARKS: [&str; 8] = [
-    "link", "spawn", "start", "memory", "http", "history", "restart", "usage",
+const BENCHMARKS: [&str; 9] = [
+    "link", "spawn", "start", "memory", "http", "history", "restart", "usage", "blast",
 ];
 
 /// How much to measure.
@@ -93,7 +94,8 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
             "http" => http::measure(scale, &mut report).await,
             "history" => history::measure(scale, &mut report).await,
             "restart" => restart::measure(scale, &mut report).await,
-            _ => usage::measure(scale, &mut report).await,
+            "usage" => usage::measure(scale, &mut report).await,
+            _ => blast::measure(scale, &mut report).await,
         };
         measured.with_context(|| format!("the benchmark `{name}` failed"))?;
     }

@@ -10,6 +10,7 @@
 
 mod builder;
 mod client;
+mod groups;
 mod load;
 mod processes;
 
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 pub use self::{
     builder::Builder,
     client::{AgentView, Answer, Client, Events, Response},
+    groups::{groups_below, groups_of, memory_of},
     load::{Figures, Load},
     processes::{Process, descriptors, peak_memory_bytes, state_of},
 };

@@ -4,10 +4,15 @@
 //! it) for every agent whose id does not begin with `bad-`. What follows `bad-` says what it does
 //! wrong: see [`Fault`]. It does so at once, or when it gets the message [`NOW`], which it answers
 //! first; until then it is a correct agent that answers with what it was asked. So a test knows when
-//! the trouble begins, and the agent of the next generation behaves.
+//! the trouble begins, and the agent of the next generation behaves. A number behind the id
+//! (`bad-hang-2`) makes one more of the same kind.
 
 mod agent;
+mod fault;
+mod hunger;
+mod orphan;
 mod raw;
+mod sys;
 
 use std::{
     io::Write as _,
@@ -19,115 +24,29 @@ use std::{
 use kennel_shared::bootstrap::Bootstrap;
 use nix::sys::signal::{SigSet, Signal};
 
-/// The message that a misbehaving agent waits for.
+pub use self::{fault::Fault, orphan::ORPHANS};
+
+/// The message that a misbehaving agent waits for. A number behind it (`now 100`) is a bound for
+/// what takes one: MiB of [`Fault::Memory`] and [`Fault::Disk`], children of [`Fault::Fork`].
 pub const NOW: &str = "now";
 
-/// What an agent does wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Ends with 0, at once.
-    Exit0,
-    /// Ends by SIGABRT, at once.
-    Crash,
-    /// Does not even read its bootstrap.
-    UnreadStdin,
-    /// Never connects.
-    Silent,
-    /// Connects and says nothing.
-    Mute,
-    /// Says hello in another version.
-    Version,
-    /// Says hello with a token of its own.
-    Token,
-    /// Says hello as the generation before.
-    Generation,
-    /// Says garbage in place of hello.
-    HelloGarbage,
-    /// Announces 4 GiB in place of hello.
-    HelloLength,
-    /// Says half a hello and closes.
-    HelloHalf,
-    /// Never says that it is ready.
-    NoReady,
-    /// Neither drains nor minds TERM.
-    IgnoreTerm,
-    /// Loses its connection after every piece of an answer, and resumes.
-    Reconnect,
+/// How long an answer of [`Fault::LongAnswer`] is, in pieces of the largest size. The reply at its
+/// end is no longer than a reply may be.
+pub const LONG_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
-    /// On request: ends with 0.
-    Leave,
-    /// On request: stops its loop.
-    Hang,
-    /// On request: its loop spins.
-    Spin,
-    /// On request: sends garbage.
-    Garbage,
-    /// On request: announces 4 GiB.
-    Length,
-    /// On request: sends half a frame and no more.
-    HalfStall,
-    /// On request: sends half a frame and closes.
-    HalfClose,
-    /// On request: leaves a number out.
-    Gap,
-    /// On request: acknowledges what was never sent.
-    Ack,
-    /// On request: stops reading, and goes on with its heartbeat.
-    NoRead,
-    /// On request: reconnects from a position where it never was.
-    Resume,
-    /// On request: sends text for turns that nobody asked for, as fast as it can.
-    FloodLink,
-    /// On request: sends heartbeats as fast as it can.
-    FloodBeats,
-    /// On request: prints as fast as it can.
-    FloodLog,
-    /// On request: opens descriptors until it gets no more.
-    FdLeak,
-    /// On request: leaves a grandchild in its process group.
-    DoubleFork,
+/// What is done wrong when the message has no number.
+const MEMORY_MIB: usize = 1024;
+const DISK_MIB: usize = 1024;
+const CHILDREN: usize = 20_000;
+
+/// Whether a message is [`NOW`], with or without a number.
+fn is_now(text: &str) -> bool {
+    text == NOW || bound(text).is_some()
 }
 
-const FAULTS: [(&str, Fault); 30] = [
-    ("exit0", Fault::Exit0),
-    ("crash", Fault::Crash),
-    ("unread-stdin", Fault::UnreadStdin),
-    ("silent", Fault::Silent),
-    ("mute", Fault::Mute),
-    ("version", Fault::Version),
-    ("token", Fault::Token),
-    ("generation", Fault::Generation),
-    ("hello-garbage", Fault::HelloGarbage),
-    ("hello-length", Fault::HelloLength),
-    ("hello-half", Fault::HelloHalf),
-    ("noready", Fault::NoReady),
-    ("ignore-term", Fault::IgnoreTerm),
-    ("reconnect", Fault::Reconnect),
-    ("leave", Fault::Leave),
-    ("hang", Fault::Hang),
-    ("spin", Fault::Spin),
-    ("garbage", Fault::Garbage),
-    ("length", Fault::Length),
-    ("half-stall", Fault::HalfStall),
-    ("half-close", Fault::HalfClose),
-    ("gap", Fault::Gap),
-    ("ack", Fault::Ack),
-    ("noread", Fault::NoRead),
-    ("resume", Fault::Resume),
-    ("flood-link", Fault::FloodLink),
-    ("flood-beats", Fault::FloodBeats),
-    ("flood-log", Fault::FloodLog),
-    ("fdleak", Fault::FdLeak),
-    ("doublefork", Fault::DoubleFork),
-];
-
-impl Fault {
-    /// The fault that an agent's id asks for; `None` for a good agent.
-    fn of(id: &str) -> Option<Self> {
-        let name = id.strip_prefix("bad-")?;
-        let found = FAULTS.iter().find(|(known, _)| *known == name);
-        Some(found.unwrap_or_else(|| panic!("no such fault: {name}")).1)
-    }
+/// The number behind [`NOW`].
+fn bound(text: &str) -> Option<usize> {
+    text.strip_prefix(NOW)?.strip_prefix(' ')?.parse().ok()
 }
 
 /// The whole program.
@@ -158,6 +77,9 @@ pub fn run() -> ExitCode {
     let bootstrap = Bootstrap::read(std::io::stdin().lock()).expect("a bootstrap");
     if fault == Fault::Silent {
         sleep_for_ever();
+    }
+    if fault == Fault::OrphanEarly {
+        orphan::leave(&bootstrap.state_dir);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -29,6 +29,9 @@ const READ_KEEP_BYTES: usize = 64 * 1024;
 /// How many frames one poll takes before it gives way to the other tasks of the thread.
 const FRAMES_PER_POLL: u32 = 64;
 
+/// And how many bytes of them: long frames take their time in copying.
+const BYTES_PER_POLL: usize = 128 * 1024;
+
 /// Something from the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming<M> {
@@ -78,7 +81,8 @@ pub struct Link<S, Out, In> {
     session: Session<Out>,
     inbox: BytesMut,
     outbox: BytesMut,
-    taken_in_poll: u32,
+    /// Frames, and bytes of them, that the poll has taken so far.
+    taken_in_poll: (u32, usize),
     /// Why nothing can be written any more. What the peer said before it left is read first.
     unwritable: Option<io::Error>,
     incoming: PhantomData<fn() -> In>,
@@ -99,7 +103,7 @@ where
             session,
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
-            taken_in_poll: 0,
+            taken_in_poll: (0, 0),
             unwritable: None,
             incoming: PhantomData,
         })
@@ -201,8 +205,8 @@ where
             {
                 continue;
             }
-            if self.taken_in_poll >= FRAMES_PER_POLL {
-                self.taken_in_poll = 0;
+            if self.has_had_its_share() {
+                self.taken_in_poll = (0, 0);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -215,7 +219,7 @@ where
                     }));
                 }
                 Poll::Pending => {
-                    self.taken_in_poll = 0;
+                    self.taken_in_poll = (0, 0);
                     return Poll::Pending;
                 }
             }
@@ -225,10 +229,11 @@ where
     /// Takes packets off the read buffer until one is for the owner, or this poll has had its share:
     /// those that are for nobody take time too.
     fn take_frame(&mut self) -> Result<Option<Incoming<In>>, LinkError> {
-        while self.taken_in_poll < FRAMES_PER_POLL
+        while !self.has_had_its_share()
             && let Front::Frame(length) = codec::front(&self.inbox, FRAME_MAX_BYTES)?
         {
-            self.taken_in_poll += 1;
+            self.taken_in_poll.0 += 1;
+            self.taken_in_poll.1 += length;
             let packet =
                 codec::decode_body::<Packet<In>>(&self.inbox[PREFIX_BYTES..PREFIX_BYTES + length])?;
             self.inbox.advance(PREFIX_BYTES + length);
@@ -239,6 +244,11 @@ where
             }
         }
         Ok(None)
+    }
+
+    fn has_had_its_share(&self) -> bool {
+        let (frames, bytes) = self.taken_in_poll;
+        frames >= FRAMES_PER_POLL || bytes >= BYTES_PER_POLL
     }
 
     fn poll_read_in(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {

@@ -4,6 +4,7 @@
 //! on one thing only: an agent that is asked something while it is stopping still answers. Starting
 //! a child (secrets, spawn) runs beside the loop and reports back into it.
 
+mod allowance;
 mod child;
 mod guard;
 mod handle;
@@ -506,7 +507,7 @@ impl Driver {
         for _ in 0..DRAIN_BEFORE_JUDGING {
             // A link gives way after some packets although more wait, and so does tokio: it is empty
             // when it says so twice, without tokio's budget.
-            match tokio::task::coop::unconstrained(self.link.next()).now_or_never() {
+            match tokio::task::coop::unconstrained(self.link.next_at_once()).now_or_never() {
                 Some(incoming) => {
                     quiet = false;
                     self.on_link(incoming).await;

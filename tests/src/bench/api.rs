@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Method, Request,
+    body::Incoming,
     client::conn::http1::{SendRequest, handshake},
     header::{CONTENT_TYPE, HOST},
 };
@@ -16,6 +17,47 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
 };
+
+/// Server-sent events, on a connection of their own.
+pub(super) struct Events {
+    body: Incoming,
+    text: String,
+}
+
+impl Events {
+    pub(super) async fn unix(socket: &Path, path: &str) -> anyhow::Result<Self> {
+        let mut api = Api::unix(socket).await?;
+        let request = Request::builder().uri(path).header(HOST, "localhost");
+        let response = api.0.send_request(request.body(Full::default())?).await?;
+        anyhow::ensure!(
+            response.status().is_success(),
+            "{path}: {}",
+            response.status()
+        );
+        Ok(Self {
+            body: response.into_body(),
+            text: String::new(),
+        })
+    }
+
+    /// The data of the next event; `None` at the end.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Value>> {
+        loop {
+            while let Some((line, _)) = self.text.split_once('\n') {
+                let data = line.strip_prefix("data:").map(serde_json::from_str);
+                self.text.drain(..=line.len());
+                if let Some(data) = data {
+                    return Ok(Some(data?));
+                }
+            }
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
+            let bytes = frame?.into_data().unwrap_or_default();
+            self.text.push_str(std::str::from_utf8(&bytes)?);
+        }
+    }
+}
 
 /// The header that names a session.
 const SESSION: &str = "x-kennel-session";
@@ -63,6 +105,12 @@ impl Api {
         let reply = self.post(&path, &json!({ "wait": true })).await?;
         anyhow::ensure!(reply["outcome"] == "done", "{action} {agent}: {reply}");
         Ok(())
+    }
+
+    /// Sends a message to an agent and waits for the end of the turn, whatever it is.
+    pub(super) async fn tell(&mut self, agent: &str, text: &str) -> anyhow::Result<Value> {
+        let path = format!("/api/v1/agents/{agent}/turns");
+        self.post(&path, &json!({ "text": text })).await
     }
 
     /// Has an agent answer a chat completion, and checks the answer.

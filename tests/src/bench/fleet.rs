@@ -29,10 +29,21 @@ pub(super) struct Home {
     directory: TempDir,
     agents: Vec<String>,
     port: u16,
+    /// The program that runs agents.
+    host: &'static str,
 }
 
 impl Home {
     pub(super) fn new(agents: Vec<String>) -> anyhow::Result<Self> {
+        Self::with(agents, "kennel-agent-host", "")
+    }
+
+    /// With agents that are run by `host`, and with more of a configuration.
+    pub(super) fn with(
+        agents: Vec<String>,
+        host: &'static str,
+        more: &str,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("kennel-bench-").tempdir()?;
         let port = free_port()?;
         let at = directory.path().display();
@@ -49,11 +60,13 @@ impl Home {
         for agent in &agents {
             writeln!(config, "[agents.{agent}]\nmodel = \"echo/echo\"")?;
         }
+        config.push_str(more);
         fs::write(directory.path().join("kennel.toml"), config)?;
         Ok(Self {
             directory,
             agents,
             port,
+            host,
         })
     }
 
@@ -68,11 +81,15 @@ impl Home {
 
     /// The store of an agent.
     pub(super) fn store(&self, agent: &str) -> PathBuf {
-        let agents = self.directory.path().join("state/agents");
-        agents.join(agent).join("store.db")
+        self.state_of(agent).join("store.db")
     }
 
-    fn control(&self) -> PathBuf {
+    /// The directory of an agent.
+    pub(super) fn state_of(&self, agent: &str) -> PathBuf {
+        self.directory.path().join("state/agents").join(agent)
+    }
+
+    pub(super) fn control(&self) -> PathBuf {
         self.directory.path().join("run/control.sock")
     }
 
@@ -88,7 +105,7 @@ impl Home {
             .arg("--config")
             .arg(self.directory.path().join("kennel.toml"))
             .arg("up")
-            .env("KENNEL_AGENT_HOST", binary("kennel-agent-host")?)
+            .env("KENNEL_AGENT_HOST", binary(self.host)?)
             .env_remove("KENNEL_LOG")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -154,8 +171,12 @@ impl Fleet<'_> {
         loop {
             let list = api.get("/api/v1/agents").await?;
             let agents = list["agents"].as_array().context("a list of agents")?;
-            if agents.len() == self.home.agents.len()
-                && agents.iter().all(|agent| agent["state"] == "ready")
+            let wanted: Vec<_> = agents
+                .iter()
+                .filter(|agent| agent["desired"] == "running")
+                .collect();
+            if wanted.len() == self.home.agents.len()
+                && wanted.iter().all(|agent| agent["state"] == "ready")
             {
                 return Ok(());
             }

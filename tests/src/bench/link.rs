@@ -18,7 +18,7 @@ use super::{
     Scale,
     process::Owned,
     report::{Report, Unit},
-    stats::Samples,
+    stats::{Samples, median},
 };
 
 /// Bodies of frames, in bytes.
@@ -100,11 +100,10 @@ async fn round_trips(
     report.micros(format!("{size} B, our link, p50"), our_times.p50())?;
     report.micros(format!("{size} B, our link, p99"), our_times.p99())?;
     // Of two rounds that follow each other, since what else the machine does comes and goes.
-    ratios.sort_unstable_by(f64::total_cmp);
     let goal = (size == SIZES[0]).then_some(1.5);
     report.add(
         format!("{size} B, our link / bare tokio, p50"),
-        ratios[ratios.len() / 2],
+        median(ratios),
         Unit::Ratio,
         goal,
     )

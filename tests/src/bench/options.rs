@@ -20,6 +20,7 @@ Benchmarks (all of them, unless some are named):
   history   a turn in sessions of 0, 1, 28 and 256 MB
   restart   a restart of one agent while the others answer
   usage     what it costs to know what 10 and 100 agents use
+  blast     quiet agents beside one that takes all it can get, of everything in turn
 
 Options:
   --quick       a few seconds for all: shows that everything works, not how fast it is

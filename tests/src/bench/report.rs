@@ -60,6 +60,7 @@ pub(super) struct Report {
     quick: bool,
     benchmark: &'static str,
     rows: Vec<Row>,
+    notes: Vec<Value>,
     /// What else the machine did, before each benchmark: its load over the last minute.
     loads: BTreeMap<&'static str, f64>,
 }
@@ -70,6 +71,7 @@ impl Report {
             quick,
             benchmark: "",
             rows: Vec::new(),
+            notes: Vec::new(),
             loads: BTreeMap::new(),
         }
     }
@@ -146,6 +148,17 @@ impl Report {
         self.add(figure, ratio, Unit::Ratio, goal)
     }
 
+    /// Something about a figure that is no number.
+    pub(super) fn note(&mut self, figure: &str, text: &str) -> anyhow::Result<()> {
+        writeln!(std::io::stdout(), "  {figure:<58} {text}")?;
+        self.notes.push(json!({
+            "benchmark": self.benchmark,
+            "figure": figure,
+            "text": text,
+        }));
+        Ok(())
+    }
+
     /// Says how many goals were met.
     pub(super) fn end(&self) -> anyhow::Result<()> {
         let verdicts: Vec<bool> = self.rows.iter().filter_map(Row::met).collect();
@@ -170,7 +183,13 @@ impl Report {
 
     fn json(&self) -> Value {
         let rows: Vec<Value> = self.rows.iter().map(row_json).collect();
-        json!({ "quick": self.quick, "debug": cfg!(debug_assertions), "load": self.loads, "figures": rows })
+        json!({
+            "quick": self.quick,
+            "debug": cfg!(debug_assertions),
+            "load": self.loads,
+            "figures": rows,
+            "notes": self.notes,
+        })
     }
 }
 
@@ -205,10 +224,12 @@ mod tests {
         report.add("a", 1.5, Unit::Ratio, Some(1.5)).unwrap();
         report.add("b", 1.6, Unit::Ratio, Some(1.5)).unwrap();
         report.add("c", 9.0, Unit::Count, None).unwrap();
+        report.note("c", "why").unwrap();
         let json = report.json();
         let met: Vec<Option<bool>> = (0..3)
             .map(|index| json["figures"][index]["met"].as_bool())
             .collect();
         assert_eq!(met, [Some(true), Some(false), None]);
+        assert_eq!(json["notes"][0]["text"], "why");
     }
 }

@@ -10,7 +10,8 @@ use kennel_shared::{
     ids::{DeliveryId, Generation, TurnId},
     link::{Incoming, Link, Session, say_hello},
     protocol::{
-        Delivery, Heartbeat, Hello, PROTOCOL, Position, Spent, ToAgent, ToSupervisor, TurnOutcome,
+        DELTA_MAX_BYTES, Delivery, Heartbeat, Hello, PROTOCOL, Position, REPLY_MAX_BYTES, Spent,
+        ToAgent, ToSupervisor, TurnOutcome,
     },
     secret::Token,
 };
@@ -20,7 +21,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Fault, NOW, raw};
+use super::{Fault, LONG_ANSWER_BYTES, hunger, orphan, raw};
 
 type AgentLink = Link<UnixStream, ToSupervisor, ToAgent>;
 
@@ -142,19 +143,20 @@ impl Agent {
         match message {
             ToAgent::Deliver(delivery) => {
                 *self.seen.entry(delivery.delivery).or_default() += 1;
-                let now = delivery.text == NOW;
-                if self.fault == Fault::Reconnect {
-                    self.answer_in_pieces(&delivery).await;
-                } else {
-                    self.say(ToSupervisor::Started(delivery.turn));
-                    self.finish(&delivery, delivery.text.clone());
+                match self.fault {
+                    Fault::Reconnect => self.answer_in_pieces(&delivery).await,
+                    Fault::LongAnswer => self.answer_at_length(&delivery),
+                    _ => {
+                        self.say(ToSupervisor::Started(delivery.turn));
+                        self.finish(&delivery, delivery.text.clone());
+                    }
                 }
-                if now {
+                if super::is_now(&delivery.text) {
                     self.link.flush().await.expect("the link is up");
                     if self.fault == Fault::Leave {
                         return Some(ExitCode::SUCCESS);
                     }
-                    self.misbehave().await;
+                    self.misbehave(super::bound(&delivery.text)).await;
                 }
                 None
             }
@@ -175,6 +177,19 @@ impl Agent {
             outcome: TurnOutcome::Replied(text),
             spent: Spent::default(),
         });
+    }
+
+    /// More than any reply may hold, in pieces that are as long as they may be. All of them wait in
+    /// the link's queue; the loop writes them as fast as the supervisor takes them.
+    fn answer_at_length(&mut self, delivery: &Delivery) {
+        self.say(ToSupervisor::Started(delivery.turn));
+        for _ in 0..LONG_ANSWER_BYTES / DELTA_MAX_BYTES {
+            self.say(ToSupervisor::Delta {
+                turn: delivery.turn,
+                text: "x".repeat(DELTA_MAX_BYTES),
+            });
+        }
+        self.finish(delivery, "x".repeat(REPLY_MAX_BYTES));
     }
 
     /// Numbered pieces, each around a loss of the connection: before it is sent, in the middle, or
@@ -233,7 +248,7 @@ impl Agent {
         self.link = Link::resume(stream, session, welcome.resume).expect("the ends agree");
     }
 
-    async fn misbehave(&mut self) {
+    async fn misbehave(&mut self, bound: Option<usize>) {
         match self.fault {
             Fault::Hang => super::stop_loop(false),
             Fault::Spin => super::stop_loop(true),
@@ -258,6 +273,18 @@ impl Agent {
             Fault::FloodLog => drop(std::thread::spawn(super::flood_log)),
             Fault::FdLeak => super::leak_descriptors(),
             Fault::DoubleFork => super::leave_grandchild(),
+            Fault::Orphan => orphan::leave(&self.bootstrap.state_dir),
+            Fault::SpinAll => hunger::spin(),
+            Fault::Memory => hunger::take_memory(bound.unwrap_or(super::MEMORY_MIB)),
+            Fault::Fork => hunger::fork(bound.unwrap_or(super::CHILDREN)),
+            Fault::Disk => {
+                let directory = self.bootstrap.state_dir.clone();
+                hunger::write_disk(directory, bound.unwrap_or(super::DISK_MIB));
+            }
+            Fault::Flood => {
+                std::thread::spawn(|| super::flood_log());
+                self.flood_link().await;
+            }
             _ => {}
         }
     }

@@ -14,8 +14,10 @@ use kennel_shared::{
     protocol::{Hello, Position, Refusal, ToAgent, ToSupervisor},
     secret::Token,
 };
+use tokio::time::sleep_until;
 use tracing::error;
 
+use super::{allowance::Allowance, now};
 use crate::supervision::links::LinkStream;
 
 /// More heartbeats in a second than this are a flood.
@@ -37,6 +39,8 @@ pub(super) struct LinkSlot {
     beats: Option<(Instant, u32)>,
     /// What the agent had acknowledged, and since when no more with something outstanding.
     progress: Option<(u64, Instant)>,
+    /// How much more is read now.
+    allowance: Allowance,
 }
 
 impl Default for LinkSlot {
@@ -48,6 +52,7 @@ impl Default for LinkSlot {
             attempt: 0,
             beats: None,
             progress: None,
+            allowance: Allowance::default(),
         }
     }
 }
@@ -77,15 +82,30 @@ impl LinkSlot {
         }
     }
 
-    /// The next thing from the agent; never, while it is not connected. Cancel-safe.
+    /// The next thing from the agent, not before its allowance has something left; never, while it is not
+    /// connected. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Incoming<ToSupervisor>, LinkError> {
+        if self.is_up()
+            && let Some(until) = self.allowance.pause(now())
+        {
+            // What is to be written waits as well: a few milliseconds, and only for this agent.
+            sleep_until(until.into()).await;
+        }
+        self.next_at_once().await
+    }
+
+    /// The next thing from the agent, whatever it has said before. Cancel-safe.
+    pub(super) async fn next_at_once(&mut self) -> Result<Incoming<ToSupervisor>, LinkError> {
         let incoming = match &mut self.connection {
             Connection::Down(_) => return pending().await,
             Connection::Up(link) => link.next().await,
         };
-        if incoming.is_ok() {
+        if let Ok(incoming) = &incoming {
             // It speaks, so it has the new token.
             self.tokens[1] = None;
+            if let Incoming::Message(message) = incoming {
+                self.allowance.charge(message, now());
+            }
         }
         incoming
     }
