@@ -102,7 +102,16 @@ pub(super) async fn status(State(app): AppState) -> Json<wire::Status> {
         agents: app.view_agents().await,
         fleet: usage::fleet(&sample.fleet),
         host: usage::host(&sample.host),
-        containment: wire::ContainmentStatus::default(),
+        containment: wire::ContainmentStatus {
+            backend: app.containment.backend().as_str().to_owned(),
+            why: app.containment.why().to_owned(),
+            cannot: app
+                .containment
+                .cannot()
+                .iter()
+                .map(|one| one.cap.to_string())
+                .collect(),
+        },
     })
 }
 

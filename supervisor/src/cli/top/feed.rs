@@ -4,7 +4,14 @@
 //! The queue to the loop is bounded; a task that finds it full waits, and so the supervisor's stream
 //! waits, which then tells what it left out.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, mpsc},
@@ -17,7 +24,7 @@ use super::{
 };
 use crate::{
     client::{Client, ClientError},
-    control::wire::{Action, ActionRequest, LifecycleEvent, LogLine},
+    control::wire::{Action, ActionRequest, EventsQuery, LifecycleEvent, LogLine},
 };
 
 /// How long a stream that ended is left alone.
@@ -153,11 +160,24 @@ async fn status(client: Client, every: Duration, now: Arc<Notify>, news_tx: mpsc
     }
 }
 
+/// Events of the past that are shown.
+const PAST_EVENTS: u32 = 500;
+
 async fn events(client: Client, news_tx: mpsc::Sender<Event>) {
+    // The past once: what came while nobody was there is another supervisor's, or was seen before.
+    let tail = AtomicU32::new(PAST_EVENTS);
     again(&news_tx, async || {
-        let mut events = client.events().await?;
+        let query = EventsQuery {
+            tail: tail.swap(0, Ordering::Relaxed),
+            ..EventsQuery::default()
+        };
+        let mut events = client.events(&query).await?;
         while let Some(event) = events.next_named::<LifecycleEvent>("lifecycle").await? {
-            if news_tx.send(Event::Lifecycle(event)).await.is_err() {
+            if news_tx
+                .send(Event::Lifecycle(Box::new(event)))
+                .await
+                .is_err()
+            {
                 break;
             }
         }

@@ -53,7 +53,7 @@ pub(super) enum Event {
     /// It did not, and why.
     Lost(String),
     /// Something happened to an agent.
-    Lifecycle(LifecycleEvent),
+    Lifecycle(Box<LifecycleEvent>),
     /// The log of an agent comes, from its tail.
     LogBegins(String),
     /// A line of an agent's log.
@@ -200,7 +200,7 @@ impl Model {
             }
             Event::Status(status) => return self.snapshot(*status),
             Event::Lost(why) => self.lost = Some(safe(&why)),
-            Event::Lifecycle(event) => self.happened(event),
+            Event::Lifecycle(event) => self.happened(*event),
             Event::LogBegins(agent) => {
                 if let Some(detail) = self.detail_of(&agent) {
                     detail.log.clear();

@@ -35,6 +35,7 @@ pub(super) fn agent(id: &str) -> AgentStatus {
         model: "echo/echo".into(),
         link: LinkState::Connected,
         usage: AgentUsage::default(),
+        last_end: None,
         detail: None,
     }
 }
@@ -81,6 +82,7 @@ fn fleet(beat: u32) -> Status {
         open_files_cap: Some(1024),
         input_tokens: 12_345,
         output_tokens: 678,
+        ..AgentUsage::default()
     };
     let mut reviewer = agent("case-reviewer-with-a-long-name");
     reviewer.pid = Some(1_234_567);
@@ -199,13 +201,14 @@ fn look_into(model: &mut Model) {
         (2, "ready", None),
     ] {
         for agent in [&agent, "another"] {
-            model.on_event(Event::Lifecycle(LifecycleEvent {
+            model.on_event(Event::Lifecycle(Box::new(LifecycleEvent {
                 at_ms: 1_700_000_000_123 + generation * 1000,
                 agent: agent.to_owned(),
                 generation,
                 kind: kind.into(),
                 detail: detail.map(Into::into),
-            }));
+                end: None,
+            })));
         }
     }
     model.on_event(Event::LogBegins(agent.clone()));

@@ -68,18 +68,21 @@ mod tests {
         }
     }
 
+    fn instant() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
     /// How many of these messages are read within `lasts`.
     fn read(length: usize, lasts: Duration) -> u64 {
-        let begin = Instant::now();
+        let begin = instant();
         let (mut now, mut count) = (begin, 0);
         let (mut allowance, message) = (Allowance::default(), delta(length));
         while now < begin + lasts {
-            match allowance.pause(now) {
-                Some(until) => now = until,
-                None => {
-                    allowance.charge(&message, now);
-                    count += 1;
-                }
+            if let Some(until) = allowance.pause(now) {
+                now = until;
+            } else {
+                allowance.charge(&message, now);
+                count += 1;
             }
         }
         count
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn who_says_little_never_waits() {
-        let mut now = Instant::now();
+        let mut now = instant();
         let mut allowance = Allowance::default();
         for _ in 0..100_000 {
             assert_eq!(allowance.pause(now), None);
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_pause_ends() {
-        let now = Instant::now();
+        let now = instant();
         let mut allowance = Allowance::default();
         while allowance.pause(now).is_none() {
             allowance.charge(&delta(DELTA_MAX_BYTES), now);

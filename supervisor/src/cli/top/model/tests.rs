@@ -208,13 +208,14 @@ fn what_is_kept_is_bounded() {
     press(&mut model, "\n");
     for n in 0..3000 {
         model.on_event(Event::LogLine("a000".into(), n.to_string()));
-        model.on_event(Event::Lifecycle(LifecycleEvent {
+        model.on_event(Event::Lifecycle(Box::new(LifecycleEvent {
             at_ms: n,
             agent: "a000".into(),
             generation: 1,
             kind: "ready".into(),
             detail: None,
-        }));
+            end: None,
+        })));
     }
     let detail = model.detail.as_ref().unwrap();
     assert_eq!((detail.log.len(), &detail.log[0][..]), (LINES_KEPT, "2000"));
