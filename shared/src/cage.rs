@@ -76,3 +76,15 @@ pub enum CageOutcome {
     /// Asked for, and not to be had here.
     Failed,
 }
+
+impl CageOutcome {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Partial => "partial",
+            Self::Off => "off",
+            Self::Failed => "failed",
+        }
+    }
+}

@@ -35,6 +35,7 @@ mod process_tree;
 mod procfs;
 mod reader;
 pub mod reading;
+mod survey;
 
 use std::{fs, io, path::Path};
 
@@ -50,6 +51,7 @@ pub use self::{
     notice::OomNotice,
     reader::GroupReader,
     reading::{Pressure, Reading},
+    survey::{Hierarchy, Placement},
 };
 use self::{
     choose::{Choice, Facts, Tree, choose},

@@ -11,6 +11,7 @@
 //! | [`containment`] | caps, groups, and the end of all that an agent started |
 //! | [`dispatch`] | lanes, routing, and where answers go |
 //! | [`channel`], [`gateway`] | chat platforms, and their way to the dispatcher |
+//! | [`doctor`] | whether all is well, and what to do where it is not |
 //! | [`control`] | the HTTP API, for people's programs and for `OpenAI` clients |
 
 pub mod channel;
@@ -20,6 +21,7 @@ pub mod config;
 pub mod containment;
 pub mod control;
 pub mod dispatch;
+pub mod doctor;
 pub mod gateway;
 pub mod plan;
 pub mod supervision;

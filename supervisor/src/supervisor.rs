@@ -33,7 +33,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-pub use self::home::{Home, HomeError};
+pub use self::home::{Home, HomeError, SOCKET_PATH_MAX};
 use self::signals::Signals;
 use crate::{
     channel::{self, AccountOptions},

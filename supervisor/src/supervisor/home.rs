@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::config::Supervisor;
 
 /// The longest path of a Unix socket on Linux, without its final zero.
-const SOCKET_PATH_MAX: usize = 107;
+pub const SOCKET_PATH_MAX: usize = 107;
 
 /// Why a supervisor has no place to be.
 #[derive(Debug, Error)]
