@@ -18,6 +18,7 @@ mod chat;
 mod check;
 mod detach;
 mod detail;
+mod ends;
 mod events;
 mod exit;
 mod generate;
