@@ -7,6 +7,7 @@
 
 mod api;
 mod auth;
+pub(crate) mod doctor;
 mod document;
 mod error;
 mod limits;

@@ -202,7 +202,7 @@ pub(super) fn view_event(event: &LifecycleEvent) -> wire::LifecycleEvent {
     }
 }
 
-fn view_end(at: SystemTime, generation: Generation, end: &End) -> wire::AgentEnd {
+pub(super) fn view_end(at: SystemTime, generation: Generation, end: &End) -> wire::AgentEnd {
     let (code, signal) = match end.exit {
         Exit::Code(code) => (Some(code), None),
         Exit::Signal(signal) => (None, Some(signal)),

@@ -12,12 +12,17 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+mod doctor;
 mod events;
 mod limits;
 mod processes;
 mod usage;
 
 pub use self::{
+    doctor::{
+        AgentDoctor, AgentLife, CageStep, CgroupHierarchy, Check, CheckState, Containment, Doctor,
+        DoctorHost,
+    },
     events::{AgentEnd, EventList, EventsQuery, InterruptedTurn, LifecycleEvent},
     limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap},
     processes::{AgentProcess, ProcessList},
