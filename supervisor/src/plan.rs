@@ -6,6 +6,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use kennel_shared::{
+    cage::CageSpec,
     envelope::PeerKind,
     protocol::{
         AgentSpec, ContextSpec, EchoSpec, Endpoint, HttpSpec, ModelApi, ModelSpec,
@@ -154,6 +155,18 @@ fn millis(duration: Duration) -> u64 {
 )]
 fn milli(number: f64) -> u32 {
     (number * 1000.0).round() as u32
+}
+
+/// How an agent is to close itself in.
+pub fn cage(config: &Config, agent: &AgentConfig) -> CageSpec {
+    CageSpec {
+        hidden: vec![
+            config.base_dir.clone(),
+            config.supervisor.state_dir.clone(),
+            config.supervisor.runtime_dir.clone(),
+        ],
+        ..CageSpec::plain(agent.workspace.clone())
+    }
 }
 
 /// Who answers where.

@@ -117,7 +117,8 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
     if let Err(error) = crate::sys::raise_descriptor_limit() {
         warn!(%error, "the limit of open files cannot be raised; it may be too low for many agents");
     }
-    let home = Home::prepare(&loaded.config.supervisor)?;
+    crate::sys::close_memory().map_err(system("the memory cannot be closed to other processes"))?;
+    let home = Home::prepare(&loaded.config)?;
     home::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -168,7 +169,8 @@ impl Running {
             let path = path.to_owned();
             move |source| RunError::Socket { path, source }
         };
-        let link_listener = links::bind(&link_path).map_err(unbound(&link_path))?;
+        let link_listener =
+            links::bind(&link_path, home::is_shared(&config)).map_err(unbound(&link_path))?;
         let control_listener = control::bind(&control_path).map_err(unbound(&control_path))?;
         let tcp = bind_tcp(&config).await?;
 
@@ -176,11 +178,10 @@ impl Running {
         let events = broadcast::Sender::<LifecycleEvent>::new(EVENTS);
         let (agents, drivers) = start_drivers(&config, &dispatcher, &mut dispatcher_task, &events)?;
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
-        let by_id: HashMap<AgentId, _> = agents
-            .iter()
-            .map(|agent| (agent.agent.clone(), agent.commands.clone()))
-            .collect();
-        tasks.push(tokio::spawn(links::accept(link_listener, Arc::new(by_id))));
+        tasks.push(tokio::spawn(links::accept(
+            link_listener,
+            Arc::new(doors(&config, &agents)),
+        )));
         let (accounts, gateway) = start_channels(&config, &dispatcher)?;
         tasks.push(gateway);
 
@@ -199,9 +200,15 @@ impl Running {
             shutdown: shutdown_tx,
             began,
         });
+        let peers = control::Peers {
+            // Where no group says it, descent and the mark of the cage do.
+            in_fleet: Arc::new(|_| None),
+            agents: agents.clone().into(),
+        };
         tasks.push(tokio::spawn(control::serve_unix(
             control_listener,
             Arc::clone(&app),
+            peers,
         )));
         if let Some((listener, guard)) = tcp {
             tasks.push(tokio::spawn(control::serve_tcp(listener, guard, app)));
@@ -290,6 +297,23 @@ async fn all_stopped(agents: &[AgentHandle]) {
     }
 }
 
+/// The ways from the link socket to the drivers.
+fn doors(config: &Config, agents: &[AgentHandle]) -> HashMap<AgentId, links::Door> {
+    let own = nix::unistd::geteuid().as_raw();
+    let door = |agent: &AgentHandle| {
+        let settings = config.agent(agent.agent.as_str());
+        let user = settings.and_then(|settings| plan::cage(config, settings).user);
+        links::Door {
+            commands: agent.commands.clone(),
+            uid: user.map_or(own, |user| user.uid),
+        }
+    };
+    agents
+        .iter()
+        .map(|agent| (agent.agent.clone(), door(agent)))
+        .collect()
+}
+
 async fn bind_tcp(
     config: &Config,
 ) -> Result<Option<(tokio::net::TcpListener, control::Guard)>, RunError> {
@@ -370,12 +394,13 @@ fn start_drivers(
             socket: settings.link_socket(),
             log_level: settings.log_level.as_str().to_owned(),
             orphan_grace: settings.orphan_grace,
+            cage: plan::cage(config, agent),
             log: AgentLog::new(id, plan::rotation(agent), writer.clone()),
             spawner: spawner.clone(),
             reports: dispatcher.reports(),
             events: events.clone(),
         };
-        home::prepare_agent(&setup.directory, &agent.workspace)?;
+        home::prepare_agent(&setup.directory, &agent.workspace, setup.cage.user)?;
         let (handle, driver) = driver::prepare(setup);
         lanes.add(
             handle.agent.clone(),

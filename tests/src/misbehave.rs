@@ -7,6 +7,7 @@
 //! the trouble begins, and the agent of the next generation behaves.
 
 mod agent;
+pub mod hostile;
 mod raw;
 
 use std::{
@@ -53,6 +54,8 @@ pub enum Fault {
     IgnoreTerm,
     /// Loses its connection after every piece of an answer, and resumes.
     Reconnect,
+    /// Closes the cage as the real one does, and then runs what the test has left in its folder.
+    Hostile,
 
     /// On request: ends with 0.
     Leave,
@@ -88,7 +91,7 @@ pub enum Fault {
     DoubleFork,
 }
 
-const FAULTS: [(&str, Fault); 30] = [
+const FAULTS: [(&str, Fault); 31] = [
     ("exit0", Fault::Exit0),
     ("crash", Fault::Crash),
     ("unread-stdin", Fault::UnreadStdin),
@@ -103,6 +106,7 @@ const FAULTS: [(&str, Fault); 30] = [
     ("noready", Fault::NoReady),
     ("ignore-term", Fault::IgnoreTerm),
     ("reconnect", Fault::Reconnect),
+    ("hostile", Fault::Hostile),
     ("leave", Fault::Leave),
     ("hang", Fault::Hang),
     ("spin", Fault::Spin),
@@ -159,11 +163,15 @@ pub fn run() -> ExitCode {
     if fault == Fault::Silent {
         sleep_for_ever();
     }
+    let steps = match fault {
+        Fault::Hostile => hostile::act(&bootstrap),
+        _ => Vec::new(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(agent::live(fault, bootstrap))
+    runtime.block_on(agent::live(fault, bootstrap, steps))
 }
 
 fn sleep_for_ever() -> ! {

@@ -15,6 +15,7 @@ use std::{
 use futures::FutureExt;
 use kennel_shared::{
     bootstrap::Bootstrap,
+    cage::{CageOutcome, CageSpec, CageStep},
     ids::{AgentId, Generation, TurnId},
     link::{Incoming, LinkError},
     protocol::{
@@ -28,10 +29,11 @@ use tokio::{
     sync::{broadcast, mpsc, oneshot, watch},
     task::AbortHandle,
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::slot::LinkSlot;
 use super::{
+    ancestry,
     capture::{AgentLog, Source},
     hang::HangReport,
     lifecycle::{Action, Answer, Desired, EndReason, Event, Exit, Lifecycle, Policy, State},
@@ -108,6 +110,9 @@ pub struct Observed {
     pub lag: Duration,
     /// The latest trouble, in words.
     pub detail: Option<String>,
+    /// How the present child closed its cage: what it said in its first hello, before it did anything
+    /// else. Empty until then.
+    pub cage: Arc<[CageStep]>,
 }
 
 /// Something worth telling operators, as it happens.
@@ -146,6 +151,8 @@ pub struct Setup {
     pub log_level: String,
     /// How long it looks for a lost supervisor.
     pub orphan_grace: Duration,
+    /// How it is to close itself in.
+    pub cage: CageSpec,
     /// Where its output goes.
     pub log: AgentLog,
     /// Starts its children.
@@ -204,6 +211,7 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         linked: false,
         lag: Duration::ZERO,
         detail: None,
+        cage: Arc::new([]),
     });
     let handle = AgentHandle {
         agent: setup.agent.clone(),
@@ -219,6 +227,7 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         observed,
         link: LinkSlot::default(),
         child: None,
+        speaker: None,
         captures: [None, None],
         spec: None,
         owed: None,
@@ -242,6 +251,8 @@ pub struct Driver {
     observed: watch::Sender<Observed>,
     link: LinkSlot,
     child: Option<Child>,
+    /// The process that speaks for the child: itself, or one within the PID namespace that it founded.
+    speaker: Option<i32>,
     /// The tasks that read the present child's output.
     captures: [Option<AbortHandle>; 2],
     /// The spec of the present life, once its secrets are resolved.
@@ -347,18 +358,44 @@ impl Driver {
                 current: child.generation(),
             });
         }
-        if peer_pid != Some(child.pid()) {
+        if !peer_pid.is_some_and(|peer| self.is_child(peer, child.pid())) {
             return Err(Refusal::Peer);
         }
         let (next_token, resume, attempt) = self.link.welcome(hello)?;
+        let spec = spec.clone();
+        self.speaker = peer_pid;
+        self.note_cage(&hello.cage);
         Ok((
             Box::new(Welcome {
                 next_token,
                 resume,
-                spec: spec.clone(),
+                spec,
             }),
             attempt,
         ))
+    }
+
+    /// Whether a process is the child, or the one that works for it in a PID namespace: below the
+    /// namespace's first process, which is below the child.
+    fn is_child(&self, peer: i32, child: i32) -> bool {
+        let levels = if self.setup.cage.pid_namespace { 2 } else { 0 };
+        peer == child
+            || (levels > 0 && ancestry::any_above(peer, levels, |pid| pid == child) == Some(true))
+    }
+
+    /// Keeps the report of the first hello. A later one may come from a process that has gone bad.
+    fn note_cage(&self, steps: &[CageStep]) {
+        if !self.observed.borrow().cage.is_empty() {
+            return;
+        }
+        for step in steps {
+            let (outcome, detail) = (step.outcome.as_str(), &step.detail);
+            debug!(agent.id = %self.setup.agent, step = step.name, outcome, detail, "a step of a cage");
+            if step.outcome == CageOutcome::Failed {
+                warn!(agent.id = %self.setup.agent, step = step.name, detail, "an agent runs without a step of its cage");
+            }
+        }
+        self.observed.send_modify(|seen| seen.cage = steps.into());
     }
 
     /// Feeds the machine and does what it says.
@@ -435,7 +472,7 @@ impl Driver {
         let Some(child) = &self.child else {
             return;
         };
-        let report = HangReport::of(child.pid());
+        let report = HangReport::of(self.speaker.unwrap_or(child.pid()));
         warn!(agent.id = %self.setup.agent, agent.pid = child.pid(), report = %report, "an agent hangs");
         let detail = format!("hung: {report}");
         self.setup.log.note(&detail);
@@ -448,6 +485,8 @@ impl Driver {
         self.link = LinkSlot::for_child(token);
         self.owed = None;
         self.spec = None;
+        self.speaker = None;
+        self.observed.send_modify(|seen| seen.cage = Arc::new([]));
         self.starting = true;
         let request = SpawnRequest {
             program: self.setup.program.clone(),
@@ -461,6 +500,7 @@ impl Driver {
                 state_dir: self.setup.directory.clone(),
                 orphan_grace_ms: u64::try_from(self.setup.orphan_grace.as_millis())
                     .unwrap_or(u64::MAX),
+                cage: self.setup.cage.clone(),
             },
         };
         let (spec, spawner, started) = (

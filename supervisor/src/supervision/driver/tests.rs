@@ -3,6 +3,7 @@
 use std::{path::Path, sync::mpsc::sync_channel};
 
 use kennel_shared::{
+    cage::CageSpec,
     protocol::{ContextSpec, EchoSpec, Endpoint, ModelSpec, PROTOCOL},
     secret::Token,
 };
@@ -81,6 +82,7 @@ fn setup(
         socket: directory.join("link.sock"),
         log_level: "info".into(),
         orphan_grace: PATIENCE,
+        cage: CageSpec::plain(directory.to_owned()),
         log: AgentLog::new(agent.clone(), rotation, writer),
         spawner: Spawner::start().unwrap(),
         reports: dispatcher.reports(),
@@ -117,6 +119,7 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
         generation: Generation(1),
         token: Token::random(),
         resume: Position::default(),
+        cage: Vec::new(),
     };
     let command = Command::Hello {
         hello: Box::new(hello),
