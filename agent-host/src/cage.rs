@@ -37,6 +37,7 @@ const TEMPORARY: &str = "tmp";
 
 const KERNEL: &str = "a newer kernel has it";
 const OURS: &str = "every Linux does this; something outside of Kennel prevents it";
+const GROUPS: &str = "`kennel doctor` shows which groups the supervisor can make";
 const SANDBOX: &str = "boot a kernel with it, or set `sandbox = { enabled = false }`";
 
 /// Closes the cage. Only while there is one thread; and where a PID namespace is founded, whoever calls
@@ -52,13 +53,15 @@ pub fn close(bootstrap: &Bootstrap) -> Result<Vec<CageStep>, CageError> {
         report.off("pid-namespace", "its group ends whom it starts");
     }
     let temporary = home.join(TEMPORARY);
-    report.note("environment", OURS, process::environment(home, &temporary))?;
+    let programs = spec.sandbox.then(|| files::programs(spec, home));
+    let environment = process::environment(home, &temporary, programs.as_deref());
+    report.note("environment", OURS, environment)?;
     report.note("session", OURS, process::session())?;
     report.note("umask", OURS, process::umask())?;
     report.note("core", OURS, process::no_core())?;
     report.note("mark", OURS, process::mark())?;
     match &spec.group {
-        Some(group) => report.note("group", OURS, process::in_group(group))?,
+        Some(group) => report.note("group", GROUPS, process::in_group(group))?,
         None => report.off("group", "the supervisor has none for it"),
     }
     // Only a process with privileges can drop them for good, and the user step takes them away.

@@ -129,6 +129,17 @@ fn everything() -> BitFlags<AccessFs> {
     AccessFs::from_all(NEWEST) & !(AccessFs::MakeChar | AccessFs::MakeBlock)
 }
 
+/// The folders from which programs can be run, by their real names.
+pub(super) fn programs(spec: &CageSpec, home: &Path) -> Vec<PathBuf> {
+    let own = [home, spec.workspace.as_path()];
+    let listed = spec.read.iter().chain(&spec.write).map(PathBuf::as_path);
+    own.into_iter()
+        .chain(SYSTEM.into_iter().map(Path::new))
+        .chain(listed)
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .collect()
+}
+
 pub(super) fn restrict(spec: &CageSpec, own: &Own<'_>) -> Result<String, Trouble> {
     for path in spec.write.iter().chain([&spec.workspace]) {
         if let Some(hidden) = held(path, &spec.hidden) {

@@ -1,6 +1,10 @@
 //! The steps that concern the process alone: what it inherited, and what of it others can see.
 
-use std::{ffi::OsString, fs, path::Path};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+};
 
 use kennel_shared::cage::MARK;
 use nix::{
@@ -36,20 +40,34 @@ pub(super) fn close_descriptors() -> Taken {
     Ok("all but standard input, output and error".into())
 }
 
-pub(super) fn environment(home: &Path, temporary: &Path) -> Taken {
+/// Where there is a list of folders that programs can be run from, PATH keeps no others: what cannot be
+/// run there would still be found, and taken for the one to run.
+pub(super) fn environment(home: &Path, temporary: &Path, programs: Option<&[PathBuf]>) -> Taken {
     let mut kept: Vec<(&'static str, OsString)> = KEPT
         .into_iter()
         .filter_map(|name| Some((name, std::env::var_os(name)?)))
         .collect();
-    if !kept.iter().any(|(name, _)| *name == "PATH") {
-        kept.push(("PATH", PATH.into()));
-    }
+    let path = kept.iter().position(|(name, _)| *name == "PATH");
+    let path = path.map_or_else(|| PATH.into(), |at| kept.swap_remove(at).1);
+    kept.push((
+        "PATH",
+        programs.map_or_else(|| path.clone(), |programs| reachable(&path, programs)),
+    ));
     kept.push(("HOME", home.into()));
     kept.push(("TMPDIR", temporary.into()));
     let names: Vec<_> = kept.iter().map(|(name, _)| *name).collect();
     let detail = format!("only {}", names.join(", "));
     raw::replace_environment(kept)?;
     Ok(detail)
+}
+
+/// The entries of a PATH that lie in one of these folders.
+fn reachable(path: &OsStr, programs: &[PathBuf]) -> OsString {
+    let entries = std::env::split_paths(path).filter(|entry| {
+        let entry = fs::canonicalize(entry);
+        entry.is_ok_and(|entry| programs.iter().any(|folder| entry.starts_with(folder)))
+    });
+    std::env::join_paths(entries).expect("what was split can be joined")
 }
 
 /// A session of its own has no terminal. The leader of a process group cannot found one, and the
@@ -119,6 +137,21 @@ pub(super) fn not_dumpable() -> Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_keeps_what_can_be_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| fs::canonicalize(folder.path()).unwrap().join(name);
+        for name in ["tools/bin", "tools-of-others", "home"] {
+            fs::create_dir_all(path(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(path("tools/bin"), path("bin")).unwrap();
+        let names = ["home", "bin", "tools-of-others", "tools/bin", "nowhere"];
+        let before = std::env::join_paths(names.map(path)).unwrap();
+        let after = reachable(&before, &[path("tools")]);
+        let after: Vec<_> = std::env::split_paths(&after).collect();
+        assert_eq!(after, [path("bin"), path("tools/bin")]);
+    }
 
     #[test]
     fn a_group_is_found_in_every_form_of_hierarchy() {

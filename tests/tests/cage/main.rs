@@ -98,7 +98,11 @@ async fn hostile_code_gets_nowhere() {
             "read",
             proc(kennel.pid(), "environ")
         ],
-        ["the supervisor's memory", "read", proc(kennel.pid(), "mem")],
+        [
+            "the supervisor's memory",
+            "open_only",
+            proc(kennel.pid(), "mem")
+        ],
         ["the other's environment", "read", proc(sibling, "environ")],
         ["a signal to the supervisor", "signal", kennel.pid()],
         ["a signal to the other", "signal", sibling],
@@ -196,7 +200,14 @@ async fn honest_work_goes_on_inside() {
             "run",
             "sh",
             "-c",
-            "cp /bin/true ./mine && ./mine && test -w /dev/null && echo x | cat <(echo y) >/dev/null || bash -c 'cat <(echo y)'"
+            "cp /bin/true ./mine && ./mine && test -w /dev/null"
+        ],
+        [
+            "a shell",
+            "run",
+            "bash",
+            "-c",
+            "cat <(echo y) - <<< x > f && test -s f"
         ],
         [
             "a repository",
@@ -241,7 +252,7 @@ async fn honest_work_goes_on_inside() {
         ["a listed file", "read", shared],
         ["facts", "facts"],
     ]);
-    let mut caged = Caged::start(&plan, |cage| cage.read = vec![shared.clone()]);
+    let caged = Caged::start(&plan, |cage| cage.read = vec![shared.clone()]);
     let results = caged.results().await;
 
     let works: Vec<_> = names(&plan)
@@ -252,7 +263,7 @@ async fn honest_work_goes_on_inside() {
     let home = caged.home();
     assert_eq!(results["temporary"], json!(home.join("tmp")));
     let facts = &results["facts"];
-    for set in ["CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"] {
+    for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb"] {
         assert_eq!(facts[set], "0000000000000000", "{set}: {facts:#}");
     }
     assert_eq!(facts["NoNewPrivs"], "1");
@@ -278,7 +289,6 @@ async fn honest_work_goes_on_inside() {
         assert_eq!(outcome, CageOutcome::Done, "{step}: {detail}");
     }
     assert_eq!(caged.step("group").0, CageOutcome::Off);
-    let _ = caged.child.kill();
 }
 
 #[tokio::test]
@@ -333,10 +343,7 @@ async fn an_agent_without_a_sandbox_reads_what_its_user_reads() {
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");
     std::fs::write(&secret, "x").unwrap();
-    let plan = json!([
-        ["a file", "read", secret],
-        ["a mount", "mount", directory.path().join("m")],
-    ]);
+    let plan = json!([["a file", "read", secret], ["a mount", "mount", "m"],]);
     for (sandbox, read) in [(true, "EACCES"), (false, "done")] {
         let caged = Caged::start(&plan, |cage| cage.sandbox = sandbox);
         let results = caged.results().await;
@@ -473,7 +480,7 @@ async fn a_pid_namespace_ends_with_its_agent() {
         (as_root, "0\t0\t0\t0"),
         (as_nobody, "65534\t65534\t65534\t65534"),
     ] {
-        for (signal, ends) in [(Signal::SIGKILL, Some(9)), (Signal::SIGTERM, Some(15))] {
+        for signal in [Signal::SIGKILL, Signal::SIGTERM] {
             let mut caged = Caged::start_by(&plan, |cage| cage.pid_namespace = true, start);
             let results = caged.results().await;
             assert_done(&results, &["orphan"], "inside");
@@ -490,17 +497,13 @@ async fn a_pid_namespace_ends_with_its_agent() {
             );
 
             let pid = nix::unistd::Pid::from_raw(caged.child.id().cast_signed());
-            let _ = kill(pid, signal);
+            kill(pid, signal).unwrap();
             let status = eventually("its end", || {
                 let ended = caged.child.try_wait().unwrap();
                 async move { ended }
             })
             .await;
-            // It may have left by itself before: there is no supervisor to connect to.
-            assert!(
-                status.signal() == ends || status.code() == Some(101),
-                "{status:?}"
-            );
+            assert_eq!(status.signal(), Some(signal as i32), "{status:?}");
             for process in inside {
                 assert!(
                     process.wait(kennel_tests::harness::PATIENCE),
@@ -519,7 +522,7 @@ async fn an_agent_s_memory_is_closed_to_its_own_user() {
     let read = |path: String| {
         let mut command = Command::new("setpriv");
         command
-            .args(["--bounding-set", "-all", "--inh-caps", "-all", "cat", &path])
+            .args(["--bounding-set", "-all", "cat", &path])
             .stdout(Stdio::null());
         let output = command.stderr(Stdio::piped()).output().unwrap();
         String::from_utf8(output.stderr).unwrap()

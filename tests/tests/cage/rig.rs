@@ -22,22 +22,22 @@ use kennel_tests::{
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-pub const MISBEHAVING: &str = env!("CARGO_BIN_EXE_misbehaving-agent");
+pub(crate) const MISBEHAVING: &str = env!("CARGO_BIN_EXE_misbehaving-agent");
 
 /// The system's own, which needs nothing but the system's folders.
 const PYTHON: &str = "/usr/bin/python3";
 
 /// What came of each act.
-pub type Results = Map<String, Value>;
+pub(crate) type Results = Map<String, Value>;
 
 /// Puts the script and its plan where the agent in `home` runs them.
-pub fn prepare(home: &Path, plan: &Value) {
+pub(crate) fn prepare(home: &Path, plan: &Value) {
     fs::write(home.join(SCRIPT), include_str!("acts.py")).unwrap();
     fs::write(home.join(PLAN), plan.to_string()).unwrap();
 }
 
 /// Waits until the acts are over.
-pub async fn results(home: &Path) -> Results {
+pub(crate) async fn results(home: &Path) -> Results {
     let path = home.join(RESULTS);
     eventually(&format!("{}", path.display()), || async { read(&path) }).await
 }
@@ -48,7 +48,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 }
 
 /// The same acts, from outside.
-pub fn outside(home: &Path) -> Results {
+pub(crate) fn outside(home: &Path) -> Results {
     let name = "outside.json";
     let status = script(PYTHON, home, name).status().unwrap();
     assert!(status.success());
@@ -56,14 +56,14 @@ pub fn outside(home: &Path) -> Results {
 }
 
 /// A caged process without a supervisor.
-pub struct Caged {
-    pub directory: TempDir,
-    pub child: Child,
+pub(crate) struct Caged {
+    pub(crate) directory: TempDir,
+    pub(crate) child: Child,
 }
 
 impl Caged {
     /// A folder for an agent, and what it would be told.
-    pub fn bootstrap(directory: &TempDir, cage: CageSpec) -> Bootstrap {
+    pub(crate) fn bootstrap(directory: &TempDir, cage: CageSpec) -> Bootstrap {
         Bootstrap {
             agent: "bad-hostile".parse().unwrap(),
             generation: Generation(1),
@@ -76,12 +76,12 @@ impl Caged {
     }
 
     /// Starts it; `change` has the last word on its cage.
-    pub fn start(plan: &Value, change: impl FnOnce(&mut CageSpec)) -> Self {
+    pub(crate) fn start(plan: &Value, change: impl FnOnce(&mut CageSpec)) -> Self {
         Self::start_by(plan, change, |program| Command::new(program))
     }
 
     /// As [`start`](Self::start), by a command that is made for the program and its folder.
-    pub fn start_by(
+    pub(crate) fn start_by(
         plan: &Value,
         change: impl FnOnce(&mut CageSpec),
         command: impl FnOnce(&Path) -> Command,
@@ -116,16 +116,16 @@ impl Caged {
         Self { directory, child }
     }
 
-    pub fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         home(&self.directory)
     }
 
-    pub async fn results(&self) -> Results {
+    pub(crate) async fn results(&self) -> Results {
         results(&self.home()).await
     }
 
     /// How a step went, as the process itself says.
-    pub fn step(&self, name: &str) -> (CageOutcome, String) {
+    pub(crate) fn step(&self, name: &str) -> (CageOutcome, String) {
         let steps: Vec<CageStep> = read(&self.home().join(STEPS)).expect("its steps");
         let step = steps.into_iter().find(|step| step.name == name);
         let step = step.unwrap_or_else(|| panic!("no step {name}"));
@@ -133,7 +133,7 @@ impl Caged {
     }
 
     /// Waits for its end; its code, and what it complained of.
-    pub async fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) async fn end(mut self) -> (Option<i32>, String) {
         let status = eventually("its end", || {
             let ended = self.child.try_wait().unwrap();
             async move { ended }
@@ -159,6 +159,6 @@ fn home(directory: &TempDir) -> PathBuf {
     directory.path().join("home")
 }
 
-pub fn open(path: &Path, mode: u32) {
+pub(crate) fn open(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
