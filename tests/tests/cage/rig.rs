@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixListener, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -55,10 +55,12 @@ pub(crate) fn outside(home: &Path) -> Results {
     read(&home.join(name)).expect("it has ended")
 }
 
-/// A caged process without a supervisor.
+/// A caged process whose supervisor never answers.
 pub(crate) struct Caged {
     pub(crate) directory: TempDir,
     pub(crate) child: Child,
+    /// Where it connects to when its acts are over; nobody answers.
+    _listener: UnixListener,
 }
 
 impl Caged {
@@ -95,6 +97,9 @@ impl Caged {
             fs::create_dir_all(path).unwrap();
         }
         prepare(&home, plan);
+        let socket = directory.path().join("run/link.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        open(&socket, 0o666);
         // Where other users can run it, too.
         let program = directory.path().join("misbehaving-agent");
         fs::copy(MISBEHAVING, &program).unwrap();
@@ -113,7 +118,11 @@ impl Caged {
             .unwrap();
         let line = Self::bootstrap(&directory, cage).to_line();
         child.stdin.take().unwrap().write_all(&line).unwrap();
-        Self { directory, child }
+        Self {
+            directory,
+            child,
+            _listener: listener,
+        }
     }
 
     pub(crate) fn home(&self) -> PathBuf {
