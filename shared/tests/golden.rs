@@ -29,7 +29,7 @@ fn the_first_frame_is_the_one_of_this_protocol_version() {
         build: "0".into(),
         agent: "a".parse().unwrap(),
         generation: Generation(7),
-        token: serde_json::from_value(serde_json::json!([9; 32])).unwrap(),
+        token: serde_json::from_value(vec![9; 32].into()).unwrap(),
         resume: Position {
             received: 1,
             granted: 2,
