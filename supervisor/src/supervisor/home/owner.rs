@@ -122,7 +122,7 @@ mod tests {
         let root = fs::canonicalize(directory.path()).unwrap();
         let state = root.join("state");
         fs::create_dir(&state).unwrap();
-        // A temporary folder is its owner's.
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
         let error = check_way(&state.join("file"), USER).unwrap_err();
         let said = error.to_string();
         assert!(
