@@ -78,7 +78,6 @@ impl Report {
     ) -> Result<(), CageError> {
         let (outcome, detail) = match taken {
             Ok(detail) => (CageOutcome::Done, detail),
-            Err(Trouble::Partly(detail)) => (CageOutcome::Partial, detail),
             Err(Trouble::Failed(why) | Trouble::Short(why)) if self.strict => {
                 return Err(CageError {
                     step,
@@ -87,7 +86,7 @@ impl Report {
                     optional: true,
                 });
             }
-            Err(Trouble::Short(detail)) => (CageOutcome::Partial, detail),
+            Err(Trouble::Partly(detail) | Trouble::Short(detail)) => (CageOutcome::Partial, detail),
             Err(Trouble::Failed(why)) => (CageOutcome::Failed, format!("{why}; {remedy}")),
         };
         self.steps.push(CageStep::new(step, outcome, detail));

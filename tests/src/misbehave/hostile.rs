@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -33,7 +34,7 @@ pub(super) fn act(bootstrap: &Bootstrap) -> Vec<CageStep> {
     let steps = match cage::close(bootstrap) {
         Ok(steps) => steps,
         Err(error) => {
-            eprintln!("{error}");
+            let _ = writeln!(std::io::stderr(), "{error}");
             std::process::exit(REFUSED);
         }
     };

@@ -162,7 +162,9 @@ async fn nobody_gets_a_link_by_a_made_up_token() {
     };
     let mut frame = bytes::BytesMut::new();
     codec::encode_frame(&hello, &mut frame).unwrap();
-    let frame: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    let frame = frame
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     let home = kennel.root().join("state/agents/bad-hostile");
     prepare(
         &home,
