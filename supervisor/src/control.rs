@@ -7,6 +7,7 @@
 
 mod api;
 mod auth;
+mod body;
 mod document;
 mod error;
 mod limits;
@@ -109,5 +110,6 @@ fn routes(app: Arc<App>) -> Router {
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(axum::middleware::from_fn(body::take))
         .with_state(app)
 }
