@@ -18,7 +18,8 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `start` | from the bootstrap to the running loop; the exit codes |
-//! | `sys` | the process itself: session, umask, limits, the lock, signals |
+//! | `cage` | what the process closes itself in with, before anything else |
+//! | `sys` | the process itself: the lock, signals, raw system calls |
 //! | `wire` | the link, and the way back to it when it is lost |
 //! | `agent` | the loop |
 //! | `turn` | one turn, from delivery to commit |
@@ -26,9 +27,10 @@
 //! | `store` | sessions and deliveries, on disk |
 //! | `provider` | the model: `echo` and `http` |
 //!
-//! Nothing here is for other crates: they start the binary and speak the protocol.
+//! Other crates start the binary and speak the protocol; only tests also close a cage of their own.
 
 mod agent;
+pub mod cage;
 mod provider;
 mod start;
 mod store;

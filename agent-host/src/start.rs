@@ -1,17 +1,21 @@
 //! From the bootstrap to the running loop, and the exit codes.
 //!
-//! Each step consumes what the one before it made: bootstrap, runtime, lock, store, wire, agent.
+//! Each step consumes what the one before it made: bootstrap, cage, runtime, lock, store, wire, agent.
 //! Whatever fails is logged once, here, with its causes, and becomes an exit code.
 
 use std::{fmt, fs::File, io, path::Path, process::ExitCode, time::Duration};
 
-use kennel_shared::bootstrap::{Bootstrap, BootstrapError};
+use kennel_shared::{
+    bootstrap::{Bootstrap, BootstrapError},
+    cage::CageStep,
+};
 use thiserror::Error;
 use tracing::{Level, error, info, level_filters::LevelFilter};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     agent::Agent,
+    cage::{self, CageError},
     store::{OpenError, Store},
     sys::{self, StopSignal},
     wire::{Identity, Socket, Wire, WireError},
@@ -32,7 +36,8 @@ pub enum Exit {
     Internal,
     /// 75: another instance of this agent holds its lock; try again later.
     Locked,
-    /// 78: the bootstrap is no good, or the supervisor refused this agent; the same again will not help.
+    /// 78: the bootstrap is no good, the cage cannot be closed, or the supervisor refused this agent; the
+    /// same again will not help.
     Refused,
 }
 
@@ -52,6 +57,8 @@ impl From<Exit> for ExitCode {
 enum StartError {
     #[error("failed to start: no bootstrap")]
     Bootstrap(#[from] BootstrapError),
+    #[error("failed to start: {0}")]
+    Cage(CageError),
     #[error("failed to start: {what}")]
     System {
         what: &'static str,
@@ -69,9 +76,9 @@ enum StartError {
 impl StartError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Bootstrap(_) | Self::Link(WireError::Refused(_) | WireError::Resume(_)) => {
-                Exit::Refused
-            }
+            Self::Bootstrap(_)
+            | Self::Cage(_)
+            | Self::Link(WireError::Refused(_) | WireError::Resume(_)) => Exit::Refused,
             Self::Link(WireError::Orphaned(_)) => Exit::Done,
             Self::Locked(_) => Exit::Locked,
             Self::System { .. } | Self::Store(_) | Self::Link(WireError::Unsendable(_)) => {
@@ -95,8 +102,9 @@ pub fn run() -> Exit {
 }
 
 fn live() -> Result<Exit, StartError> {
-    sys::isolate().map_err(system("the process cannot be isolated"))?;
     let bootstrap = Bootstrap::read(io::stdin().lock())?;
+    // Before there is a second thread: what it sets is set for the thread that calls it.
+    let steps = cage::close(&bootstrap).map_err(StartError::Cage)?;
     // One thread; the blocking pool is for name lookups and TLS roots, and starts when one is needed.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -105,11 +113,11 @@ fn live() -> Result<Exit, StartError> {
         .thread_stack_size(512 * 1024)
         .build()
         .map_err(system("no event loop"))?;
-    runtime.block_on(live_as(bootstrap))
+    runtime.block_on(live_as(bootstrap, steps))
 }
 
 /// From here on a stop signal is heard, also while the agent waits for its lock or its supervisor.
-async fn live_as(bootstrap: Bootstrap) -> Result<Exit, StartError> {
+async fn live_as(bootstrap: Bootstrap, cage: Vec<CageStep>) -> Result<Exit, StartError> {
     let mut stop = StopSignal::catch().map_err(system("signals cannot be caught"))?;
     let lock = tokio::select! {
         lock = lock(&bootstrap.state_dir) => lock?,
@@ -119,6 +127,7 @@ async fn live_as(bootstrap: Bootstrap) -> Result<Exit, StartError> {
     let identity = Identity {
         agent: bootstrap.agent.clone(),
         generation: bootstrap.generation,
+        cage,
     };
     let grace = Duration::from_millis(bootstrap.orphan_grace_ms);
     let socket = Socket(bootstrap.socket);

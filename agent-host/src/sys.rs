@@ -1,7 +1,6 @@
-//! The process itself: what it inherits and what it may leave behind, its lock, its signals.
-//!
-//! Everything goes through `nix`, `std` and `signal-hook`; there is no `unsafe` in this crate yet, and
-//! when there is it belongs here.
+//! The process itself: its lock, its signals, and the crate's only `unsafe` code, which the cage needs.
+
+pub(crate) mod raw;
 
 use std::{
     fs::{File, TryLockError},
@@ -11,10 +10,6 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::{
-    resource::{Resource, setrlimit},
-    stat::{Mode, umask},
-};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::{io::AsyncReadExt, net::UnixStream, time::Instant};
 
@@ -23,17 +18,6 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often it looks.
 const LOCK_POLL: Duration = Duration::from_millis(20);
-
-/// Closes the process off: files of its own user only, no core dump (memory holds secrets), a session
-/// of its own, so that no terminal reaches it.
-pub(crate) fn isolate() -> io::Result<()> {
-    umask(Mode::from_bits_truncate(0o077));
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    // The leader of a process group cannot found a session. The supervisor makes us one, which is all
-    // that it needs to reach our children.
-    let _ = nix::unistd::setsid();
-    Ok(())
-}
 
 /// Takes the agent's exclusive lock; it is held as long as the file is open, so the kernel releases it
 /// however this process ends. `WouldBlock` when another instance keeps it.

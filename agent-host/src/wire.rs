@@ -20,6 +20,7 @@ use interprocess::local_socket::{
     traits::StreamCommon,
 };
 use kennel_shared::{
+    cage::CageStep,
     ids::{AgentId, Generation},
     link::{HandshakeError, Incoming, Link, LinkError, SendError, Session, Violation, say_hello},
     protocol::{
@@ -59,10 +60,11 @@ impl Connector for Socket {
     async fn connect(&mut self) -> io::Result<LocalStream> {
         let name = self.0.as_path().to_fs_name::<GenericFilePath>()?;
         let stream = LocalStream::connect(name).await?;
-        // Whoever can bind the socket's path could pose as the supervisor: it must be our own user.
+        // Whoever can bind the socket's path could pose as the supervisor: it must be our own user, or
+        // root, which made us what we are where we have a user of our own.
         let peer = stream.peer_creds()?.euid();
         let own = nix::unistd::geteuid().as_raw();
-        if peer != Some(own) {
+        if peer != Some(own) && peer != Some(0) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "the link socket belongs to another user",
@@ -77,6 +79,7 @@ impl Connector for Socket {
 pub(crate) struct Identity {
     pub(crate) agent: AgentId,
     pub(crate) generation: Generation,
+    pub(crate) cage: Vec<CageStep>,
 }
 
 /// Why there is no link and will be none.
@@ -263,6 +266,7 @@ fn hello(identity: &Identity, token: Token, resume: Position) -> Hello {
         generation: identity.generation,
         token,
         resume,
+        cage: identity.cage.clone(),
     }
 }
 

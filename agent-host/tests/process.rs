@@ -15,6 +15,7 @@ use interprocess::local_socket::{
 };
 use kennel_shared::{
     bootstrap::Bootstrap,
+    cage::CageSpec,
     envelope::Sender,
     ids::{DeliveryId, Generation, TurnId},
     link::{Incoming, Link, Session, accept_hello, reply_hello},
@@ -87,6 +88,7 @@ impl Kennel {
             socket: self.dir.path().join("link.sock"),
             state_dir: self.dir.path().to_owned(),
             orphan_grace_ms: 10_000,
+            cage: CageSpec::plain(self.dir.path().to_owned()),
         }
     }
 

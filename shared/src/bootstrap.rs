@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
+    cage::CageSpec,
     ids::{AgentId, Generation},
     secret::Token,
 };
 
 /// The most that is read: far below a pipe's 64 KiB, so writing it never blocks.
-pub const BOOTSTRAP_MAX_BYTES: u64 = 8 * 1024;
+pub const BOOTSTRAP_MAX_BYTES: u64 = 32 * 1024;
 
 /// Who the child is, and how it reaches its supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub struct Bootstrap {
     pub state_dir: PathBuf,
     /// How long to look for a supervisor after the link is lost before leaving, in milliseconds.
     pub orphan_grace_ms: u64,
+    /// How it is to close itself in before it does anything else.
+    pub cage: CageSpec,
 }
 
 /// Why the bootstrap could not be read.
@@ -75,6 +78,7 @@ impl Bootstrap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cage::{Network, UserIds};
 
     fn example() -> Bootstrap {
         Bootstrap {
@@ -84,6 +88,21 @@ mod tests {
             socket: "/run/kennel/link.sock".into(),
             state_dir: "/var/lib/kennel/agents/hexa".into(),
             orphan_grace_ms: 30_000,
+            cage: CageSpec {
+                strict: true,
+                group: Some("fleet/hexa.3".into()),
+                user: Some(UserIds {
+                    uid: 1000,
+                    gid: 1000,
+                }),
+                sandbox: true,
+                read: vec!["/opt/tools".into()],
+                write: Vec::new(),
+                network: Network::Ports(vec![443]),
+                hidden: vec!["/var/lib/kennel".into()],
+                workspace: "/srv/hexa".into(),
+                pid_namespace: false,
+            },
         }
     }
 

@@ -21,6 +21,7 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cage::CageStep,
     envelope::Sender,
     ids::{AgentId, DeliveryId, Generation, TurnId},
     secret::{Secret, Token},
@@ -55,6 +56,8 @@ pub struct Hello {
     pub token: Token,
     /// Where its end of the link stands; that of a new session on the first connection.
     pub resume: Position,
+    /// How its cage was closed; at most [`STEPS_MAX`](crate::cage::STEPS_MAX) steps.
+    pub cage: Vec<CageStep>,
 }
 
 /// Where one end of a link stands: what the other may forget, and may send.

@@ -3,11 +3,13 @@
 
 use bytes::BytesMut;
 use kennel_shared::{
+    cage::{CageOutcome, CageStep},
     codec,
+    ids::Generation,
     link::Packet,
     protocol::{
-        FailureKind, Heartbeat, HelloReply, PROTOCOL, Position, Refusal, ToAgent, ToSupervisor,
-        TurnFailure, TurnOutcome,
+        FailureKind, Heartbeat, Hello, HelloReply, PROTOCOL, Position, Refusal, ToAgent,
+        ToSupervisor, TurnFailure, TurnOutcome,
     },
 };
 
@@ -17,6 +19,26 @@ fn hex<T: serde::Serialize>(message: &T) -> String {
     buffer
         .iter()
         .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// The whole first frame of an agent, with its report.
+#[test]
+fn the_first_frame_is_the_one_of_this_protocol_version() {
+    let hello = Hello {
+        protocol: PROTOCOL,
+        build: "0".into(),
+        agent: "a".parse().unwrap(),
+        generation: Generation(7),
+        token: serde_json::from_value(vec![9; 32].into()).unwrap(),
+        resume: Position {
+            received: 1,
+            granted: 2,
+        },
+        cage: vec![CageStep::new("core", CageOutcome::Partial, "x")],
+    };
+    let token = "09".repeat(32);
+    let expected = format!("3100000001 0130 0161 07 {token} 01 02 01 04636f7265 01 0178");
+    assert_eq!(hex(&hello), expected.replace(' ', ""));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The control API: HTTP over a Unix socket, and over TCP when configured.
 //!
 //! Whoever can open the Unix socket is the user who runs the supervisor, so nothing more is asked
-//! there. On TCP [`Guard`] checks every request before any route sees it. Routes live in `api` (the
+//! there, except that no process of the fleet is let in ([`Peers`]). On TCP [`Guard`] checks every request before any route sees it. Routes live in `api` (the
 //! versioned API of Kennel), `openai` (for clients of that API) and `metrics` (for Prometheus); `wire` has
 //! the JSON of the first.
 
 mod api;
 mod auth;
+mod body;
 pub(crate) mod doctor;
 mod document;
 mod error;
@@ -14,6 +15,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod openai;
+mod peer;
 mod processes;
 mod serve;
 mod usage;
@@ -35,7 +37,11 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::{auth::Guard, document::document};
+pub use self::{
+    auth::Guard,
+    document::document,
+    peer::{InFleet, Peers},
+};
 use crate::{
     config::Config,
     containment::Containment,
@@ -86,9 +92,9 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves the Unix socket until the task is aborted.
-pub async fn serve_unix(listener: UnixListener, app: Arc<App>) {
-    serve::serve(listener, routes(app)).await;
+/// Serves the Unix socket until the task is aborted, to whom `peers` lets in.
+pub async fn serve_unix(listener: UnixListener, app: Arc<App>, peers: Peers) {
+    serve::serve(serve::Doorkept { listener, peers }, routes(app)).await;
 }
 
 /// Serves TCP until the task is aborted, every request checked by `guard`.
@@ -105,5 +111,6 @@ fn routes(app: Arc<App>) -> Router {
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(axum::middleware::from_fn(body::take))
         .with_state(app)
 }

@@ -122,8 +122,8 @@ pub fn fleet_caps(config: &Config) -> Caps {
 pub fn cage(config: &Config, agent: &AgentConfig) -> Result<CageSpec, String> {
     let user = agent.user.as_ref().map(config::UserRef::resolve);
     let user = user.transpose().map_err(|error| error.to_string())?;
-    let strict = agent.enforcement == config::Enforcement::Strict;
-    if let (Some(ids), true) = (&user, strict) {
+    // Also under best effort: an agent that is to be somebody else never runs as its supervisor.
+    if let Some(ids) = &user {
         let own = nix::unistd::geteuid();
         if !own.is_root() && own.as_raw() != ids.uid {
             return Err(format!(
@@ -138,12 +138,19 @@ pub fn cage(config: &Config, agent: &AgentConfig) -> Result<CageSpec, String> {
         .expect("the configuration checks references");
     let sandbox = &agent.sandbox;
     Ok(CageSpec {
-        strict,
+        strict: agent.enforcement == config::Enforcement::Strict,
+        // The spawner knows which.
+        group: None,
         user,
         sandbox: sandbox.enabled,
         read: sandbox.read.clone(),
         write: sandbox.write.clone(),
         network: network(&sandbox.network, provider_port(&provider.kind)),
+        hidden: vec![
+            config.base_dir.clone(),
+            config.supervisor.state_dir.clone(),
+            config.supervisor.runtime_dir.clone(),
+        ],
         workspace: agent.workspace.clone(),
         // Only what holds it knows whether it needs one.
         pid_namespace: false,

@@ -6,6 +6,7 @@
 //! [`links`] accepts connections and hands them to the driver they belong to; [`capture`] writes
 //! what children print; [`ending`] explains how they ended, and [`events`] tells of it.
 
+pub(crate) mod ancestry;
 pub mod backoff;
 pub mod capture;
 pub mod driver;

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use kennel_shared::ids::AgentId;
+use kennel_shared::{cage::CageSpec, ids::AgentId};
 use thiserror::Error;
 use tokio::{
     sync::{Mutex, mpsc},
@@ -38,7 +38,7 @@ use self::signals::Signals;
 use crate::{
     channel::{self, AccountOptions},
     config::{self, Config, Loaded},
-    containment::Containment,
+    containment::{BackendKind, Containment},
     control::{self, App},
     dispatch::{self, DispatcherHandle},
     gateway::{self, Accounts},
@@ -119,7 +119,8 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
     if let Err(error) = crate::sys::raise_descriptor_limit() {
         warn!(%error, "the limit of open files cannot be raised; it may be too low for many agents");
     }
-    let home = Home::prepare(&loaded.config.supervisor)?;
+    crate::sys::close_memory().map_err(system("the memory cannot be closed to other processes"))?;
+    let home = Home::prepare(&loaded.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // By default sockets are looked at once in 61 polls of tasks: beside an agent that keeps two
@@ -213,7 +214,8 @@ impl Running {
             let path = path.to_owned();
             move |source| RunError::Socket { path, source }
         };
-        let link_listener = links::bind(&link_path).map_err(unbound(&link_path))?;
+        let link_listener =
+            links::bind(&link_path, home::is_shared(&config)).map_err(unbound(&link_path))?;
         let control_listener = control::bind(&control_path).map_err(unbound(&control_path))?;
         let tcp = bind_tcp(&config).await?;
 
@@ -236,11 +238,10 @@ impl Running {
             &sampler,
         )?;
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
-        let by_id: HashMap<AgentId, _> = agents
-            .iter()
-            .map(|agent| (agent.agent.clone(), agent.commands.clone()))
-            .collect();
-        tasks.push(tokio::spawn(links::accept(link_listener, Arc::new(by_id))));
+        tasks.push(tokio::spawn(links::accept(
+            link_listener,
+            Arc::new(doors(&config, &agents)),
+        )));
         let (accounts, gateway) = start_channels(&config, &dispatcher)?;
         tasks.push(gateway);
 
@@ -257,13 +258,18 @@ impl Running {
             sampler,
             limits_changing: Mutex::default(),
             events,
-            containment,
+            containment: Arc::clone(&containment),
             shutdown: shutdown_tx,
             began,
         });
+        let peers = control::Peers {
+            in_fleet: Arc::new(move |pid| containment.is_member(pid)),
+            agents: agents.clone().into(),
+        };
         tasks.push(tokio::spawn(control::serve_unix(
             control_listener,
             Arc::clone(&app),
+            peers,
         )));
         if let Some((listener, guard)) = tcp {
             tasks.push(tokio::spawn(control::serve_tcp(listener, guard, app)));
@@ -352,6 +358,23 @@ async fn all_stopped(agents: &[AgentHandle]) {
     }
 }
 
+/// The ways from the link socket to the drivers.
+fn doors(config: &Config, agents: &[AgentHandle]) -> HashMap<AgentId, links::Door> {
+    let own = nix::unistd::geteuid().as_raw();
+    let door = |agent: &AgentHandle| {
+        let settings = config.agent(agent.agent.as_str());
+        let user = settings.and_then(|settings| plan::cage(config, settings).ok()?.user);
+        links::Door {
+            commands: agent.commands.clone(),
+            uid: user.map_or(own, |user| user.uid),
+        }
+    };
+    agents
+        .iter()
+        .map(|agent| (agent.agent.clone(), door(agent)))
+        .collect()
+}
+
 async fn bind_tcp(
     config: &Config,
 ) -> Result<Option<(tokio::net::TcpListener, control::Guard)>, RunError> {
@@ -426,6 +449,12 @@ fn start_drivers(
     for agent in config.agents.values().filter(|agent| agent.enabled) {
         let id = agent.id.clone();
         let (caps, requested) = plan::caps(&agent.limits);
+        let cage = plan::cage(config, agent).map(|cage| CageSpec {
+            // Else nobody finds whom it starts.
+            pid_namespace: containment.backend() == BackendKind::BestEffort,
+            ..cage
+        });
+        let user = cage.as_ref().ok().and_then(|cage| cage.user);
         let setup = Setup {
             agent: id.clone(),
             policy: plan::policy(agent),
@@ -433,19 +462,19 @@ fn start_drivers(
             containment: Arc::clone(containment),
             caps,
             requested,
-            strict: agent.enforcement == config::Enforcement::Strict,
             program: plan::agent_host(),
             directory: settings.agent_dir(&agent.id),
             socket: settings.link_socket(),
             log_level: settings.log_level.as_str().to_owned(),
             orphan_grace: settings.orphan_grace,
+            cage,
             log: AgentLog::new(id, plan::rotation(agent), writer.clone()),
             spawner: spawner.clone(),
             reports: dispatcher.reports(),
             events: events.clone(),
             sampler: sampler.clone(),
         };
-        home::prepare_agent(&setup.directory, &agent.workspace)?;
+        home::prepare_agent(&setup.directory, &agent.workspace, user)?;
         let (handle, driver) = driver::prepare(setup);
         lanes.add(
             handle.agent.clone(),

@@ -13,7 +13,10 @@ use nix::{
     libc,
     sys::resource::{Resource, getrlimit, setrlimit},
 };
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{DumpableBehavior, set_dumpable_behavior},
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Watches `fd` for becoming readable.
@@ -69,6 +72,14 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
     if soft < wanted {
         setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?;
     }
+    Ok(())
+}
+
+/// Closes this process's memory, which holds every secret, to other processes of its user: they can
+/// neither trace it nor read its `/proc/<pid>/{environ,mem,fd}`, and it leaves no core. Its children are
+/// not affected.
+pub(crate) fn close_memory() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@
 
 mod agent;
 mod fault;
+pub mod hostile;
 mod hunger;
 mod orphan;
 mod raw;
@@ -81,11 +82,15 @@ pub fn run() -> ExitCode {
     if fault == Fault::OrphanEarly {
         orphan::leave(&bootstrap.state_dir);
     }
+    let steps = match fault {
+        Fault::Hostile => hostile::act(&bootstrap),
+        _ => Vec::new(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(agent::live(fault, bootstrap))
+    runtime.block_on(agent::live(fault, bootstrap, steps))
 }
 
 fn sleep_for_ever() -> ! {

@@ -121,6 +121,19 @@ async fn a_fleet_and_an_agent_that_was_killed() {
     assert_eq!(one["life"]["last_end"]["cause"], "signal");
     assert_eq!(one["asked"], serde_json::json!({ "memory": 64 * MIB }));
     assert_eq!(check(&one, "life", "one")["state"], "warn", "{one:#}");
+    let steps = one["cage"].as_array().expect("a list of steps");
+    let names: Vec<&str> = steps.iter().map(|step| text(&step["name"])).collect();
+    assert_eq!(names.first(), Some(&"descriptors"), "{steps:?}");
+    assert_eq!(names.last(), Some(&"seccomp"), "{steps:?}");
+    assert!(
+        steps.iter().all(|step| step["outcome"] != "failed"),
+        "{steps:?}"
+    );
+    let told = text(&check(&one, "cage", "cage")["message"]);
+    assert!(
+        told.contains(&format!("of {} steps", steps.len())),
+        "{told}"
+    );
     if backend == BackendKind::BestEffort {
         assert_eq!(one["group"], Value::Null);
         assert_eq!(check(&one, "caps", "memory")["state"], "warn");
@@ -140,7 +153,9 @@ async fn a_fleet_and_an_agent_that_was_killed() {
     let (code, shown) = run(&kennel, &["doctor", "one"]).await;
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.starts_with("one: ready, pid "), "{shown}");
-    assert!(shown.contains("ended by SIGKILL"), "{shown}");
+    for part in ["ended by SIGKILL", "  landlock ", "  64MiB"] {
+        assert!(shown.contains(part), "{part}:\n{shown}");
+    }
     let (_, status) = run(&kennel, &["status"]).await;
     assert!(status.contains("\none: ended by SIGKILL "), "{status}");
     assert!(status.contains(" ago, restarted\n"), "{status}");

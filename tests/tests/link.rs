@@ -291,6 +291,7 @@ fn hello_of(agent: &AgentView) -> Hello {
         generation: Generation(agent.generation),
         token: Token::random(),
         resume: Position::default(),
+        cage: Vec::new(),
     }
 }
 

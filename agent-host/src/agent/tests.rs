@@ -75,6 +75,7 @@ impl Rig {
             let identity = Identity {
                 agent: id.clone(),
                 generation: Generation(7),
+                cage: Vec::new(),
             };
             let grace = Duration::from_millis(500);
             let opened = Wire::open(Pipe(connections_tx), identity, token, grace).await;

@@ -43,6 +43,8 @@ struct Inner {
     generation: Generation,
     kind: BackendKind,
     shown: String,
+    /// Its path below the group of the supervisor, which is the same in every hierarchy.
+    below: String,
     dirs: Dirs,
     caps: Mutex<Caps>,
     processes: Mutex<ProcessTree>,
@@ -86,6 +88,7 @@ impl Group {
                 generation,
                 kind,
                 shown,
+                below,
                 dirs,
                 caps: Mutex::new(*caps),
                 processes: Mutex::default(),
@@ -106,6 +109,11 @@ impl Group {
     /// Where it is, for people: the path as `/proc/<pid>/cgroup` writes it.
     pub fn path_shown(&self) -> String {
         self.inner.shown.clone()
+    }
+
+    /// How the path of each member ends in `/proc/<pid>/cgroup`; none where there are no groups.
+    pub fn membership(&self) -> Option<String> {
+        (self.inner.kind != BackendKind::BestEffort).then(|| self.inner.below.clone())
     }
 
     /// Takes a process in, with all its threads, and limits its open files. Before it runs a line of the

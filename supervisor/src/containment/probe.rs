@@ -1,4 +1,4 @@
-//! What [`choose`](super::choose) has to know of the host, read from it. Changes nothing.
+//! What [`choose`](mod@super::choose) has to know of the host, read from it. Changes nothing.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 

@@ -152,7 +152,7 @@ fn life(observed: &Observed) -> Life {
             generation: last.generation.0,
             end: Arc::clone(&last.end),
         }),
-        cage: Vec::new(),
+        cage: observed.cage.to_vec(),
     }
 }
 

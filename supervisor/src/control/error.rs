@@ -33,6 +33,16 @@ impl Failure {
         self
     }
 
+    /// As JSON.
+    pub(super) fn body(self) -> String {
+        let error = ApiError {
+            code: self.code,
+            message: self.message,
+            hint: self.hint,
+        };
+        serde_json::to_string(&ErrorBody { error }).expect("three texts serialize")
+    }
+
     /// No such agent; names the nearest one.
     pub(super) fn no_agent<'a>(id: &str, known: impl IntoIterator<Item = &'a String>) -> Self {
         let nearest = known

@@ -13,11 +13,18 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, UnixListener},
     sync::Semaphore,
+    time::{Instant, timeout},
 };
 use tracing::{debug, warn};
+
+use super::{
+    error::Failure,
+    peer::{Peers, Stranger},
+    wire::ErrorCode,
+};
 
 /// Connections at once, for each listener. A stream of events holds one.
 const CONNECTIONS: usize = 512;
@@ -25,6 +32,15 @@ const CONNECTIONS: usize = 512;
 /// How long the headers of a request may take, the wait of a kept connection for its next one
 /// included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Strangers that are told why at once; the connections of more of them are closed without a word.
+const STRANGERS: usize = 16;
+
+/// How long a stranger may take over its request.
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often strangers are worth a line of the log.
+const WARN_AT_MOST_EVERY: Duration = Duration::from_secs(10);
 
 /// How long to wait after a connection could not be accepted, as when descriptors run out.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -34,6 +50,11 @@ pub(super) trait Accept {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     async fn accept(&self) -> io::Result<Self::Stream>;
+
+    /// Why this connection is not served.
+    fn refuses(&self, _stream: &Self::Stream) -> Option<Stranger> {
+        None
+    }
 }
 
 impl Accept for UnixListener {
@@ -41,6 +62,24 @@ impl Accept for UnixListener {
 
     async fn accept(&self) -> io::Result<Self::Stream> {
         UnixListener::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
+/// The control socket, and whom it does not serve.
+pub(super) struct Doorkept {
+    pub(super) listener: UnixListener,
+    pub(super) peers: Peers,
+}
+
+impl Accept for Doorkept {
+    type Stream = tokio::net::UnixStream;
+
+    async fn accept(&self) -> io::Result<Self::Stream> {
+        Accept::accept(&self.listener).await
+    }
+
+    fn refuses(&self, stream: &Self::Stream) -> Option<Stranger> {
+        self.peers.look(stream).err()
     }
 }
 
@@ -58,6 +97,8 @@ impl Accept for TcpListener {
 /// Serves until the task is aborted; connections that are open then end with the runtime.
 pub(super) async fn serve(listener: impl Accept, routes: Router) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
+    let mut warned: Option<Instant> = None;
     let mut protocol = http1::Builder::new();
     protocol
         .timer(TokioTimer::new())
@@ -75,6 +116,19 @@ pub(super) async fn serve(listener: impl Accept, routes: Router) {
                 continue;
             }
         };
+        if let Some(stranger) = listener.refuses(&stream) {
+            if warned.is_none_or(|at| at.elapsed() > WARN_AT_MOST_EVERY) {
+                warned = Some(Instant::now());
+                warn!(peer = ?stranger, "a connection to the control socket is refused");
+            }
+            if let Ok(place) = Arc::clone(&strangers).try_acquire_owned() {
+                tokio::spawn(async move {
+                    let _ = timeout(STRANGER_TIMEOUT, turn_away(stream, stranger)).await;
+                    drop(place);
+                });
+            }
+            continue;
+        }
         let service = TowerToHyperService::new(routes.clone());
         let connection = protocol.serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
@@ -86,10 +140,26 @@ pub(super) async fn serve(listener: impl Accept, routes: Router) {
     }
 }
 
+/// Tells a stranger why, in the form of the API, and closes.
+async fn turn_away(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stranger: Stranger,
+) -> io::Result<()> {
+    // Its request is read, not looked at: a socket that is closed with something unread resets.
+    let mut request = [0; 4096];
+    let _ = stream.read(&mut request).await?;
+    let body = Failure::new(ErrorCode::Forbidden, stranger.message()).body();
+    let answer = format!(
+        "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}
+
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 

@@ -130,11 +130,17 @@ fn the_cage_is_as_the_configuration_says() {
     );
     let plain = CageSpec {
         strict: true,
+        group: None,
         user: None,
         sandbox: true,
         read: Vec::new(),
         write: Vec::new(),
         network: Network::Open,
+        hidden: vec![
+            "/etc/kennel".into(),
+            "/home/u/state".into(),
+            "/home/u/run".into(),
+        ],
         workspace: "/home/u/state/agents/a/workspace".into(),
         pid_namespace: false,
     };

@@ -8,6 +8,7 @@ mod allowance;
 mod child;
 mod guard;
 mod handle;
+mod hello;
 mod slot;
 
 use std::{
@@ -20,8 +21,7 @@ use kennel_shared::{
     ids::Generation,
     link::{Incoming, LinkError},
     protocol::{
-        AgentSpec, DELTA_MAX_BYTES, Heartbeat, Hello, REPLY_MAX_BYTES, Refusal, ToAgent,
-        ToSupervisor, TurnOutcome, Welcome,
+        AgentSpec, DELTA_MAX_BYTES, Heartbeat, REPLY_MAX_BYTES, ToAgent, ToSupervisor, TurnOutcome,
     },
 };
 use nix::sys::signal::Signal;
@@ -36,6 +36,7 @@ pub use self::handle::{
 };
 use self::{
     guard::{Exceeded, Guard},
+    hello::EarlyHello,
     slot::LinkSlot,
 };
 use super::{
@@ -81,6 +82,7 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         last_end: None,
         caps: setup.caps,
         unenforced: Arc::default(),
+        cage: Arc::new([]),
     });
     let handle = AgentHandle {
         agent: setup.agent.clone(),
@@ -103,6 +105,7 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         clearing: None,
         turns: Turns::default(),
         hang: None,
+        speaker: None,
         captures: [None, None],
         spec: None,
         owed: None,
@@ -152,6 +155,8 @@ pub struct Driver {
     turns: Turns,
     /// Where it hangs, once that was seen.
     hang: Option<String>,
+    /// The process that speaks for the child: itself, or one within the PID namespace that it founded.
+    speaker: Option<i32>,
     /// The tasks that read the present child's output.
     captures: [Option<AbortHandle>; 2],
     /// The spec of the present life, once its secrets are resolved.
@@ -163,13 +168,6 @@ pub struct Driver {
     /// Hellos of a child that connects before its start is reported; no more than there are
     /// handshakes at once.
     early: Vec<EarlyHello>,
-}
-
-/// A hello that came before anybody here knew the child's pid.
-struct EarlyHello {
-    hello: Box<Hello>,
-    peer_pid: Option<i32>,
-    reply: HelloReply,
 }
 
 enum Happened {
@@ -253,33 +251,6 @@ impl Driver {
                 }
             }
         }
-    }
-
-    fn on_hello(
-        &mut self,
-        hello: &Hello,
-        peer_pid: Option<i32>,
-    ) -> Result<(Box<Welcome>, u64), Refusal> {
-        let (Some(child), Some(spec)) = (&self.child, &self.spec) else {
-            return Err(Refusal::UnknownAgent);
-        };
-        if hello.generation != child.generation() {
-            return Err(Refusal::StaleGeneration {
-                current: child.generation(),
-            });
-        }
-        if peer_pid != Some(child.pid()) {
-            return Err(Refusal::Peer);
-        }
-        let (next_token, resume, attempt) = self.link.welcome(hello)?;
-        Ok((
-            Box::new(Welcome {
-                next_token,
-                resume,
-                spec: spec.clone(),
-            }),
-            attempt,
-        ))
     }
 
     /// Feeds the machine and does what it says.
@@ -411,7 +382,7 @@ impl Driver {
         let Some(child) = &self.child else {
             return;
         };
-        let mut report = HangReport::of(child.pid()).to_string();
+        let mut report = HangReport::of(self.speaker.unwrap_or(child.pid())).to_string();
         if let Some((turn, step)) = self.turns.oldest() {
             report = format!("{report}; turn {turn} was {}", step.as_str());
         }

@@ -44,7 +44,16 @@ const HANDSHAKES: usize = 64;
 const HANDSHAKES_PER_PROCESS: usize = 4;
 
 /// Finds the driver of an agent. Fixed for the life of the supervisor.
-pub type Drivers = Arc<HashMap<AgentId, mpsc::Sender<Command>>>;
+pub type Drivers = Arc<HashMap<AgentId, Door>>;
+
+/// The way to one agent's driver, and who may take it.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// To the driver.
+    pub commands: mpsc::Sender<Command>,
+    /// The user that the agent runs as.
+    pub uid: u32,
+}
 
 /// A connected agent, past its handshake.
 pub type LinkStream = Stream;
@@ -64,16 +73,17 @@ enum Rejected {
     Leaving,
 }
 
-/// Binds the link socket, readable and writable by this user only. A socket file that a dead
-/// supervisor left is replaced: the caller holds the lock that makes it the only one.
-pub fn bind(path: &Path) -> io::Result<Listener> {
+/// Binds the link socket, for this user only, or for all where agents have users of their own: what
+/// connects is checked in any case. A socket file that a dead supervisor left is replaced: the caller
+/// holds the lock that makes it the only one.
+pub fn bind(path: &Path, for_all: bool) -> io::Result<Listener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     ListenerOptions::new()
         .name(path.to_fs_name::<GenericFilePath>()?)
-        .mode(0o600)
+        .mode(if for_all { 0o666 } else { 0o600 })
         .create_tokio()
 }
 
@@ -185,7 +195,8 @@ struct Greeted {
 
 async fn handshake(stream: &mut Stream, drivers: &Drivers) -> Result<Greeted, Rejected> {
     let creds = stream.peer_creds().map_err(Rejected::Credentials)?;
-    if creds.euid() != Some(nix::unistd::geteuid().as_raw()) {
+    // Nobody's agent: not worth reading what it says.
+    if !drivers.values().any(|door| creds.euid() == Some(door.uid)) {
         return refuse(stream, Refusal::Peer).await;
     }
     let hello = match link::accept_hello(stream).await {
@@ -206,9 +217,13 @@ async fn handshake(stream: &mut Stream, drivers: &Drivers) -> Result<Greeted, Re
         }
         Err(error) => return Err(error.into()),
     };
-    let Some(driver) = drivers.get(&hello.agent).cloned() else {
+    let Some(door) = drivers.get(&hello.agent) else {
         return refuse(stream, Refusal::UnknownAgent).await;
     };
+    if creds.euid() != Some(door.uid) {
+        return refuse(stream, Refusal::Peer).await;
+    }
+    let driver = door.commands.clone();
     let position = hello.resume;
     let (reply, answer) = oneshot::channel();
     let asked = Command::Hello {

@@ -84,7 +84,7 @@ pub struct SpawnRequest {
     pub directory: PathBuf,
     /// The level of its log, for `KENNEL_LOG`.
     pub log_level: String,
-    /// Who it is.
+    /// Who it is. Its group is named here.
     pub bootstrap: Bootstrap,
     /// What makes its group.
     pub containment: Arc<Containment>,
@@ -131,7 +131,7 @@ impl Spawner {
             .spawn(move || {
                 while let Some((request, reply)) = inbox.blocking_recv() {
                     // A driver that no longer waits left with the whole supervisor.
-                    let _ = reply.send(spawn(&request));
+                    let _ = reply.send(spawn(request));
                 }
             })?;
         Ok(Self { requests })
@@ -148,14 +148,19 @@ impl Spawner {
     }
 }
 
-fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
+fn spawn(mut request: SpawnRequest) -> Result<Spawned, SpawnError> {
     let Bootstrap {
-        agent, generation, ..
-    } = &request.bootstrap;
+        agent,
+        generation,
+        cage,
+        ..
+    } = &mut request.bootstrap;
     let group = request
         .containment
         .create(agent, *generation, &request.caps)?;
-    spawn_into(request, &group).inspect_err(|_| {
+    cage.group = group.membership();
+    let agent = agent.clone();
+    spawn_into(&request, &group).inspect_err(|_| {
         // Whoever is in it has no name yet, so nobody else would end it.
         if let Err(error) = group.remove_blocking(REMOVAL) {
             warn!(agent.id = %agent, error = crate::error_chain(&error), "a group is left behind");

@@ -1,5 +1,7 @@
 //! The directories of a supervisor, and the lock that makes it the only one in them.
 
+mod owner;
+
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, Write},
@@ -10,7 +12,9 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 
-use crate::config::Supervisor;
+use kennel_shared::cage::UserIds;
+
+use crate::{config::Config, plan};
 
 /// The longest path of a Unix socket on Linux, without its final zero.
 pub const SOCKET_PATH_MAX: usize = 107;
@@ -33,6 +37,18 @@ pub enum HomeError {
         path: PathBuf,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// An agent has a user of its own, who cannot get to what is the agent's.
+    #[error(
+        "the folder {path} is closed to uid {uid}, which is the `user` of an agent that needs {target}; open it by `chmod o+x {path}`, or set another `state_dir` and `runtime_dir`"
+    )]
+    Closed {
+        /// The folder that cannot be passed.
+        path: PathBuf,
+        /// Who cannot pass it.
+        uid: u32,
+        /// What lies beyond.
+        target: PathBuf,
     },
     /// A socket's path is longer than the kernel takes.
     #[error(
@@ -62,15 +78,24 @@ pub struct Home {
 }
 
 impl Home {
-    /// Makes the directories, readable by this user only, and takes the lock.
-    pub fn prepare(settings: &Supervisor) -> Result<Self, HomeError> {
+    /// Makes the directories, readable by this user only, and takes the lock. Where agents have users
+    /// of their own, those may pass through to what is theirs.
+    pub fn prepare(config: &Config) -> Result<Self, HomeError> {
+        let settings = &config.supervisor;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-        for path in [
-            &settings.state_dir,
-            &settings.runtime_dir,
-            &settings.state_dir.join("logs"),
-        ] {
+        own_directory(&settings.state_dir.join("logs"))?;
+        let agents = settings.state_dir.join("agents");
+        for path in [&settings.state_dir, &settings.runtime_dir, &agents] {
             own_directory(path)?;
+            if is_shared(config) {
+                owner::let_pass(path).map_err(|source| HomeError::Directory {
+                    path: path.clone(),
+                    source,
+                })?;
+            }
+        }
+        for user in users(config) {
+            owner::check_way(&settings.link_socket(), user)?;
         }
         for socket in [settings.link_socket(), settings.control_socket()] {
             if socket.as_os_str().len() > SOCKET_PATH_MAX {
@@ -83,13 +108,48 @@ impl Home {
     }
 }
 
-/// Makes the directories of one agent. The workspace may be anybody's.
-pub(super) fn prepare_agent(directory: &Path, workspace: &Path) -> Result<(), HomeError> {
-    own_directory(directory)?;
-    make(workspace).map_err(|source| HomeError::Directory {
-        path: workspace.to_owned(),
-        source,
-    })
+/// Whether agents run as other users, which must get through to their folders and to the link socket.
+pub(super) fn is_shared(config: &Config) -> bool {
+    users(config).next().is_some()
+}
+
+fn users(config: &Config) -> impl Iterator<Item = UserIds> {
+    let agents = config.agents.values().filter(|agent| agent.enabled);
+    agents.filter_map(|agent| plan::cage(config, agent).ok()?.user)
+}
+
+/// Makes the directories of one agent, and gives them to the user that it runs as. A workspace that is
+/// there already may be anybody's.
+pub(super) fn prepare_agent(
+    directory: &Path,
+    workspace: &Path,
+    user: Option<UserIds>,
+) -> Result<(), HomeError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| HomeError::Directory { path, source }
+    };
+    let own = UserIds {
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: nix::unistd::getegid().as_raw(),
+    };
+    let owner = user.unwrap_or(own);
+    make(directory).map_err(failed(directory))?;
+    let is_new = !workspace.exists();
+    make(workspace).map_err(failed(workspace))?;
+    // It may have had another user until now.
+    if fs::metadata(directory).map_err(failed(directory))?.uid() != owner.uid && own.uid == 0 {
+        owner::give_all(directory, owner).map_err(failed(directory))?;
+    }
+    if is_new && owner != own {
+        owner::give_all(workspace, owner).map_err(failed(workspace))?;
+    }
+    directory_of(directory, owner.uid)?;
+    match user {
+        Some(user) => owner::check_way(&directory.join("store.db"), user)
+            .and_then(|()| owner::check_way(&workspace.join("."), user)),
+        None => Ok(()),
+    }
 }
 
 fn make(path: &Path) -> io::Result<()> {
@@ -97,6 +157,10 @@ fn make(path: &Path) -> io::Result<()> {
 }
 
 fn own_directory(path: &Path) -> Result<(), HomeError> {
+    directory_of(path, nix::unistd::geteuid().as_raw())
+}
+
+fn directory_of(path: &Path, uid: u32) -> Result<(), HomeError> {
     let failed = |source| HomeError::Directory {
         path: path.to_owned(),
         source,
@@ -107,7 +171,7 @@ fn own_directory(path: &Path) -> Result<(), HomeError> {
         path: path.to_owned(),
         problem,
     };
-    if metadata.uid() != nix::unistd::geteuid().as_raw() {
+    if metadata.uid() != uid {
         return Err(unsafe_because("belongs to another user"));
     }
     if metadata.permissions().mode() & 0o022 != 0 {

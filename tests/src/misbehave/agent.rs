@@ -7,6 +7,7 @@ use std::{
 
 use kennel_shared::{
     bootstrap::Bootstrap,
+    cage::CageStep,
     ids::{DeliveryId, Generation, TurnId},
     link::{Incoming, Link, Session, say_hello},
     protocol::{
@@ -34,6 +35,8 @@ struct Agent {
     /// For the next handshake.
     token: Token,
     link: AgentLink,
+    /// How its cage was closed, if it closed one.
+    cage: Vec<CageStep>,
     /// The link's socket once more, to write what the link would not.
     raw: StdStream,
     /// How often each delivery came.
@@ -41,7 +44,7 @@ struct Agent {
 }
 
 /// Runs until the supervisor ends it, or there is nothing more to do wrong.
-pub(super) async fn live(fault: Fault, bootstrap: Bootstrap) -> ExitCode {
+pub(super) async fn live(fault: Fault, bootstrap: Bootstrap, cage: Vec<CageStep>) -> ExitCode {
     if let Some(bytes) = match fault {
         Fault::Mute => Some(&[][..]),
         Fault::HelloGarbage => Some(&raw::HELLO_GARBAGE[..]),
@@ -67,6 +70,7 @@ pub(super) async fn live(fault: Fault, bootstrap: Bootstrap) -> ExitCode {
         generation: bootstrap.generation,
         token: bootstrap.token,
         resume: Session::<ToSupervisor>::default().position(),
+        cage: cage.clone(),
     };
     match fault {
         Fault::Version => hello.protocol = PROTOCOL + 1,
@@ -86,6 +90,7 @@ pub(super) async fn live(fault: Fault, bootstrap: Bootstrap) -> ExitCode {
         bootstrap,
         token: welcome.next_token,
         link,
+        cage,
         raw,
         seen: HashMap::new(),
     };
@@ -238,6 +243,7 @@ impl Agent {
                 received: position.received + beyond,
                 ..position
             },
+            cage: self.cage.clone(),
         };
         let Ok(welcome) = say_hello(&mut stream, &hello).await else {
             super::sleep_for_ever();

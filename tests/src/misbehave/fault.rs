@@ -31,6 +31,8 @@ pub enum Fault {
     IgnoreTerm,
     /// Loses its connection after every piece of an answer, and resumes.
     Reconnect,
+    /// Closes the cage as the real one does, and then runs what the test has left in its folder.
+    Hostile,
 
     /// On request: ends with 0.
     Leave,
@@ -82,7 +84,7 @@ pub enum Fault {
     LongAnswer,
 }
 
-const FAULTS: [(&str, Fault); 38] = [
+const FAULTS: [(&str, Fault); 39] = [
     ("exit0", Fault::Exit0),
     ("crash", Fault::Crash),
     ("unread-stdin", Fault::UnreadStdin),
@@ -97,6 +99,7 @@ const FAULTS: [(&str, Fault); 38] = [
     ("noready", Fault::NoReady),
     ("ignore-term", Fault::IgnoreTerm),
     ("reconnect", Fault::Reconnect),
+    ("hostile", Fault::Hostile),
     ("leave", Fault::Leave),
     ("hang", Fault::Hang),
     ("spin", Fault::Spin),

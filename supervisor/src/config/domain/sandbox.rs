@@ -154,7 +154,7 @@ mod tests {
     fn the_system_knows_its_users() {
         let root = UserIds { uid: 0, gid: 0 };
         let numbers = |uid, gid| UserRef::Ids { uid, gid };
-        assert_eq!(UserRef::Name("root".into()).resolve(), Ok(root.clone()));
+        assert_eq!(UserRef::Name("root".into()).resolve(), Ok(root));
         assert_eq!(numbers(0, None).resolve(), Ok(root));
         let written = UserIds { uid: 7, gid: 8 };
         assert_eq!(numbers(7, Some(8)).resolve(), Ok(written));

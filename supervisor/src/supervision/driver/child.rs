@@ -51,8 +51,17 @@ impl Driver {
         self.owed = None;
         self.spec = None;
         self.starting = true;
+        self.speaker = None;
+        self.observed.send_modify(|seen| seen.cage = Arc::default());
         self.hang = None;
-        if self.setup.strict
+        let cage = match &self.setup.cage {
+            Ok(cage) => cage.clone(),
+            Err(why) => {
+                self.refuse(generation, why.clone());
+                return;
+            }
+        };
+        if cage.strict
             && let Some(refusal) = refusal(&self.unenforced())
         {
             self.refuse(generation, refusal);
@@ -70,6 +79,7 @@ impl Driver {
                 state_dir: self.setup.directory.clone(),
                 orphan_grace_ms: u64::try_from(self.setup.orphan_grace.as_millis())
                     .unwrap_or(u64::MAX),
+                cage,
             },
             containment: Arc::clone(&self.setup.containment),
             caps: self.caps,
@@ -223,15 +233,6 @@ impl Driver {
             reader,
         };
         self.setup.sampler.watch(&self.setup.agent, life);
-    }
-
-    /// Answers those who connected while their start was still on its way back here.
-    fn welcome_early(&mut self) {
-        for early in std::mem::take(&mut self.early) {
-            let _ = early
-                .reply
-                .send(self.on_hello(&early.hello, early.peer_pid));
-        }
     }
 
     pub(super) async fn on_ended(&mut self) {

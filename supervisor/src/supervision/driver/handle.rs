@@ -7,6 +7,7 @@ use std::{
 };
 
 use kennel_shared::{
+    cage::{CageSpec, CageStep},
     ids::{AgentId, Generation, TurnId},
     protocol::{AgentSpec, Delivery, Hello, Position, Refusal, Welcome},
 };
@@ -101,6 +102,9 @@ pub struct Observed {
     pub caps: Caps,
     /// The caps that were asked for and do not hold.
     pub unenforced: Arc<[Unenforced]>,
+    /// How the present child closed its cage: what it said in its first hello, before it did anything
+    /// else. Empty until then.
+    pub cage: Arc<[CageStep]>,
 }
 
 /// How the last child of an agent ended, and when.
@@ -131,8 +135,6 @@ pub struct Setup {
     pub caps: Caps,
     /// Which of that the operator asked for; the rest are defaults, which hold where they can.
     pub requested: Vec<Cap>,
-    /// Refuse to run rather than run without a cap that was asked for.
-    pub strict: bool,
     /// The agent-host binary.
     pub program: PathBuf,
     /// The agent's own directory; exists.
@@ -143,6 +145,9 @@ pub struct Setup {
     pub log_level: String,
     /// How long it looks for a lost supervisor.
     pub orphan_grace: Duration,
+    /// How it is to close itself in, but for its group; or why it may not run at all. A strict one does
+    /// not run without a cap that was asked for either.
+    pub cage: Result<CageSpec, String>,
     /// Where its output goes.
     pub log: AgentLog,
     /// Starts its children.

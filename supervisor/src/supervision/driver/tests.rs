@@ -6,8 +6,9 @@ use std::{
 };
 
 use kennel_shared::{
+    cage::CageSpec,
     ids::{AgentId, TurnId},
-    protocol::{ContextSpec, EchoSpec, Endpoint, ModelSpec, PROTOCOL, Position},
+    protocol::{ContextSpec, EchoSpec, Endpoint, Hello, ModelSpec, PROTOCOL, Position, Refusal},
     secret::Token,
 };
 use tokio::sync::oneshot;
@@ -97,12 +98,12 @@ fn setup(
         containment: contained(),
         caps: Caps::default(),
         requested: vec![],
-        strict: true,
         program: "/bin/cat".into(),
         directory: directory.to_owned(),
         socket: directory.join("link.sock"),
         log_level: "info".into(),
         orphan_grace: PATIENCE,
+        cage: Ok(CageSpec::plain(directory.to_owned())),
         log: AgentLog::new(agent.clone(), rotation, writer),
         spawner: Spawner::start().unwrap(),
         reports: dispatcher.reports(),
@@ -140,6 +141,7 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
         generation: Generation(1),
         token: Token::random(),
         resume: Position::default(),
+        cage: Vec::new(),
     };
     let command = Command::Hello {
         hello: Box::new(hello),
