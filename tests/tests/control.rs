@@ -361,6 +361,8 @@ async fn the_document_lists_every_route() {
         ("post", "/api/v1/agents/{id}/turns"),
         ("get", "/api/v1/agents/{id}/logs"),
         ("get", "/api/v1/agents/{id}/processes"),
+        ("get", "/api/v1/agents/{id}/doctor"),
+        ("get", "/api/v1/doctor"),
         ("delete", "/api/v1/turns/{turn_id}"),
         ("get", "/api/v1/channels"),
         ("get", "/api/v1/events"),

@@ -213,6 +213,37 @@ async fn an_agent_in_quarantine_fails_until_it_is_restarted() {
 }
 
 #[tokio::test]
+async fn a_start_that_comes_to_no_process_says_why() {
+    let prompt = tempfile::NamedTempFile::new().expect("a file for the prompt");
+    let path = format!("'{}'", prompt.path().display());
+    let kennel = Kennel::builder()
+        .agents(&["one"])
+        .agent(
+            "two",
+            &[("system_prompt_file", &path), ("max_restarts", "2")],
+        )
+        .start()
+        .await;
+    drop(prompt);
+    kennel.kill("two", Signal::SIGKILL).await;
+    kennel.until_state("two", "quarantined").await;
+
+    // The configuration is refused by now: it does not tell where the supervisor is.
+    let socket = kennel.control_socket();
+    let socket = text_of(&socket);
+    let (code, found) = json(&kennel, &["--socket", socket, "doctor", "two"]).await;
+    assert_eq!(code, Some(7), "{found:#}");
+    let two = check(&found, "life", "two");
+    let told = text(&two["message"]);
+    assert!(told.contains("the system prompt cannot be read"), "{told}");
+    assert!(!told.contains("SIGKILL"), "{told}");
+    let (_, status) = run(&kennel, &["--socket", socket, "status"]).await;
+    let line = "two: restarted too often; cannot be started: the system prompt cannot be read";
+    assert!(status.contains(line), "{status}");
+    kennel.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_configuration_that_changes_below_a_supervisor() {
     let kennel = Kennel::builder()
         .agent("one", &[("enforcement", "'best-effort'")])
@@ -258,10 +289,10 @@ async fn a_configuration_that_changes_below_a_supervisor() {
         "{missing:#}"
     );
 
-    fs::write(&file, format!("{saved}\n[agents.three]\nmodle = 1\n")).expect("a change");
+    fs::write(&file, format!("{saved}\n[agents.three]\nflavour = 1\n")).expect("a change");
     let (code, file_state, message) = state().await;
     assert_eq!((code, file_state.as_str()), (Some(7), "fail"), "{message}");
-    assert!(message.contains("modle"), "{message}");
+    assert!(message.contains("flavour"), "{message}");
 
     fs::write(&file, &saved).expect("as it was");
     assert_eq!(state().await.1, "ok");

@@ -214,6 +214,7 @@ fn one(app: &App, config: &AgentConfig) -> OneAgent {
     OneAgent {
         supervisor: supervisor(app),
         agent: agent_of(app, config),
+        disabled: !config.enabled,
         backend: look::backend(&app.containment),
         group: placement.map(|placement| Group {
             path: placement.path,
@@ -232,6 +233,7 @@ fn disabled(app: &App, config: &AgentConfig, caps: Caps) -> OneAgent {
     OneAgent {
         supervisor: supervisor(app),
         agent: agent_of(app, config),
+        disabled: !config.enabled,
         backend: look::backend(&app.containment),
         group: None,
         unenforced: app.containment.unenforced(&asked),

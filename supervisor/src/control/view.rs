@@ -91,7 +91,7 @@ impl App {
                 .last_end
                 .as_ref()
                 .map(|last| view_end(last.at, last.generation, &last.end)),
-            detail: detail(&observed),
+            detail: detail(&agent.id, &observed),
         }
     }
 
@@ -119,13 +119,13 @@ impl App {
 }
 
 /// The latest trouble, and the caps that were asked for and do not hold.
-fn detail(observed: &Observed) -> Option<String> {
-    let caps: Vec<String> = observed
-        .unenforced
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let caps = (!caps.is_empty()).then(|| format!("not held: {}", caps.join(", ")));
+fn detail(id: &AgentId, observed: &Observed) -> Option<String> {
+    let unenforced = observed.unenforced.iter();
+    let caps: Vec<&str> = unenforced.map(|one| one.cap.as_str()).collect();
+    let caps = (!caps.is_empty()).then(|| {
+        let caps = caps.join(", ");
+        format!("not held: {caps} (`kennel doctor {id}` says why)")
+    });
     let notes: Vec<String> = [observed.detail.clone(), caps]
         .into_iter()
         .flatten()

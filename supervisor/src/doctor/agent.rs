@@ -18,6 +18,11 @@ use crate::{
 pub fn checks(facts: &OneAgent) -> Vec<Check> {
     let running = matches!(facts.supervisor, Supervisor::Running { .. });
     let mut checks = vec![fleet::supervisor(&facts.supervisor)];
+    if facts.disabled {
+        let id = facts.agent.id.as_str();
+        let says = format!("`{id}` is disabled in the configuration");
+        checks.push(Check::ok(Area::Life, id, says));
+    }
     checks.extend(ends::check(Area::Life, &facts.agent));
     checks.extend(facts.agent.life.as_ref().and_then(ended));
     checks.push(caps::held_by(&facts.backend, running));

@@ -114,14 +114,20 @@ fn told(last: &LastEnd) -> String {
     )
 }
 
+/// The end that brought it down: an earlier one says nothing of a start that came to no process.
+fn downfall(life: &Life) -> Option<&LastEnd> {
+    bad_end(life).filter(|last| last.generation == life.generation)
+}
+
 /// Why it does not run.
 fn trouble(life: &Life) -> String {
-    let end = bad_end(life).map(told);
+    let last = downfall(life);
+    let end = last.map(told);
     // The end often is the trouble, in more words.
-    let detail = life.detail.clone().filter(|detail| {
-        let what = bad_end(life).map(|last| last.end.what());
-        what.as_ref() != Some(detail)
-    });
+    let detail = life
+        .detail
+        .clone()
+        .filter(|detail| last.is_none_or(|last| last.end.what() != *detail));
     let parts: Vec<String> = [detail, end].into_iter().flatten().collect();
     if parts.is_empty() {
         return "nothing is known of why".to_owned();
@@ -130,7 +136,7 @@ fn trouble(life: &Life) -> String {
 }
 
 fn mend(id: &str, life: &Life) -> String {
-    bad_end(life).map_or_else(
+    downfall(life).map_or_else(
         || format!("`kennel logs {id}` says more"),
         |last| remedy(id, &last.end),
     )
@@ -216,6 +222,7 @@ mod tests {
     fn a_quarantined_one_fails_and_says_how_it_comes_back() {
         let check = of(Life {
             stage: Stage::Quarantined,
+            generation: 2,
             detail: Some("restarted too often; the last child was ended by SIGKILL".into()),
             last_end: Some(ended(Cause::OutOfMemory, 185)),
             ..samples::ready()
@@ -254,6 +261,7 @@ mod tests {
         let what = last.end.what();
         let check = of(Life {
             stage: Stage::BackingOff,
+            generation: 2,
             detail: Some(what.clone()),
             last_end: Some(last),
             ..samples::ready()
@@ -267,7 +275,8 @@ mod tests {
         let check = of(Life {
             stage: Stage::Quarantined,
             detail: Some("cannot be started: this host does not hold cpu".into()),
-            last_end: None,
+            // Of the life before.
+            last_end: Some(ended(Cause::OutOfMemory, 5)),
             ..samples::ready()
         });
         assert!(check.says.contains("does not hold cpu"), "{check:?}");

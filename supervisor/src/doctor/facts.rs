@@ -43,6 +43,8 @@ pub struct OneAgent {
     pub supervisor: Supervisor,
     /// Itself.
     pub agent: Agent,
+    /// Whether it is switched off.
+    pub disabled: bool,
     /// What holds it, or would.
     pub backend: Backend,
     /// The group of its present life.

@@ -78,6 +78,7 @@ pub(super) fn agent(
             sandbox: agent.sandbox.enabled,
             life: None,
         },
+        disabled: !agent.enabled,
         backend: look::backend(&containment),
         group: None,
         asked,

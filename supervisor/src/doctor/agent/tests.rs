@@ -22,6 +22,7 @@ fn coder() -> OneAgent {
             up: Duration::from_secs(200),
         },
         agent: samples::agent("coder"),
+        disabled: false,
         backend: samples::backend(),
         group: Some(Group {
             path: "/kennel.service/kennel-0a1b2c3d/fleet/coder.3".into(),
@@ -178,14 +179,18 @@ fn without_a_supervisor_there_are_caps_and_no_life() {
     facts.agent.life = None;
     facts.group = None;
     facts.usage = Usage::default();
-    let checks = checks(&facts);
-    assert_eq!(checks[0].state, State::Warn);
+    let absent = checks(&facts);
+    assert_eq!(absent[0].state, State::Warn);
     assert!(
-        checks
+        absent
             .iter()
             .all(|check| !matches!(check.area, Area::Life | Area::Cage))
     );
-    assert!(checks.iter().any(|check| check.name == "caps"));
+    assert!(absent.iter().any(|check| check.name == "caps"));
+    facts.disabled = true;
+    let disabled = of(&facts, "coder");
+    assert_eq!(disabled.state, State::Ok);
+    assert!(disabled.says.contains("disabled"), "{disabled:?}");
 }
 
 #[test]

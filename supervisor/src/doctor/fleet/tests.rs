@@ -138,6 +138,7 @@ fn two_hundred_agents_are_one_line_and_the_ill_ones_stand_out() {
     let ill = Agent {
         life: Some(Life {
             stage: Stage::Quarantined,
+            generation: 2,
             last_end: Some(samples::last_end(Cause::OutOfMemory, Exit::Signal(9), 5)),
             ..samples::ready()
         }),

@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_names_its_first_error() {
-        let read = Place::of("[agents.a]\nmodle = 'p/m'\n").read(Some(&|_| true));
+        let read = Place::of("[agents.a]\nflavour = 'p/m'\n").read(Some(&|_| true));
         let ConfigFile::Refused { first, running, .. } = read.file else {
             panic!("it is refused");
         };

@@ -210,9 +210,13 @@ impl Driver {
                 let detail = format!("cannot be started: {error}");
                 self.setup.log.note(&detail);
                 self.announce("start-failed", Some(detail.clone()));
-                self.trouble(detail);
+                self.trouble(detail.clone());
                 self.welcome_early();
                 self.feed(Event::Exited(exit)).await;
+                if exit != HOPELESS && matches!(self.machine.state(), State::Quarantined { .. }) {
+                    // There was no child whose end would say why.
+                    self.trouble(format!("restarted too often; {detail}"));
+                }
             }
         }
     }
