@@ -277,7 +277,7 @@ impl<C: Connector> Agent<C> {
         let exit = match error {
             WireError::Orphaned(_) => {
                 info!(error = %error, running = self.running.len(), "leaving: there is no supervisor");
-                Exit::Done
+                Exit::Orphaned
             }
             WireError::Refused(_) | WireError::Resume(_) => {
                 error!(error = %error, "leaving");

@@ -30,8 +30,10 @@ const STORE_FILE: &str = "store.db";
 /// How this process ends. The numbers are those of `sysexits.h` where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: drained, asked to stop, or without a supervisor for longer than the grace.
+    /// 0: drained, or asked to stop.
     Done,
+    /// 69: no supervisor could be reached for longer than the grace. A failure to one that is there.
+    Orphaned,
     /// 70: something of our own is broken, such as the store.
     Internal,
     /// 75: another instance of this agent holds its lock; try again later.
@@ -45,6 +47,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
             Exit::Done => 0,
+            Exit::Orphaned => 69,
             Exit::Internal => 70,
             Exit::Locked => 75,
             Exit::Refused => 78,
@@ -79,7 +82,7 @@ impl StartError {
             Self::Bootstrap(_)
             | Self::Cage(_)
             | Self::Link(WireError::Refused(_) | WireError::Resume(_)) => Exit::Refused,
-            Self::Link(WireError::Orphaned(_)) => Exit::Done,
+            Self::Link(WireError::Orphaned(_)) => Exit::Orphaned,
             Self::Locked(_) => Exit::Locked,
             Self::System { .. } | Self::Store(_) | Self::Link(WireError::Unsendable(_)) => {
                 Exit::Internal

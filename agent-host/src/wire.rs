@@ -12,12 +12,11 @@
 //!                                     │ refused, or nobody for the grace: over
 //! ```
 
-use std::{fmt, future::Future, io, path::PathBuf, pin::Pin, time::Duration};
+use std::{fmt, future::Future, io, os::fd::AsFd as _, path::PathBuf, pin::Pin, time::Duration};
 
 use interprocess::local_socket::{
     GenericFilePath, ToFsName,
     tokio::{Stream as LocalStream, prelude::*},
-    traits::StreamCommon,
 };
 use kennel_shared::{
     cage::CageStep,
@@ -28,6 +27,7 @@ use kennel_shared::{
     },
     secret::Token,
 };
+use nix::sys::socket::{getsockopt, sockopt};
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -62,9 +62,12 @@ impl Connector for Socket {
         let stream = LocalStream::connect(name).await?;
         // Whoever can bind the socket's path could pose as the supervisor: it must be our own user, or
         // root, which made us what we are where we have a user of our own.
-        let peer = stream.peer_creds()?.euid();
+        // Asked of the socket itself: in a PID namespace of our own the supervisor has no pid, which
+        // `peer_creds` takes for a broken connection.
+        let LocalStream::UdSocket(socket) = &stream;
+        let peer = getsockopt(&socket.as_fd(), sockopt::PeerCredentials)?.uid();
         let own = nix::unistd::geteuid().as_raw();
-        if peer != Some(own) && peer != Some(0) {
+        if peer != own && peer != 0 {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "the link socket belongs to another user",

@@ -85,8 +85,7 @@ impl Containment {
         Self::of(probe::facts())
     }
 
-    /// The same with a backend of choice, for tests of what this host would not choose. An error where the
-    /// host cannot do it.
+    /// The same with a backend of choice. An error where the host cannot do it.
     pub fn with(wanted: BackendKind) -> Result<Self, ContainmentError> {
         let mut facts = probe::facts();
         match wanted {

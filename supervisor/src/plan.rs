@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::{
     channel::{AccountHandle, AccountOptions, AllowFrom, Inbound, irc, spawn_account, telegram},
     config::{self, AgentConfig, Config, Limits, NetworkAccess, ProviderKind},
-    containment::{Cap, Caps},
+    containment::{BackendKind, Cap, Caps, Containment, ContainmentError},
     dispatch::router::{Binding, Router},
     supervision::{
         backoff::{BackoffPolicy, IntensityPolicy},
@@ -103,6 +103,18 @@ pub fn limits(caps: &Caps) -> Limits {
         pids: caps.pids,
         open_files: caps.open_files,
         io_weight: caps.io_weight,
+    }
+}
+
+/// The means to hold agents, as the configuration names them; nothing is made yet.
+pub fn containment(config: &Config) -> Result<Containment, ContainmentError> {
+    match config.supervisor.containment {
+        config::Backend::Auto => Ok(Containment::probe()),
+        config::Backend::CgroupV2 => Containment::with(BackendKind::V2Delegated)
+            .or_else(|_| Containment::with(BackendKind::V2Root)),
+        config::Backend::Hybrid => Containment::with(BackendKind::Hybrid),
+        config::Backend::CgroupV1 => Containment::with(BackendKind::V1),
+        config::Backend::BestEffort => Containment::with(BackendKind::BestEffort),
     }
 }
 

@@ -38,7 +38,7 @@ use self::signals::Signals;
 use crate::{
     channel::{self, AccountOptions},
     config::{self, Config, Loaded},
-    containment::{BackendKind, Containment},
+    containment::{BackendKind, Containment, ContainmentError},
     control::{self, App},
     dispatch::{self, DispatcherHandle},
     gateway::{self, Accounts},
@@ -101,6 +101,11 @@ pub enum RunError {
         /// Why not.
         detail: String,
     },
+    /// The configuration names a way to hold agents that cannot be had.
+    #[error(
+        "agents cannot be held as `containment` under [supervisor] says; \"auto\" takes what this host has"
+    )]
+    Containment(#[source] ContainmentError),
     /// Something that the operating system owes every program.
     #[error("{what}")]
     System {
@@ -133,7 +138,7 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
             what: "the runtime cannot be built",
             source,
         })?;
-    let containment = Arc::new(contain(&loaded.config));
+    let containment = Arc::new(contain(&loaded.config).map_err(RunError::Containment)?);
     let held = Arc::clone(&containment);
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(|source| RunError::System {
@@ -159,8 +164,8 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
 
 /// Makes the groups. A host that does not let us have them leaves best effort, which is said in
 /// `status`, and which agents refuse that were promised more.
-fn contain(config: &Config) -> Containment {
-    let mut containment = Containment::probe();
+fn contain(config: &Config) -> Result<Containment, ContainmentError> {
+    let mut containment = plan::containment(config)?;
     let instance = plan::instance(&config.supervisor.state_dir);
     match containment.prepare(&instance, &plan::fleet_caps(config)) {
         Ok(cleaned) => {
@@ -172,6 +177,7 @@ fn contain(config: &Config) -> Containment {
                 );
             }
         }
+        Err(error) if config.supervisor.containment != config::Backend::Auto => return Err(error),
         Err(error) => {
             let error = crate::error_chain(&error);
             error!(
@@ -186,7 +192,7 @@ fn contain(config: &Config) -> Containment {
         why = containment.why(),
         "containment is ready"
     );
-    containment
+    Ok(containment)
 }
 
 /// A supervisor at work.

@@ -60,13 +60,17 @@ pub(super) fn run(json: bool, locator: &Locator, out: &Output) -> Outcome {
 
 /// What the machine says about it, as seen by this process: a supervisor that a service starts may be given more.
 fn on_this_host(loaded: &Loaded) -> Diagnostics {
-    let containment = Containment::probe();
+    let (containment, refused) = match plan::containment(&loaded.config) {
+        Ok(containment) => (containment, None),
+        Err(error) => (Containment::probe(), Some(crate::error_chain(&error))),
+    };
     let memory = sysinfo::System::new().map(|mut system| {
         system.refresh_memory();
         system.total_memory()
     });
     loaded.check_host(&Host {
         memory: memory.ok(),
+        refused,
         root: rustix::process::geteuid().is_root(),
         unenforced: &|limits| {
             let (mut caps, requested) = plan::caps(limits);

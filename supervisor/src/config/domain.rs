@@ -115,6 +115,8 @@ pub struct Supervisor {
     pub log_format: LogFormat,
     /// The control API on TCP.
     pub http: Option<Http>,
+    /// By which means agents are held.
+    pub containment: Backend,
     /// What all agents together may use.
     pub fleet: FleetLimits,
 }
@@ -155,6 +157,22 @@ pub struct Http {
     pub token: Option<SecretRef>,
     /// Web pages that may call, beside those of the same origin.
     pub allowed_origins: Vec<String>,
+}
+
+/// By which means agents are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The best that the host has.
+    #[default]
+    Auto,
+    /// The v2 hierarchy of control groups, delegated or as root.
+    CgroupV2,
+    /// v1 controllers for the caps, the v2 hierarchy to end what was started.
+    Hybrid,
+    /// v1 controllers alone.
+    CgroupV1,
+    /// No control groups.
+    BestEffort,
 }
 
 /// How much is logged.

@@ -208,6 +208,7 @@ fn status(exit: Exit) -> String {
 /// What an exit code of agent-host means; see its module `start`.
 fn code_words(code: i32) -> Option<&'static str> {
     Some(match code {
+        69 => "it could not reach its supervisor",
         70 => "a fault of its own; its log says which",
         75 => "another instance of it holds its lock",
         78 => "it was refused, or its cage could not be closed; its log says why",

@@ -5,7 +5,9 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    fs::Permissions,
     io,
+    os::unix::fs::PermissionsExt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -81,10 +83,15 @@ pub fn bind(path: &Path, for_all: bool) -> io::Result<Listener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    ListenerOptions::new()
+    let listener = ListenerOptions::new()
         .name(path.to_fs_name::<GenericFilePath>()?)
-        .mode(if for_all { 0o666 } else { 0o600 })
-        .create_tokio()
+        .mode(0o600)
+        .create_tokio()?;
+    if for_all {
+        // Afterwards, since the umask takes from the mode that a socket is made with.
+        std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
+    }
+    Ok(listener)
 }
 
 /// Accepts until the task is aborted.

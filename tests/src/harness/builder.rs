@@ -21,6 +21,7 @@ pub struct Builder {
     defaults: Table,
     agents: BTreeMap<String, Table>,
     misbehaving: Option<PathBuf>,
+    passable: bool,
     environment: Vec<(String, String)>,
 }
 
@@ -59,6 +60,7 @@ impl Default for Builder {
             ]),
             agents: BTreeMap::new(),
             misbehaving: None,
+            passable: false,
             environment: Vec::new(),
         }
     }
@@ -123,6 +125,13 @@ impl Builder {
         self
     }
 
+    /// Other users may pass through its directory, as agents with users of their own must.
+    #[must_use]
+    pub fn passable(mut self) -> Self {
+        self.passable = true;
+        self
+    }
+
     /// Agents whose id begins with `bad-` are run by this program (see [`crate::misbehave`]).
     #[must_use]
     pub fn misbehaving(mut self, program: impl Into<PathBuf>) -> Self {
@@ -169,7 +178,11 @@ impl Builder {
         // Short, because a Unix socket's path must fit 107 bytes.
         let directory = tempfile::Builder::new()
             .prefix("k")
-            .permissions(fs::Permissions::from_mode(0o700))
+            .permissions(fs::Permissions::from_mode(if self.passable {
+                0o711
+            } else {
+                0o700
+            }))
             .tempdir()
             .expect("a temporary directory");
         let root = directory.path();

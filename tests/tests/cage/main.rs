@@ -4,6 +4,7 @@
 //! for passed.
 
 mod rig;
+mod whole;
 
 use std::{
     net::TcpListener,

@@ -15,6 +15,8 @@ pub struct Host<'a> {
     pub memory: Option<u64>,
     /// Whether a supervisor would run as root.
     pub root: bool,
+    /// Why agents cannot be held in the way that the configuration names, if they cannot.
+    pub refused: Option<String>,
     /// Which caps of those that are set it cannot enforce.
     pub unenforced: &'a dyn Fn(&Limits) -> Vec<Unenforced>,
 }
@@ -26,6 +28,12 @@ impl Loaded {
     /// Holds the configuration against a host.
     pub fn check_host(&self, host: &Host<'_>) -> Diagnostics {
         let mut found = self.unenforced(host);
+        if let Some(why) = &host.refused {
+            found.push(
+                Diagnostic::warning(format!("the supervisor would not start here: {why}"))
+                    .hint("remove `containment` under [supervisor]: \"auto\" takes the best that a host has"),
+            );
+        }
         found.extend(self.memory(host));
         for site in self.users.iter().filter(|_| !host.root) {
             found.push(

@@ -33,12 +33,28 @@ pub struct SupervisorTable {
     pub log_level: Option<LogLevel>,
     /// How the supervisor logs. Default: text.
     pub log_format: Option<LogFormat>,
+    /// By which means agents are held: the best that the host has, or the one that is named here, without which the
+    /// supervisor does not start. Default: auto.
+    pub containment: Option<BackendWord>,
     /// Takes secrets that stand in the file itself, with a warning for each. Default: false.
     pub allow_inline_secrets: Option<bool>,
     /// The control API on TCP. Without this table it is only on a Unix socket.
     pub http: Option<HttpTable>,
     /// What all agents together may use; the supervisor is not counted.
     pub fleet: Option<FleetTable>,
+}
+
+/// By which means agents are held.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendWord {
+    Auto,
+    #[serde(rename = "cgroup-v2")]
+    CgroupV2,
+    Hybrid,
+    #[serde(rename = "cgroup-v1")]
+    CgroupV1,
+    BestEffort,
 }
 
 /// How much is logged.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::Directories;
 use super::super::diagnostic::{Diagnostic, quoted};
-use super::super::domain::{FleetLimits, Http, LogFormat, LogLevel, Supervisor};
+use super::super::domain::{Backend, FleetLimits, Http, LogFormat, LogLevel, Supervisor};
 use super::super::reader::{Node, Table};
 use super::super::value::{self, Placed, placed};
 use super::limits::FleetDraft;
@@ -26,6 +26,14 @@ const LEVELS: &[(&str, LogLevel)] = &[
     ("trace", LogLevel::Trace),
 ];
 
+const BACKENDS: &[(&str, Backend)] = &[
+    ("auto", Backend::Auto),
+    ("cgroup-v2", Backend::CgroupV2),
+    ("hybrid", Backend::Hybrid),
+    ("cgroup-v1", Backend::CgroupV1),
+    ("best-effort", Backend::BestEffort),
+];
+
 const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 /// What holds without a `[supervisor]` table.
@@ -41,6 +49,7 @@ pub(in super::super) fn absent(directories: &Directories) -> SupervisorDraft {
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             http: None,
+            containment: Backend::default(),
             fleet: FleetLimits::default(),
         },
         default_agent: None,
@@ -87,6 +96,9 @@ pub(in super::super) fn read(node: Node<'_>, directories: &Directories) -> Optio
     }
     if let Some(format) = table.optional("log_format", value::choice(FORMATS)) {
         supervisor.log_format = format;
+    }
+    if let Some(backend) = table.optional("containment", value::choice(BACKENDS)) {
+        supervisor.containment = backend;
     }
     draft.default_agent = table.optional("default_agent", placed(value::owned_text));
     supervisor.http = table.optional("http", http);

@@ -18,6 +18,7 @@ fn loaded(text: &str) -> Loaded {
 fn check(loaded: &Loaded, memory: u64, root: bool) -> Diagnostics {
     let found = loaded.check_host(&Host {
         memory: Some(memory),
+        refused: None,
         root,
         unenforced: &|limits| {
             let asked = limits.memory.map(|_| Unenforced {
@@ -40,6 +41,7 @@ fn a_host_that_can_do_all_is_not_spoken_of() {
     );
     let found = loaded.check_host(&Host {
         memory: Some(GIB),
+        refused: None,
         root: true,
         unenforced: &|_| Vec::new(),
     });
@@ -62,6 +64,7 @@ fn memory_that_the_machine_does_not_have() {
         let loaded = loaded(text);
         let found = loaded.check_host(&Host {
             memory: Some(memory),
+            refused: None,
             root: true,
             unenforced: &|_| Vec::new(),
         });
