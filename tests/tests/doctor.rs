@@ -244,6 +244,56 @@ async fn a_start_that_comes_to_no_process_says_why() {
 }
 
 #[tokio::test]
+async fn without_groups_it_says_what_does_not_hold() {
+    let limits = ("limits", "{ memory = '64MiB', cpu = 0.5 }");
+    let kennel = Kennel::builder()
+        .supervisor(&[("containment", "'best-effort'")])
+        .agent("lax", &[limits, ("enforcement", "'best-effort'")])
+        .start()
+        .await;
+    let (code, found) = json(&kennel, &["doctor"]).await;
+    assert_eq!(code, Some(0), "{found:#}");
+    assert_sound(&found);
+    let backend = check(&found, "containment", "backend");
+    assert_eq!(backend["state"], "warn");
+    assert!(
+        text(&backend["remedy"]).contains("remove `containment`"),
+        "{backend:#}"
+    );
+    for cap in ["memory", "cpu"] {
+        let told = text(&check(&found, "containment", cap)["message"]).to_owned();
+        assert!(
+            told.starts_with(&format!("`{cap}` of `lax` is not enforced")),
+            "{told}"
+        );
+    }
+    // What the host has is told all the same.
+    assert_ne!(found["host"]["cgroups"], serde_json::json!([]), "{found:#}");
+
+    let (code, lax) = json(&kennel, &["doctor", "lax"]).await;
+    assert_eq!(code, Some(0), "{lax:#}");
+    assert_eq!(lax["group"], Value::Null);
+    assert_eq!(lax["asked"]["memory"], 64 * MIB);
+    assert_eq!(lax["in_force"], serde_json::json!({}), "{lax:#}");
+    let names = lax["unenforced"].as_array().expect("a list").iter();
+    let names: Vec<&str> = names.map(|one| text(&one["cap"])).collect();
+    assert_eq!(names, ["memory", "cpu"]);
+
+    // The same under nothing less would not run.
+    let file = kennel.root().join("kennel.toml");
+    let config = fs::read_to_string(&file).expect("the configuration");
+    let strict = config.replace("enforcement = 'best-effort'", "enforcement = 'strict'");
+    fs::write(&file, strict).expect("another configuration");
+    let nobody = kennel.root().join("nobody.sock");
+    let (code, found) = json(&kennel, &["--socket", text_of(&nobody), "doctor"]).await;
+    let running = &found["running"];
+    assert_eq!((code, running), (Some(7), &false.into()), "{found:#}");
+    let told = text(&check(&found, "containment", "cpu")["message"]);
+    assert!(told.contains("`lax` cannot run without it"), "{told}");
+    kennel.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_configuration_that_changes_below_a_supervisor() {
     let kennel = Kennel::builder()
         .agent("one", &[("enforcement", "'best-effort'")])

@@ -35,7 +35,8 @@ pub struct Placement {
 }
 
 impl Containment {
-    /// The hierarchies that were found when the host was looked at.
+    /// The hierarchies that were found when the host was looked at; none of a backend of choice that has no
+    /// use for them.
     pub fn survey(&self) -> Vec<Hierarchy> {
         self.facts.seen.iter().map(hierarchy).collect()
     }

@@ -77,9 +77,9 @@ fn fleet(app: &Arc<App>) -> Fleet {
     let enabled = config.agents.values().filter(|agent| agent.enabled);
     Fleet {
         supervisor: supervisor(app),
-        backend: look::backend(&app.containment),
+        backend: look::backend(&app.containment, Some(&app.config)),
         asks: asks(app),
-        host: look::host(&app.containment),
+        host: look::host(),
         places: look::places(&config.supervisor),
         program: look::program(&plan::agent_host()),
         config: read.file,
@@ -215,7 +215,7 @@ fn one(app: &App, config: &AgentConfig) -> OneAgent {
         supervisor: supervisor(app),
         agent: agent_of(app, config),
         disabled: !config.enabled,
-        backend: look::backend(&app.containment),
+        backend: look::backend(&app.containment, Some(&app.config)),
         group: placement.map(|placement| Group {
             path: placement.path,
             strays: placement.strays,
@@ -234,7 +234,7 @@ fn disabled(app: &App, config: &AgentConfig, caps: Caps) -> OneAgent {
         supervisor: supervisor(app),
         agent: agent_of(app, config),
         disabled: !config.enabled,
-        backend: look::backend(&app.containment),
+        backend: look::backend(&app.containment, Some(&app.config)),
         group: None,
         unenforced: app.containment.unenforced(&asked),
         asked,

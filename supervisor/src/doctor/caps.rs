@@ -14,17 +14,28 @@ pub(super) fn checks(backend: &Backend, asks: &[Ask], running: bool) -> Vec<Chec
 }
 
 pub(super) fn held_by(backend: &Backend, running: bool) -> Check {
+    const AUTO: &str =
+        "remove `containment` under [supervisor]: \"auto\" takes the best that a host has";
+    let (area, name) = (Area::Containment, "backend");
+    if let Some(why) = &backend.refused {
+        let says = format!("no supervisor would start here: {why}");
+        return Check::fail(area, name, says, AUTO);
+    }
     let verb = if running { "are" } else { "would be" };
     let says = format!("agents {verb} held by {}: {}", backend.kind, backend.why);
     if backend.kind != BackendKind::BestEffort {
-        return Check::ok(Area::Containment, "backend", says);
+        return Check::ok(area, name, says);
     }
     let memory = backend.cannot.iter().find(|one| one.cap == Cap::Memory);
     Check::warn(
-        Area::Containment,
-        "backend",
+        area,
+        name,
         format!("{says}; caps are looked at each second, and some do not hold"),
-        memory.map_or("let Kennel have cgroups", |one| &one.remedy),
+        match memory {
+            _ if backend.named => AUTO,
+            Some(one) => &one.remedy,
+            None => "let Kennel have cgroups",
+        },
     )
 }
 
@@ -140,6 +151,17 @@ mod tests {
                 .says
                 .starts_with("agents would be held by best-effort")
         );
+        let chosen = Backend {
+            named: true,
+            ..backend(BackendKind::BestEffort, &[Cap::Memory])
+        };
+        let check = held_by(&chosen, true);
+        assert!(check.remedy.unwrap().contains("remove `containment`"));
+        let refused = Backend {
+            refused: Some("hybrid cannot be had".into()),
+            ..chosen
+        };
+        assert_eq!(held_by(&refused, false).state, State::Fail);
         for kind in [
             BackendKind::V2Delegated,
             BackendKind::V2Root,

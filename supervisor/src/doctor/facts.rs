@@ -89,6 +89,10 @@ pub struct Backend {
     pub why: String,
     /// Every cap that it does not hold.
     pub cannot: Vec<Unenforced>,
+    /// Whether the configuration names it, rather than leaving it to the host.
+    pub named: bool,
+    /// Why what the configuration names cannot be had, if that is so; then no supervisor starts.
+    pub refused: Option<String>,
 }
 
 /// What one agent asks of the host.

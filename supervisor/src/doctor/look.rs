@@ -3,7 +3,7 @@
 //! What is looked at is looked at as this process would meet it: a supervisor that a service starts may be
 //! given more, or less, than a person at a terminal.
 
-mod config;
+mod file;
 mod host;
 
 use std::{
@@ -15,11 +15,16 @@ use std::{
 use rustix::fs::{Access, access, statvfs};
 
 pub use self::{
-    config::{Read, asks, configuration},
+    file::{Read, asks, configuration},
     host::host,
 };
 use super::facts::{Backend, Found, Place, Program};
-use crate::{config::Supervisor, containment::Containment, supervisor::SOCKET_PATH_MAX};
+use crate::{
+    config::{self, Config, Supervisor},
+    containment::Containment,
+    plan,
+    supervisor::SOCKET_PATH_MAX,
+};
 
 /// Sessions grow there, and logs.
 const STATE_ROOM: (u64, u64) = (1 << 30, 64 << 20);
@@ -27,13 +32,36 @@ const STATE_ROOM: (u64, u64) = (1 << 30, 64 << 20);
 /// Only sockets and a pid file are there.
 const RUNTIME_ROOM: (u64, u64) = (1 << 20, 64 << 10);
 
-/// What holds the agents, or would.
-pub fn backend(containment: &Containment) -> Backend {
+/// What holds the agents; `config` may name it.
+pub fn backend(containment: &Containment, config: Option<&Config>) -> Backend {
+    let named = config.map(|config| config.supervisor.containment);
+    let named = named.is_some_and(|named| named != config::Backend::Auto);
     Backend {
         kind: containment.backend(),
-        why: containment.why().to_owned(),
+        why: if named {
+            "`containment` under [supervisor] says so".to_owned()
+        } else {
+            containment.why().to_owned()
+        },
         cannot: containment.cannot(),
+        named,
+        refused: None,
     }
+}
+
+/// What would hold the agents of a supervisor that is started here. Where what its configuration names
+/// cannot be had, what the host has.
+pub fn future_backend(config: Option<&Config>) -> (Containment, Backend) {
+    let (containment, refused) = match config.map(plan::containment) {
+        Some(Ok(containment)) => (containment, None),
+        Some(Err(error)) => (Containment::probe(), Some(crate::error_chain(&error))),
+        None => (Containment::probe(), None),
+    };
+    let backend = Backend {
+        refused,
+        ..backend(&containment, config)
+    };
+    (containment, backend)
 }
 
 /// The folders of a supervisor.

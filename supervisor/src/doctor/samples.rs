@@ -106,6 +106,8 @@ pub(super) fn backend() -> Backend {
         kind: BackendKind::V2Delegated,
         why: "the group /kennel.service was given to us".into(),
         cannot: Vec::new(),
+        named: false,
+        refused: None,
     }
 }
 

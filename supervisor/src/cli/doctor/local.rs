@@ -7,7 +7,6 @@ use crate::{
         output::Output,
     },
     config::{AgentId, Enforcement},
-    containment::Containment,
     control::{doctor::report, wire},
     doctor::{
         facts::{Agent, ConfigFile, Fleet, OneAgent, Supervisor, Usage},
@@ -18,7 +17,6 @@ use crate::{
 
 /// Everything but processes and connections.
 pub(super) fn fleet(locator: &Locator, supervisor: Supervisor) -> wire::Doctor {
-    let containment = Containment::probe();
     let read = match locator.file() {
         Some(file) => look::configuration(&file, locator.directories(), None),
         None => look::Read {
@@ -30,11 +28,12 @@ pub(super) fn fleet(locator: &Locator, supervisor: Supervisor) -> wire::Doctor {
         },
     };
     let config = read.config.as_ref();
+    let (_, backend) = look::future_backend(config);
     report::fleet(&Fleet {
         supervisor,
-        backend: look::backend(&containment),
+        backend,
         asks: config.map(look::asks).unwrap_or_default(),
-        host: look::host(&containment),
+        host: look::host(),
         places: config
             .map(|config| look::places(&config.supervisor))
             .unwrap_or_default(),
@@ -62,7 +61,7 @@ pub(super) fn agent(
             .exit(Exit::NoSuchAgent)
             .hint(format!("{} has {}", file.display(), known.join(", ")))
     })?;
-    let containment = Containment::probe();
+    let (containment, backend) = look::future_backend(Some(&config));
     let (caps, requested) = plan::caps(&agent.limits);
     let mut asked = caps;
     if agent.limits.pids.is_none() {
@@ -79,7 +78,7 @@ pub(super) fn agent(
             life: None,
         },
         disabled: !agent.enabled,
-        backend: look::backend(&containment),
+        backend,
         group: None,
         asked,
         caps,

@@ -6,8 +6,8 @@ use sysinfo::{MemoryRefreshKind, System};
 
 use crate::{containment::Containment, doctor::facts::Host, sys};
 
-/// Looks at it; the hierarchies are those that `containment` found.
-pub fn host(containment: &Containment) -> Host {
+/// Looks at it.
+pub fn host() -> Host {
     let says = |name: &str| {
         let text = fs::read_to_string(format!("/proc/sys/kernel/{name}"));
         text.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
@@ -25,7 +25,8 @@ pub fn host(containment: &Containment) -> Host {
         landlock: sys::landlock_abi(),
         seccomp: seccomp(),
         no_user_namespaces: no_user_namespaces(|path| fs::read_to_string(path).ok()),
-        hierarchies: containment.survey(),
+        // Whatever is used of them.
+        hierarchies: Containment::probe().survey(),
     }
 }
 
@@ -60,7 +61,7 @@ mod tests {
 
     #[test]
     fn this_machine_is_seen() {
-        let host = host(&Containment::probe());
+        let host = host();
         assert!(host.kernel.starts_with("Linux "), "{host:?}");
         assert!(host.cores >= 1 && host.seccomp, "{host:?}");
         assert!(host.landlock.is_some_and(|abi| abi >= 1), "{host:?}");
