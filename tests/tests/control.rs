@@ -5,7 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use bytes::Bytes;
 use hyper::Method;
-use kennel_tests::harness::{Client, Kennel};
+use kennel_tests::{
+    harness::{Client, Kennel, eventually},
+    misbehave::NOW,
+};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -35,7 +38,12 @@ async fn sockets_and_directories_are_the_users_own() {
 
 #[tokio::test]
 async fn the_processes_of_an_agent_are_listed() {
-    let kennel = Kennel::builder().agents(&["one", "two"]).start().await;
+    let kennel = Kennel::builder()
+        .agents(&["one", "two", "bad-orphan"])
+        .misbehaving(env!("CARGO_BIN_EXE_misbehaving-agent"))
+        .start()
+        .await;
+    kennel.until_state("bad-orphan", "ready").await;
     let client = kennel.client();
     let list = client.get("/api/v1/agents/one/processes").await;
     let list = list.expect("an answer").body;
@@ -49,6 +57,25 @@ async fn the_processes_of_an_agent_are_listed() {
     for figure in ["threads", "memory_bytes"] {
         assert!(all[0][figure].as_u64() > Some(0), "{figure}: {list}");
     }
+    // Also one that left its parent and its session.
+    let list = client.get("/api/v1/agents/bad-orphan/processes").await;
+    assert_eq!(
+        list.expect("an answer").body["processes"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+    assert_eq!(kennel.send("bad-orphan", NOW).await.reply(), NOW);
+    let own = kennel.agent_pid("bad-orphan").await;
+    let list = eventually("the orphan", || async {
+        let list = client.get("/api/v1/agents/bad-orphan/processes").await;
+        let list = list.expect("an answer").body;
+        (list["processes"].as_array().map(Vec::len) == Some(2)).then_some(list)
+    })
+    .await;
+    let all = list["processes"].as_array().expect("a list");
+    let orphan = all.iter().find(|one| one["pid"] != own).expect("another");
+    assert_ne!(orphan["ppid"], own, "{list}");
 
     kennel.order("one", "stop").await;
     let list = client.get("/api/v1/agents/one/processes").await;

@@ -1,11 +1,13 @@
 //! Caps of running agents: shown, changed live and in the file, and refused.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{
+    collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command,
+};
 
 use bytes::Bytes;
 use hyper::Method;
 use kennel::containment::{Caps, Containment};
-use kennel_tests::harness::{Kennel, Response, program};
+use kennel_tests::harness::{Kennel, Response, groups_of, program};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -26,6 +28,31 @@ async fn limits(kennel: &Kennel, id: &str) -> Value {
     let answer = kennel.client().get(&path).await.expect("an answer");
     assert_eq!(answer.status, 200, "{:?}", answer.body);
     answer.body["limits"].clone()
+}
+
+/// What the kernel holds a process's groups to, which are its own.
+fn memory_caps(pid: i32) -> BTreeSet<u64> {
+    let files = ["memory.max", "memory.limit_in_bytes"];
+    let groups = groups_of(pid);
+    let caps = groups.iter().flat_map(|group| {
+        files
+            .iter()
+            .filter_map(|file| fs::read_to_string(group.join(file)).ok())
+    });
+    caps.filter_map(|cap| cap.trim().parse().ok()).collect()
+}
+
+/// These, where this host counts memory by groups.
+fn capped(caps: &[u64]) -> BTreeSet<u64> {
+    let asked = Caps {
+        memory: Some(MIB),
+        ..Caps::default()
+    };
+    if Containment::probe().unenforced(&asked).is_empty() {
+        caps.iter().copied().collect()
+    } else {
+        BTreeSet::new()
+    }
 }
 
 /// What `kennel set` says, and its code.
@@ -66,6 +93,18 @@ async fn caps_are_shown_and_changed() {
     )
     .await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
+    assert_eq!(answer.body["live"], true, "{:?}", answer.body);
+    let pid = kennel.agent_pid("one").await;
+    let open_files = || {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs");
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let hard = line.and_then(|line| line.split_whitespace().nth(4));
+        hard.expect("a limit").to_owned()
+    };
+    assert_eq!(open_files(), "900");
+    assert_eq!(memory_caps(pid), capped(&[600 * MIB]));
     let now = json!({ "memory": 600 * MIB, "pids": 512, "open_files": 900 });
     assert_eq!(
         (&answer.body["before"], &answer.body["limits"]),
