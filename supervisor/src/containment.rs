@@ -100,7 +100,10 @@ impl Containment {
             BackendKind::BestEffort => facts.seen.clear(),
             BackendKind::Hybrid => {}
         }
-        let this = Self::of(facts);
+        let mut this = Self::of(facts);
+        if wanted == BackendKind::BestEffort {
+            "it was asked for, whatever else there is".clone_into(&mut this.choice.why);
+        }
         let complete = match wanted {
             BackendKind::V2Delegated | BackendKind::V2Root => {
                 !this.cannot().iter().any(|one| one.cap == Cap::Memory)
