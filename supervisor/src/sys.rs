@@ -1,8 +1,10 @@
-//! The supervisor's only `unsafe` code: what the operating system offers and no safe wrapper does.
+//! The supervisor's only `unsafe` code, with what is below: what the operating system offers and no safe wrapper does.
 #![expect(
     unsafe_code,
     reason = "this is the one module for it; every block says why it is sound"
 )]
+
+pub(crate) mod program;
 
 use std::{
     fs, io,
