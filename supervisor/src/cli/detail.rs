@@ -207,6 +207,7 @@ mod tests {
                 signal: Some(9),
                 cap: Some("memory".into()),
                 cap_value: Some(256 << 20),
+                memory_high_bytes: None,
                 memory_peak_bytes: Some(256 << 20),
                 turns: Vec::new(),
                 next: "generation 2 starts now".into(),

@@ -70,6 +70,7 @@ mod tests {
             signal: None,
             cap: None,
             cap_value: None,
+            memory_high_bytes: None,
             memory_peak_bytes: None,
             turns: Vec::new(),
             next: "generation 3 starts now".into(),

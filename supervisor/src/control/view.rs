@@ -17,7 +17,7 @@ use crate::{
     dispatch::{AgentCounts, EndKind},
     supervision::{
         driver::Observed,
-        ending::{Cause, End},
+        ending::{Cause, End, TurnThen},
         events::LifecycleEvent,
         lifecycle::{Desired, Exit, State},
         sampler::{self, MemoryShare, Sample},
@@ -199,6 +199,20 @@ pub(super) fn view_event(event: &LifecycleEvent) -> wire::LifecycleEvent {
             .end
             .as_ref()
             .map(|end| view_end(event.at, event.generation, end)),
+        held_back: event.held_back.as_ref().map(|held| wire::HeldBack {
+            cap: held.cap.as_str().to_owned(),
+            cap_value: held.allowed,
+            turn: held.turn.as_ref().map(view_turn),
+        }),
+    }
+}
+
+fn view_turn(then: &TurnThen) -> wire::InterruptedTurn {
+    wire::InterruptedTurn {
+        turn: then.turn.to_string(),
+        session: then.session.to_string(),
+        step: then.step.as_str().to_owned(),
+        running_ms: millis(then.running),
     }
 }
 
@@ -216,20 +230,16 @@ pub(super) fn view_end(at: SystemTime, generation: Generation, end: &End) -> wir
         cap: end.cause.cap().map(str::to_owned),
         cap_value: match end.cause {
             Cause::OutOfMemory => end.caps.memory,
+            Cause::Stalled { high, .. } => end.caps.memory.or(Some(high)),
             Cause::TooManyProcesses => end.caps.pids.map(u64::from),
             _ => None,
         },
+        memory_high_bytes: match end.cause {
+            Cause::Stalled { high, .. } => Some(high),
+            _ => None,
+        },
         memory_peak_bytes: end.peak,
-        turns: end
-            .turns
-            .iter()
-            .map(|then| wire::InterruptedTurn {
-                turn: then.turn.to_string(),
-                session: then.session.to_string(),
-                step: then.step.as_str().to_owned(),
-                running_ms: millis(then.running),
-            })
-            .collect(),
+        turns: end.turns.iter().map(view_turn).collect(),
         next: end.next.clone(),
         sentence: end.sentence(),
     }

@@ -23,7 +23,7 @@ pub use self::{
         AgentDoctor, AgentLife, CageStep, CgroupHierarchy, Check, CheckState, Containment, Doctor,
         DoctorHost,
     },
-    events::{AgentEnd, EventList, EventsQuery, InterruptedTurn, LifecycleEvent},
+    events::{AgentEnd, EventList, EventsQuery, HeldBack, InterruptedTurn, LifecycleEvent},
     limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap},
     processes::{AgentProcess, ProcessList},
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},

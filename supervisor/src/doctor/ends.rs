@@ -146,7 +146,15 @@ fn mend(id: &str, life: &Life) -> String {
 pub(super) fn remedy(id: &str, end: &End) -> String {
     let logs = format!("`kennel logs {id}`");
     match (&end.cause, end.caps.memory, end.caps.pids) {
-        (Cause::OutOfMemory, Some(memory), _) => format!(
+        (Cause::Stalled { .. }, Some(memory), _) if end.caps.memory_high.is_some() => format!(
+            "see in {logs} what it did; where it needs more: `kennel set {id} memory={} memory_high=none --save`",
+            plain_size(memory.saturating_mul(2))
+        ),
+        (Cause::Stalled { high, .. }, None, _) => format!(
+            "see in {logs} what it did; where it needs more: `kennel set {id} memory_high={} --save`",
+            plain_size(high.saturating_mul(2))
+        ),
+        (Cause::OutOfMemory | Cause::Stalled { .. }, Some(memory), _) => format!(
             "see in {logs} what it did; where it needs more: `kennel set {id} memory={} --save`",
             plain_size(memory.saturating_mul(2))
         ),
@@ -184,6 +192,7 @@ pub(super) fn last_end(last: &LastEnd) -> String {
 mod tests {
     use super::*;
     use crate::{
+        containment::Cap,
         doctor::{State, samples},
         supervision::lifecycle::Exit,
     };
@@ -314,6 +323,39 @@ mod tests {
             let last = samples::last_end(cause, Exit::Code(1), 1);
             let said = remedy("coder", &last.end);
             assert!(said.contains("coder") && said.contains('`'), "{said}");
+        }
+    }
+
+    #[test]
+    fn who_stood_still_gets_more_of_the_cap_that_held_it() {
+        let stalled = Cause::Stalled {
+            cap: Cap::Memory,
+            high: 100 << 20,
+            lasted: Duration::from_secs(2),
+        };
+        let last = samples::last_end(stalled, Exit::Signal(9), 1);
+        for (memory, memory_high, remedied) in [
+            (
+                Some(512 << 20),
+                None,
+                "`kennel set coder memory=1GiB --save`",
+            ),
+            (
+                Some(512 << 20),
+                Some(100 << 20),
+                "`kennel set coder memory=1GiB memory_high=none --save`",
+            ),
+            (
+                None,
+                Some(100 << 20),
+                "`kennel set coder memory_high=200MiB --save`",
+            ),
+        ] {
+            let mut end = End::clone(&last.end);
+            end.caps.memory = memory;
+            end.caps.memory_high = memory_high;
+            let said = remedy("coder", &end);
+            assert!(said.ends_with(remedied), "{said}");
         }
     }
 }

@@ -40,6 +40,7 @@ fn end(cause: &str) -> AgentEnd {
         signal: (cause != "exited").then_some(9),
         cap: None,
         cap_value: Some(512 << 20),
+        memory_high_bytes: None,
         memory_peak_bytes: None,
         turns: Vec::new(),
         next: "stays down until `kennel restart`".into(),

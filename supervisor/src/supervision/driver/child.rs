@@ -235,6 +235,7 @@ impl Driver {
             pid,
             caps: self.caps,
             reader,
+            notices: self.notices.clone(),
         };
         self.setup.sampler.watch(&self.setup.agent, life);
     }
@@ -340,6 +341,7 @@ impl Driver {
             kind: "ended",
             detail: Some(sentence),
             end: Some(Arc::clone(&end)),
+            held_back: None,
         });
         self.observed.send_modify(|seen| {
             seen.last_end = Some(LastEnd {
