@@ -36,7 +36,7 @@ pub use self::{
     client::{AgentView, Answer, Client, Events, Response},
     groups::{groups_below, groups_of, memory_of},
     load::{Figures, Load},
-    processes::{Process, descriptors, peak_memory_bytes, state_of},
+    processes::{Process, begin_peak_memory, descriptors, peak_memory_bytes, state_of},
 };
 
 /// The longest that any single condition is waited for, on a real machine.
