@@ -31,7 +31,7 @@ use ratatui::crossterm::{
     self,
     event::{Event as Input, EventStream, KeyEventKind},
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use tokio::{sync::mpsc, time::Instant};
 
 use self::{
@@ -60,6 +60,8 @@ enum Next {
 pub(super) async fn run(client: Client, args: &Top) -> Outcome {
     terminal::check()?;
     let mut interrupts = Interrupts::of(&[SIGINT, SIGTERM, SIGHUP])?;
+    // Crossterm loses one that comes together with a key.
+    let mut resized = Interrupts::of(&[SIGWINCH])?;
     let theme = theme();
     let mut screen = Screen::enter().map_err(terminal_failure)?;
     let size = screen.terminal().size().map_err(terminal_failure)?;
@@ -79,6 +81,7 @@ pub(super) async fn run(client: Client, args: &Top) -> Outcome {
             }
             // The feed keeps its own sender, so there is always a next one.
             Some(event) = news_rx.recv() => event,
+            () = resized.next() => Event::Resize(screen.terminal().size().map_err(terminal_failure)?),
             input = keys.next() => match input {
                 Some(Ok(input)) => match event(&input) {
                     Some(event) => event,
@@ -131,9 +134,6 @@ fn carry_out(
 fn event(input: &Input) -> Option<Event> {
     match *input {
         Input::Key(key) if key.kind != KeyEventKind::Release => Some(Event::Key(key)),
-        Input::Resize(width, height) => {
-            Some(Event::Resize(ratatui::layout::Size::new(width, height)))
-        }
         _ => None,
     }
 }

@@ -270,21 +270,29 @@ impl Driver {
     /// Feeds the machine and does what it says.
     async fn feed(&mut self, event: Event) {
         let before = self.machine.state();
-        let actions = self.machine.on_event(event, now());
-        self.carry_out(actions, before, self.machine.state()).await;
+        let at = now();
+        let actions = self.machine.on_event(event, at);
+        self.carry_out(actions, (before, self.machine.state()), at)
+            .await;
     }
 
-    async fn carry_out(&mut self, actions: Vec<Action>, before: State, after: State) {
+    /// Does what the machine decided `at` that time, between two states.
+    async fn carry_out(
+        &mut self,
+        actions: Vec<Action>,
+        (before, after): (State, State),
+        at: Instant,
+    ) {
         for action in actions {
             self.act(action);
         }
         if before.name() != after.name() {
-            self.on_transition(before, after).await;
+            self.on_transition(before, after, at).await;
         }
     }
 
-    async fn on_transition(&mut self, before: State, after: State) {
-        let detail = describe(after, now());
+    async fn on_transition(&mut self, before: State, after: State, at: Instant) {
+        let detail = describe(after, at);
         if let State::Quarantined { .. } = after {
             error!(
                 agent.id = %self.setup.agent, detail,

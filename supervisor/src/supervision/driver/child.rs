@@ -318,7 +318,7 @@ impl Driver {
             next: ending::next(after, self.machine.generation().0, wait(after, now)),
         };
         self.explain(pid, generation, end);
-        self.carry_out(actions, before, after).await;
+        self.carry_out(actions, (before, after), now).await;
     }
 
     /// Tells everybody how a child ended.
