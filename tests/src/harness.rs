@@ -98,6 +98,29 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// A program that others wrote, which judges ours: at the path in the environment's `variable`, else at `default` in
+/// the cache of the checkout; `below` is the way on from there, if any. A missing one is a failure: nothing is passed
+/// over in silence.
+pub fn counterpart(variable: &str, default: &str, below: &str) -> PathBuf {
+    let default = || {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../.cache")
+            .join(default)
+    };
+    let path = std::env::var_os(variable).map_or_else(default, PathBuf::from);
+    let path = if below.is_empty() {
+        path
+    } else {
+        path.join(below)
+    };
+    assert!(
+        path.is_file(),
+        "{} is not installed: run scripts/test (or set {variable})",
+        path.display()
+    );
+    path
+}
+
 /// A running supervisor and its agents. See the module.
 #[derive(Debug)]
 pub struct Kennel {

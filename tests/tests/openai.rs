@@ -3,34 +3,13 @@
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
-use kennel_tests::harness::{Kennel, until_ended};
+use kennel_tests::harness::{Kennel, counterpart, until_ended};
 
 const TOKEN: &str = "a-token-for-this-test";
-
-/// A counterpart of these tests. A missing one is a failure: nothing is passed over in silence.
-fn counterpart(variable: &str, default: &str, below: &str) -> PathBuf {
-    let default = || {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../.cache")
-            .join(default)
-    };
-    let path = std::env::var_os(variable).map_or_else(default, PathBuf::from);
-    let path = if below.is_empty() {
-        path
-    } else {
-        path.join(below)
-    };
-    assert!(
-        path.is_file(),
-        "{} is not installed: run scripts/test (or set {variable})",
-        path.display()
-    );
-    path
-}
 
 async fn kennel() -> (Kennel, String) {
     let kennel = Kennel::builder()

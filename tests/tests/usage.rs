@@ -3,36 +3,15 @@
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
-use kennel_tests::harness::{Client, Kennel, eventually, until_ended};
+use kennel_tests::harness::{Client, Kennel, counterpart, eventually, until_ended};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const TOKEN: &str = "a-token-for-this-test";
-
-/// A counterpart of these tests. A missing one is a failure: nothing is passed over in silence.
-fn counterpart(variable: &str, default: &str, below: &str) -> PathBuf {
-    let default = || {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../.cache")
-            .join(default)
-    };
-    let path = std::env::var_os(variable).map_or_else(default, PathBuf::from);
-    let path = if below.is_empty() {
-        path
-    } else {
-        path.join(below)
-    };
-    assert!(
-        path.is_file(),
-        "{} is not installed: run scripts/test (or set {variable})",
-        path.display()
-    );
-    path
-}
 
 /// Runs a program with a file as its input; gives what it printed, which is kept in the test's directory.
 async fn judge(kennel: &Kennel, command: &mut Command, input: &Path) -> String {

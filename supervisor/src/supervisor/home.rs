@@ -85,16 +85,18 @@ impl Home {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
         own_directory(&settings.state_dir.join("logs"))?;
         let agents = settings.state_dir.join("agents");
+        // The system is asked for each.
+        let users: Vec<UserIds> = users(config).collect();
         for path in [&settings.state_dir, &settings.runtime_dir, &agents] {
             own_directory(path)?;
-            if is_shared(config) {
+            if !users.is_empty() {
                 owner::let_pass(path).map_err(|source| HomeError::Directory {
                     path: path.clone(),
                     source,
                 })?;
             }
         }
-        for user in users(config) {
+        for user in users {
             owner::check_way(&settings.link_socket(), user)?;
         }
         for socket in [settings.link_socket(), settings.control_socket()] {
