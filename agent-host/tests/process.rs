@@ -21,7 +21,7 @@ use kennel_shared::{
     link::{Incoming, Link, Session, accept_hello, reply_hello},
     protocol::{
         AgentSpec, ContextSpec, Delivery, EchoSpec, Endpoint, HelloReply, ModelSpec, Refusal,
-        ToAgent, ToSupervisor, TurnOutcome, Welcome,
+        ToAgent, ToSupervisor, ToolsSpec, TurnOutcome, Welcome,
     },
     secret::Token,
 };
@@ -154,6 +154,7 @@ fn spec() -> AgentSpec {
         turn_timeout_ms: 60_000,
         workspace: "/".into(),
         heartbeat_interval_ms: 1000,
+        tools: ToolsSpec::none(),
     }
 }
 

@@ -9,7 +9,7 @@ use kennel_shared::{
     protocol::{
         AgentSpec, ContextSpec, DELTA_MAX_BYTES, Delivery, EchoSpec, Endpoint, FailureKind,
         Heartbeat, Hello, HelloReply, ModelSpec, REPLY_MAX_BYTES, Refusal, Spent, ToAgent,
-        ToSupervisor, TurnOutcome, Welcome,
+        ToSupervisor, ToolsSpec, TurnOutcome, Welcome,
     },
     secret::Token,
 };
@@ -160,6 +160,7 @@ fn spec() -> AgentSpec {
         turn_timeout_ms: 30_000,
         workspace: "/".into(),
         heartbeat_interval_ms: 20,
+        tools: ToolsSpec::none(),
     }
 }
 
