@@ -24,6 +24,8 @@ use tokio::{
 use super::{Agent, Connector, Exit, StopRequests, Wire};
 use crate::{store::Store, wire::Identity};
 
+mod tools;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connects to a supervisor that takes what comes out of a queue; nobody, when it is closed.
@@ -69,6 +71,7 @@ impl Rig {
         let (stop, stop_rx) = oneshot::channel();
         let token = Token::random();
         let path = dir.path().join("store.db");
+        let home = dir.path().to_owned();
         let agent = tokio::spawn(async move {
             let id: AgentId = "hexa".parse().unwrap();
             let (store, thread) = Store::open(&path).unwrap();
@@ -80,7 +83,7 @@ impl Rig {
             let grace = Duration::from_millis(500);
             let opened = Wire::open(Pipe(connections_tx), identity, token, grace).await;
             let (wire, spec) = opened.unwrap();
-            let exit = Agent::new(id, wire, spec, store)
+            let exit = Agent::new(id, wire, spec, store, &home)
                 .run(StopWhen(stop_rx))
                 .await;
             thread.join().unwrap();
@@ -218,7 +221,7 @@ async fn finished(link: &mut AgentLink, of: &Delivery) -> (String, TurnOutcome, 
                 spent,
                 ..
             } if delivery == of.delivery => return (text, outcome, spent),
-            ToSupervisor::Started(_) => {}
+            ToSupervisor::Started(_) | ToSupervisor::Step { .. } => {}
             other => panic!("{other:?}"),
         }
     }
