@@ -281,7 +281,11 @@ fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
         turn_timeout_ms: millis(agent.timeouts.turn),
         workspace: agent.workspace.clone(),
         heartbeat_interval_ms: millis(agent.timeouts.heartbeat_interval),
-        tools: ToolsSpec::none(),
+        tools: ToolsSpec {
+            enabled: agent.tools.enabled.clone(),
+            max_steps: agent.tools.max_steps,
+            timeout_ms: millis(agent.tools.timeout),
+        },
     })
 }
 
