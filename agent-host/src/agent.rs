@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The heartbeat comes from this loop and says how late it came: whatever blocks the loop is seen by the
-//! supervisor. So nothing here blocks: SQLite has its thread, name lookups and TLS roots go to tokio's
-//! blocking pool.
+//! supervisor. So nothing here blocks: SQLite has its thread; name lookups, TLS roots and what tools do to
+//! files go to tokio's blocking pool.
 //!
 //! When the wire takes no more, events stay in their queue, and when that is full the turns wait. Nothing
 //! is dropped. Turns go on while the link is away.
@@ -16,7 +16,7 @@
 //! Ends: drained (finish what runs, then leave), a stop signal (abandon what runs, let commits finish,
 //! leave within a second), orphaned, refused.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use kennel_shared::{
     ids::{AgentId, DeliveryId, TurnId},
@@ -74,7 +74,13 @@ pub(crate) struct Agent<C: Connector> {
 }
 
 impl<C: Connector> Agent<C> {
-    pub(crate) fn new(id: AgentId, wire: Wire<C>, spec: AgentSpec, store: Store) -> Self {
+    pub(crate) fn new(
+        id: AgentId,
+        wire: Wire<C>,
+        spec: AgentSpec,
+        store: Store,
+        home: &Path,
+    ) -> Self {
         let (events_tx, events) = mpsc::channel(EVENTS);
         Self {
             id,
@@ -84,6 +90,7 @@ impl<C: Connector> Agent<C> {
                 provider: provider::build(&spec.model).into(),
                 spec: Arc::new(spec),
                 store,
+                home: home.into(),
                 events_tx,
             },
             events,

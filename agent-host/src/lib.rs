@@ -22,9 +22,10 @@
 //! | `sys` | the process itself: the lock, signals, raw system calls |
 //! | `wire` | the link, and the way back to it when it is lost |
 //! | `agent` | the loop |
-//! | `turn` | one turn, from delivery to commit |
+//! | `turn` | one turn, from delivery to commit, step by step |
+//! | `tool` | what a model may do in the workspace |
 //! | `window` | which part of a session a turn sees |
-//! | `store` | sessions and deliveries, on disk |
+//! | `store` | sessions, steps and deliveries, on disk |
 //! | `provider` | the model: `echo` and `http` |
 //!
 //! Other crates start the binary and speak the protocol; only tests also close a cage of their own.
@@ -35,6 +36,7 @@ mod provider;
 mod start;
 mod store;
 mod sys;
+mod tool;
 mod turn;
 mod window;
 mod wire;

@@ -1,4 +1,4 @@
-//! The model, behind a small trait: a request in, pieces of text out.
+//! The model, behind a small trait: a request in, pieces of text out, and at the end what it wants done.
 //!
 //! An [`Answer`] drives a provider: it asks again while nothing has been said yet, watches for silence,
 //! and adds up what was used. Providers only stream; they never retry by themselves.
@@ -7,9 +7,11 @@
 //! | --- | --- |
 //! | [`fault`] | what can go wrong, and what it means to the person, the log and the retry policy |
 //! | [`retry`] | when to try again, and how long to wait |
+//! | [`calls`] | what a model wants done, as it comes in pieces |
 //! | [`echo`] | the built-in provider for tests and benchmarks |
 //! | [`http`] | model servers |
 
+mod calls;
 mod echo;
 mod fault;
 mod http;
@@ -22,16 +24,23 @@ use kennel_shared::protocol::{Endpoint, ModelSpec};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
+pub(crate) use calls::ARGUMENTS_MAX_BYTES;
 pub(crate) use fault::{Fault, ProviderError, words};
 use retry::RetryPolicy;
 
-use crate::window::Message;
+use crate::{
+    tool::Definition,
+    window::{Call, Message},
+};
 
-/// What a model is asked. The new message is the last one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a model is asked. What it is to answer is at the end of the messages.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
     pub(crate) system: Option<String>,
     pub(crate) messages: Vec<Message>,
+    pub(crate) tools: Vec<Definition>,
+    /// Whether it may use them now; some want to know them in any case, since the messages speak of them.
+    pub(crate) may_call: bool,
 }
 
 /// A part of an answer.
@@ -41,8 +50,8 @@ pub(crate) enum Piece {
     Text(String),
     /// The model is at work, with nothing to show: reasoning, keep-alives.
     Progress,
-    /// What the answer took; at its end.
-    Usage(Usage),
+    /// What the answer took, and what the model wants done before it goes on. The last piece.
+    End(Usage, Vec<Call>),
 }
 
 /// Tokens, as far as the provider says.
@@ -97,6 +106,8 @@ pub(crate) struct Answer<'a> {
     heard: bool,
     /// Tokens, once the provider has told.
     pub(crate) usage: Usage,
+    /// What the model wants done; when the answer is whole.
+    pub(crate) calls: Vec<Call>,
     /// Attempts beyond the first.
     pub(crate) retries: u32,
     /// When the first text came.
@@ -113,6 +124,7 @@ impl<'a> Answer<'a> {
             asked_at: Instant::now(),
             heard: false,
             usage: Usage::default(),
+            calls: Vec::new(),
             retries: 0,
             first_text_at: None,
         }
@@ -157,7 +169,7 @@ impl<'a> Answer<'a> {
             match piece {
                 None => return Ok(None),
                 Some(Piece::Progress) => {}
-                Some(Piece::Usage(usage)) => self.usage = usage,
+                Some(Piece::End(usage, calls)) => (self.usage, self.calls) = (usage, calls),
                 Some(Piece::Text(text)) => {
                     self.first_text_at.get_or_insert_with(Instant::now);
                     return Ok(Some(text));

@@ -108,10 +108,10 @@ fn live() -> Result<Exit, StartError> {
     let bootstrap = Bootstrap::read(io::stdin().lock())?;
     // Before there is a second thread: what it sets is set for the thread that calls it.
     let steps = cage::close(&bootstrap).map_err(StartError::Cage)?;
-    // One thread; the blocking pool is for name lookups and TLS roots, and starts when one is needed.
+    // One thread; the blocking pool is for name lookups, TLS roots and tools, and starts when one is needed.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(2)
+        .max_blocking_threads(4)
         .thread_keep_alive(Duration::from_secs(2))
         .thread_stack_size(512 * 1024)
         .build()
@@ -139,7 +139,7 @@ async fn live_as(bootstrap: Bootstrap, cage: Vec<CageStep>) -> Result<Exit, Star
         () = stop.caught() => return Ok(Exit::Done),
     };
     info!(agent.id = %bootstrap.agent, generation = %bootstrap.generation, "ready");
-    let exit = Agent::new(bootstrap.agent, wire, spec, store)
+    let exit = Agent::new(bootstrap.agent, wire, spec, store, &bootstrap.state_dir)
         .run(stop)
         .await;
     // The loop has dropped the last handle of the store, so its thread closes the file and ends. A

@@ -1,19 +1,25 @@
-//! The agent's store: sessions, messages, processed deliveries. One SQLite file, `store.db`.
+//! The agent's store: sessions, messages, steps, processed deliveries. One SQLite file, `store.db`.
 //!
 //! One thread owns the connection ([`mod@file`] is what it runs); tasks hold a [`Store`], which is a
 //! sender to it. Its queue has [`QUEUE`] places; a task that finds it full waits.
 //!
 //! Invariants:
-//! - A turn's message, its reply and its delivery are committed in one transaction.
+//! - A turn's messages, its reply and its delivery are committed in one transaction.
+//! - While a turn runs, each answer of the model that has calls, each call and each result is a step of
+//!   its own, committed before the next begins. A delivery that is handed out again finds them.
 //! - Of a turn that failed or was cancelled only the delivery is kept, with how it ended: when the
 //!   person asks again, the model sees the question once.
-//! - A turn that was abandoned because the process ends leaves nothing, so it can be delivered again.
+//! - A turn that was abandoned because the process ends leaves its steps, so it goes on where it was when
+//!   it is delivered again.
+//! - Of the steps of an ended turn, names and times are kept, as long as its delivery.
 //!
 //! `synchronous` is NORMAL: a commit survives the death of this process, and of the supervisor. Only a
 //! power cut may take back the last commits, and then whole.
 
+mod encoding;
 mod file;
 mod schema;
+mod steps;
 
 use std::{
     io,
@@ -29,8 +35,13 @@ use kennel_shared::{
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::window::Message;
+use crate::{
+    provider::Usage,
+    window::{Call, Message},
+};
 use file::StoreFile;
+
+pub(crate) use file::now_ms;
 
 /// Requests that wait for the store thread; whoever comes to a full queue waits.
 const QUEUE: usize = 16;
@@ -79,8 +90,49 @@ pub(crate) enum StoreError {
 pub(crate) enum Begun {
     /// It was processed before: this was the end of it.
     Before(TurnOutcome),
-    /// It is new: the window of its session, oldest first.
-    New(Vec<Message>),
+    /// It is new, or was not finished.
+    New {
+        /// The window of its session, oldest first.
+        window: Vec<Message>,
+        /// How far an earlier attempt came.
+        steps: Vec<Step>,
+    },
+}
+
+/// A step of a turn that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The model answered, and wants these calls done.
+    Answer { text: String, calls: Vec<Call> },
+    /// A tool was begun; without a result it has not ended.
+    Tool {
+        /// The [`Call::id`].
+        call: String,
+        result: Option<String>,
+    },
+}
+
+/// A step to be written down.
+#[derive(Debug)]
+pub(crate) enum NewStep {
+    /// The model has answered.
+    Answer {
+        text: String,
+        calls: Vec<Call>,
+        asked: Asked,
+    },
+    /// A tool is about to be run.
+    Begin { call: String, name: String },
+    /// The tool that was begun with this number has ended.
+    End { result: String },
+}
+
+/// What asking the model took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// When, in milliseconds since the Unix epoch.
+    pub(crate) at_ms: i64,
+    pub(crate) usage: Usage,
 }
 
 /// A turn to be written down.
@@ -89,7 +141,10 @@ pub(crate) struct Record {
     pub(crate) delivery: DeliveryId,
     pub(crate) turn: TurnId,
     pub(crate) session: SessionKey,
-    pub(crate) text: String,
+    /// All of the turn, from the question to the answer. Kept when it was replied to.
+    pub(crate) messages: Vec<Message>,
+    /// The step that the answer was, and what it took; for a turn that was replied to.
+    pub(crate) last: Option<(u32, Asked)>,
     pub(crate) outcome: TurnOutcome,
 }
 
@@ -100,6 +155,12 @@ enum Request {
         context: ContextSpec,
         new_bytes: usize,
         reply: oneshot::Sender<Result<Begun, StoreError>>,
+    },
+    Step {
+        delivery: DeliveryId,
+        number: u32,
+        step: NewStep,
+        reply: oneshot::Sender<Result<(), StoreError>>,
     },
     Commit {
         record: Box<Record>,
@@ -149,6 +210,23 @@ impl Store {
         .await
     }
 
+    /// Writes a step of a turn down: a new one, or the end of the tool that was begun with this number.
+    /// It is committed when this returns; once asked for, it happens even when nobody waits.
+    pub(crate) async fn step(
+        &self,
+        delivery: DeliveryId,
+        number: u32,
+        step: NewStep,
+    ) -> Result<(), StoreError> {
+        self.ask(|reply| Request::Step {
+            delivery,
+            number,
+            step,
+            reply,
+        })
+        .await
+    }
+
     /// Writes a turn down. It is committed when this returns; once asked for, it happens even when
     /// nobody waits.
     pub(crate) async fn commit(&self, record: Record) -> Result<(), StoreError> {
@@ -180,6 +258,14 @@ fn serve(file: &mut StoreFile, request: Request) {
             reply,
         } => {
             let _ = reply.send(file.begin(delivery, &session, context, new_bytes));
+        }
+        Request::Step {
+            delivery,
+            number,
+            step,
+            reply,
+        } => {
+            let _ = reply.send(file.step(delivery, number, step));
         }
         Request::Commit { record, reply } => {
             let _ = reply.send(file.commit(&record));

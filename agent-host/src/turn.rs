@@ -1,7 +1,7 @@
 //! One turn: from a delivery to its committed end.
 //!
 //! ```text
-//! begin (store) ─► ask (provider) ─► commit (store) ─► Finished
+//! begin (store) ─► work: ask, run tools, ask … ─► commit (store) ─► Finished
 //!      │                 │ Cancel, timeout, failure ─► commit without messages ─► Finished
 //!      └ known: Finished with the stored outcome, nothing is asked
 //! ```
@@ -9,13 +9,21 @@
 //! A turn runs as a task on the event loop's thread and reports through a bounded queue: when the link
 //! does not take more, the turn waits, and with it the reading from the model. `Finished` is the last
 //! that it says, whatever happens to it, unless it is told to [`Stop::Abandon`].
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`progress`] | how far a turn has come and what is next; pure |
+//! | [`work`] | the steps: asking the model, running tools, each written down before the next |
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+mod progress;
+mod work;
+
+use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use kennel_shared::protocol::{
-    AgentSpec, DELTA_MAX_BYTES, Delivery, FailureKind, REPLY_MAX_BYTES, Spent, ToSupervisor,
-    TurnFailure, TurnOutcome,
+    AgentSpec, DELTA_MAX_BYTES, Delivery, FailureKind, Spent, ToSupervisor, TurnFailure,
+    TurnOutcome,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -24,13 +32,11 @@ use tokio::{
 use tracing::{debug, error, warn};
 
 use crate::{
-    provider::{self, Answer, Fault, Provider, ProviderError, Request},
-    store::{Begun, Record, Store, StoreError},
-    window::{Message, Role},
+    provider::{self, Provider, ProviderError},
+    store::{Asked, Begun, Record, Store, StoreError},
+    window::Message,
 };
-
-/// What ends a reply that was cut.
-const CUT_NOTE: &str = "\n\n[The answer was longer than 512 KiB and was cut here.]";
+use progress::Progress;
 
 /// What a turn works with.
 #[derive(Clone)]
@@ -38,6 +44,8 @@ pub(crate) struct Equipment {
     pub(crate) spec: Arc<AgentSpec>,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) store: Store,
+    /// The agent's own folder.
+    pub(crate) home: Arc<Path>,
     pub(crate) events_tx: mpsc::Sender<ToSupervisor>,
 }
 
@@ -47,7 +55,7 @@ pub(crate) enum Stop {
     /// Somebody wants no answer any more. This is committed and reported.
     Cancel,
     /// The process ends. Nothing is written or said, so that the delivery can be tried again; a commit
-    /// that has begun is finished.
+    /// that has begun is finished. What was done so far stays in the store.
     Abandon,
 }
 
@@ -60,6 +68,7 @@ pub(crate) async fn run(
     let mut turn = Turn {
         begun_at: Instant::now(),
         spent: Spent::default(),
+        doing: None,
         equipment: &equipment,
         delivery: &delivery,
     };
@@ -94,23 +103,43 @@ pub(crate) async fn run(
 struct Turn<'a> {
     begun_at: Instant,
     spent: Spent,
+    /// What it is at, and since when.
+    doing: Option<(Doing, Instant)>,
     equipment: &'a Equipment,
     delivery: &'a Delivery,
 }
 
-/// What came of asking the model.
-enum Answered {
-    Reply(String),
+/// What takes a turn's time.
+#[derive(Debug, Clone, Copy)]
+enum Doing {
+    Asking,
+    Tool,
+}
+
+/// What came of a turn's work.
+#[derive(Debug)]
+enum Worked {
+    Replied(Replied),
     Failed(ProviderError),
+    TooManySteps,
     TimedOut,
     Stopped(Stop),
+    Unstored(StoreError),
+}
+
+/// An answer, and how it came about.
+#[derive(Debug)]
+struct Replied {
+    reply: String,
+    messages: Vec<Message>,
+    last: (u32, Asked),
 }
 
 impl Turn<'_> {
     /// The outcome, committed; `None` when the turn is abandoned.
     async fn outcome(&mut self, stop: &mut oneshot::Receiver<Stop>) -> Option<TurnOutcome> {
-        let context = match self.begin().await {
-            Ok(Begun::New(context)) => context,
+        let (window, steps) = match self.begin().await {
+            Ok(Begun::New { window, steps }) => (window, steps),
             Ok(Begun::Before(outcome)) => {
                 debug!(turn.id = %self.delivery.turn, "this delivery was processed before");
                 return Some(outcome);
@@ -118,24 +147,67 @@ impl Turn<'_> {
             Err(error) => return Some(self.store_failed(&error)),
         };
         self.say(ToSupervisor::Started(self.delivery.turn)).await;
-        let outcome = match self.ask(context, stop).await {
-            Answered::Reply(reply) => TurnOutcome::Replied(reply),
-            Answered::Failed(error) => {
+        let progress = Progress::new(self.delivery.text.clone(), steps);
+        let worked = self.work_in_time(&window, progress, stop).await;
+        let (mut messages, mut last) = (Vec::new(), None);
+        let outcome = match worked {
+            Worked::Replied(replied) => {
+                messages = replied.messages;
+                last = Some(replied.last);
+                TurnOutcome::Replied(replied.reply)
+            }
+            Worked::Failed(error) => {
                 warn!(turn.id = %self.delivery.turn, error = %error, "the model gave no answer");
                 TurnOutcome::Failed(error.for_person(&self.equipment.spec.model))
             }
-            Answered::TimedOut => {
+            Worked::TooManySteps => {
+                let most = self.equipment.spec.tools.max_steps;
+                let text = format!(
+                    "The agent came to no answer within {most} steps: ask for less at a time, or raise its max_steps."
+                );
+                failed(FailureKind::Timeout, &text)
+            }
+            Worked::TimedOut => {
                 let limit = provider::words(self.turn_timeout());
                 let text = format!("The answer took longer than {limit} and was given up.");
                 failed(FailureKind::Timeout, &text)
             }
-            Answered::Stopped(Stop::Cancel) => TurnOutcome::Cancelled,
-            Answered::Stopped(Stop::Abandon) => return None,
+            Worked::Unstored(error) => return Some(self.store_failed(&error)),
+            Worked::Stopped(Stop::Cancel) => TurnOutcome::Cancelled,
+            Worked::Stopped(Stop::Abandon) => return None,
         };
-        Some(match self.commit(&outcome).await {
+        let record = Record {
+            delivery: self.delivery.delivery,
+            turn: self.delivery.turn,
+            session: self.delivery.session.clone(),
+            messages,
+            last,
+            outcome: outcome.clone(),
+        };
+        Some(match self.commit(record).await {
             Ok(()) => outcome,
             Err(error) => self.store_failed(&error),
         })
+    }
+
+    /// Works until there is an answer, time is over, or it is told to stop; a tool that runs is ended then.
+    async fn work_in_time(
+        &mut self,
+        window: &[Message],
+        progress: Progress,
+        stop: &mut oneshot::Receiver<Stop>,
+    ) -> Worked {
+        let deadline = self.begun_at + self.turn_timeout();
+        let worked = tokio::select! {
+            biased;
+            Ok(stop) = stop => Worked::Stopped(stop),
+            worked = timeout_at(deadline, self.work(window, progress)) => match worked {
+                Ok(worked) => worked,
+                Err(_elapsed) => Worked::TimedOut,
+            },
+        };
+        self.settle();
+        worked
     }
 
     async fn begin(&mut self) -> Result<Begun, StoreError> {
@@ -155,68 +227,8 @@ impl Turn<'_> {
         begun
     }
 
-    async fn ask(
-        &mut self,
-        mut messages: Vec<Message>,
-        stop: &mut oneshot::Receiver<Stop>,
-    ) -> Answered {
-        messages.push(Message {
-            role: Role::User,
-            text: self.delivery.text.clone(),
-        });
-        let request = Request {
-            system: self.equipment.spec.system_prompt.clone(),
-            messages,
-        };
-        let asked_at = Instant::now();
-        let deadline = self.begun_at + self.turn_timeout();
-        let provider = Arc::clone(&self.equipment.provider);
-        let mut answer = Answer::to(&request, &*provider);
-        let answered = tokio::select! {
-            biased;
-            Ok(stop) = stop => Answered::Stopped(stop),
-            read = timeout_at(deadline, self.read(&mut answer)) => match read {
-                Ok(Ok(reply)) if reply.trim().is_empty() => {
-                    Answered::Failed(ProviderError::new(Fault::Empty, ""))
-                }
-                Ok(Ok(reply)) => Answered::Reply(reply),
-                Ok(Err(error)) => Answered::Failed(error),
-                Err(_elapsed) => Answered::TimedOut,
-            },
-        };
-        self.spent.provider_us = micros(asked_at.elapsed());
-        self.spent.retries = answer.retries;
-        self.spent.input_tokens = answer.usage.input_tokens;
-        self.spent.output_tokens = answer.usage.output_tokens;
-        self.spent.first_token_us = answer
-            .first_text_at
-            .map_or(0, |first| micros(first.duration_since(self.begun_at)));
-        answered
-    }
-
-    /// Reads an answer to its end, showing it as it comes.
-    async fn read(&self, answer: &mut Answer<'_>) -> Result<String, ProviderError> {
-        let mut reply = String::new();
-        while let Some(text) = answer.next().await? {
-            let (text, whole) = fit(text, reply.len());
-            self.show(&text).await;
-            reply.push_str(&text);
-            if !whole {
-                break;
-            }
-        }
-        Ok(reply)
-    }
-
-    async fn commit(&mut self, outcome: &TurnOutcome) -> Result<(), StoreError> {
+    async fn commit(&mut self, record: Record) -> Result<(), StoreError> {
         let begun = Instant::now();
-        let record = Record {
-            delivery: self.delivery.delivery,
-            turn: self.delivery.turn,
-            session: self.delivery.session.clone(),
-            text: self.delivery.text.clone(),
-            outcome: outcome.clone(),
-        };
         let committed = self.equipment.store.commit(record).await;
         self.spent.commit_us = micros(begun.elapsed());
         committed
@@ -258,17 +270,6 @@ impl Turn<'_> {
     }
 }
 
-/// What of `text` fits a reply that has `length` bytes already, within [`REPLY_MAX_BYTES`]; when not all
-/// of it does, a note takes the place of the rest, and `false` says so.
-fn fit(text: String, length: usize) -> (String, bool) {
-    let room = (REPLY_MAX_BYTES - CUT_NOTE.len()).saturating_sub(length);
-    if text.len() <= room {
-        return (text, true);
-    }
-    let kept = &text[..text.floor_char_boundary(room)];
-    (format!("{kept}{CUT_NOTE}"), false)
-}
-
 fn log_end(delivery: &Delivery, outcome: &TurnOutcome, spent: &Spent) {
     let how = match outcome {
         TurnOutcome::Replied(_) => "replied",
@@ -281,6 +282,7 @@ fn log_end(delivery: &Delivery, outcome: &TurnOutcome, spent: &Spent) {
         how,
         total_us = spent.total_us,
         provider_us = spent.provider_us,
+        tools_us = spent.tools_us,
         "turn ended"
     );
 }

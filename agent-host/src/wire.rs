@@ -102,6 +102,10 @@ pub(crate) enum WireError {
     Unsendable(#[source] LinkError),
 }
 
+/// The wire takes no more for now.
+#[derive(Debug)]
+pub(crate) struct Full;
+
 /// What happens on the wire.
 #[derive(Debug)]
 pub(crate) enum WireEvent {
@@ -177,14 +181,14 @@ impl<C: Connector> Wire<C> {
         }
     }
 
-    /// Queues a message; [`next`](Self::next) sends it. Full hands it back.
-    pub(crate) fn send(&mut self, message: ToSupervisor) -> Result<(), ToSupervisor> {
+    /// Queues a message; [`next`](Self::next) sends it. A full wire does not take it.
+    pub(crate) fn send(&mut self, message: ToSupervisor) -> Result<(), Full> {
         let sent = match &mut self.state {
             State::Up(link) => link.send(message),
             State::Away(session, _) => session.send(message),
             State::Changing => Err(SendError::Full(message)),
         };
-        sent.map_err(|SendError::Full(message)| message)
+        sent.map_err(|SendError::Full(_)| Full)
     }
 
     /// Shows that we live, if anybody can see it.

@@ -10,7 +10,8 @@
 //!     │ ◄───────────── Welcome | Refuse │  what to be, the secrets, the next token
 //!     │ ── Ready ─────────────────────► │
 //!     │ ◄─────────────────────── Deliver│
-//!     │ ── Started, Delta…, Finished ─► │
+//!     │ ── Started, Step…, Delta…, ───► │
+//!     │    Finished                     │
 //!     │ ── heartbeats all the while ──► │
 //!     │ ◄───────────────────────── Drain│
 //!     │ ── Drained, then exit ────────► │
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// The version of everything in this module. Both sides must speak it.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// The longest reply that travels, in bytes. An agent cuts a longer one, says so at its end, and
 /// keeps the whole in its own store no longer than this either.
@@ -37,6 +38,9 @@ pub const REPLY_MAX_BYTES: usize = 512 * 1024;
 
 /// The longest piece of text in one [`ToSupervisor::Delta`], in bytes, merged ones included.
 pub const DELTA_MAX_BYTES: usize = 64 * 1024;
+
+/// The longest name of a tool in [`TurnStep::Tool`], in bytes.
+pub const TOOL_NAME_MAX_BYTES: usize = 64;
 
 /// The longest system prompt, in bytes.
 pub const SYSTEM_PROMPT_MAX_BYTES: usize = 256 * 1024;
@@ -150,6 +154,61 @@ pub struct AgentSpec {
     pub workspace: PathBuf,
     /// How often to send a heartbeat, in milliseconds.
     pub heartbeat_interval_ms: u64,
+    /// What the model may do in the workspace.
+    pub tools: ToolsSpec,
+}
+
+/// What the model may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolsSpec {
+    /// These; nothing, when there are none.
+    pub enabled: Vec<Tool>,
+    /// How often the model may be asked within one turn.
+    pub max_steps: u32,
+    /// The longest time that one tool may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl ToolsSpec {
+    /// No tools, and the usual bounds.
+    pub fn none() -> Self {
+        Self {
+            enabled: Vec::new(),
+            max_steps: 32,
+            timeout_ms: 120_000,
+        }
+    }
+}
+
+/// The tools that are built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Tool {
+    /// Reads a part of a file.
+    Read,
+    /// Writes a file anew.
+    Write,
+    /// Replaces a text in a file.
+    Edit,
+    /// Lists a folder.
+    List,
+    /// Runs a shell command.
+    Exec,
+}
+
+impl Tool {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Edit, Self::List, Self::Exec];
+
+    /// Its name, for models, people and the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Edit => "edit",
+            Self::List => "list",
+            Self::Exec => "exec",
+        }
+    }
 }
 
 /// The part of a session that goes to the model: a window at its tail.
@@ -286,6 +345,22 @@ pub enum ToSupervisor {
     },
     /// No turn is running and none will.
     Drained,
+    /// A turn has come to its next step.
+    Step {
+        /// Which.
+        turn: TurnId,
+        /// To which.
+        step: TurnStep,
+    },
+}
+
+/// What a turn does, after it has started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TurnStep {
+    /// It asks the model.
+    Asking,
+    /// It runs the tool of this name, of at most [`TOOL_NAME_MAX_BYTES`].
+    Tool(String),
 }
 
 /// How a turn ended.
@@ -315,7 +390,7 @@ pub enum FailureKind {
     Provider,
     /// The provider was busy, broken or out of reach, also after retries.
     Unavailable,
-    /// The turn took longer than it may.
+    /// The turn took longer, or more steps, than it may.
     Timeout,
     /// The agent's own store failed.
     Store,
@@ -332,6 +407,8 @@ pub struct Spent {
     pub first_token_us: u64,
     /// Waiting for the provider in all.
     pub provider_us: u64,
+    /// Running tools in all.
+    pub tools_us: u64,
     /// Committing the turn.
     pub commit_us: u64,
     /// From delivery to the end.

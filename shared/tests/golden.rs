@@ -9,7 +9,7 @@ use kennel_shared::{
     link::Packet,
     protocol::{
         FailureKind, Heartbeat, Hello, HelloReply, PROTOCOL, Position, Refusal, ToAgent,
-        ToSupervisor, TurnFailure, TurnOutcome,
+        ToSupervisor, Tool, ToolsSpec, TurnFailure, TurnOutcome, TurnStep,
     },
 };
 
@@ -37,15 +37,15 @@ fn the_first_frame_is_the_one_of_this_protocol_version() {
         cage: vec![CageStep::new("core", CageOutcome::Partial, "x")],
     };
     let token = "09".repeat(32);
-    let expected = format!("3100000001 0130 0161 07 {token} 01 02 01 04636f7265 01 0178");
+    let expected = format!("3100000002 0130 0161 07 {token} 01 02 01 04636f7265 01 0178");
     assert_eq!(hex(&hello), expected.replace(' ', ""));
 }
 
 #[test]
 fn the_wire_format_is_the_one_of_this_protocol_version() {
-    assert_eq!(PROTOCOL, 1, "new version: check the bytes below against it");
+    assert_eq!(PROTOCOL, 2, "new version: check the bytes below against it");
     let turn = "0190a1b2c3d47e5f8a9b0c1d2e3f4a5b".parse().unwrap();
-    let packets: [(Packet<ToSupervisor>, &str); 4] = [
+    let packets: [(Packet<ToSupervisor>, &str); 5] = [
         (
             Packet::Message {
                 seq: 1,
@@ -62,6 +62,16 @@ fn the_wire_format_is_the_one_of_this_protocol_version() {
                 },
             },
             "1a00000000fb2c0102100190a1b2c3d47e5f8a9b0c1d2e3f4a5b0368c3a9",
+        ),
+        (
+            Packet::Message {
+                seq: 2,
+                message: ToSupervisor::Step {
+                    turn,
+                    step: TurnStep::Tool("exec".into()),
+                },
+            },
+            "1a0000000002 05 10 0190a1b2c3d47e5f8a9b0c1d2e3f4a5b 01 0465786563",
         ),
         (
             Packet::Ack(Position {
@@ -85,6 +95,14 @@ fn the_wire_format_is_the_one_of_this_protocol_version() {
     assert_eq!(
         hex(&HelloReply::Refuse(Refusal::Protocol { supported: 1 })),
         "03000000010001"
+    );
+    let tools = ToolsSpec {
+        enabled: Tool::ALL.to_vec(),
+        ..ToolsSpec::none()
+    };
+    assert_eq!(
+        hex(&tools),
+        "0c000000 05 0001020304 20 fcc0d40100".replace(' ', "")
     );
     let failed = TurnOutcome::Failed(TurnFailure {
         kind: FailureKind::Timeout,

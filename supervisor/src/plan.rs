@@ -15,7 +15,7 @@ use kennel_shared::{
     envelope::PeerKind,
     protocol::{
         AgentSpec, ContextSpec, EchoSpec, Endpoint, HttpSpec, ModelApi, ModelSpec,
-        SYSTEM_PROMPT_MAX_BYTES,
+        SYSTEM_PROMPT_MAX_BYTES, ToolsSpec,
     },
     secret::Secret,
 };
@@ -281,6 +281,11 @@ fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
         turn_timeout_ms: millis(agent.timeouts.turn),
         workspace: agent.workspace.clone(),
         heartbeat_interval_ms: millis(agent.timeouts.heartbeat_interval),
+        tools: ToolsSpec {
+            enabled: agent.tools.enabled.clone(),
+            max_steps: agent.tools.max_steps,
+            timeout_ms: millis(agent.tools.timeout),
+        },
     })
 }
 

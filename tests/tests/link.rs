@@ -240,11 +240,9 @@ async fn lost_connections_lose_and_double_nothing() {
 /// Agents whose first words are wrong: each is turned away with one line in each of its lives.
 #[tokio::test]
 async fn wrong_hellos() {
+    let version = format!("wrong protocol version (this supervisor speaks {PROTOCOL})");
     let wrong = [
-        (
-            "bad-version",
-            "wrong protocol version (this supervisor speaks 1)",
-        ),
+        ("bad-version", version.as_str()),
         ("bad-token", "wrong token"),
         ("bad-generation", "stale generation"),
         ("bad-hello-garbage", "the body is not a message"),

@@ -9,7 +9,7 @@ use kennel_shared::{
     protocol::{
         AgentSpec, ContextSpec, DELTA_MAX_BYTES, Delivery, EchoSpec, Endpoint, FailureKind,
         Heartbeat, Hello, HelloReply, ModelSpec, REPLY_MAX_BYTES, Refusal, Spent, ToAgent,
-        ToSupervisor, TurnOutcome, Welcome,
+        ToSupervisor, ToolsSpec, TurnOutcome, Welcome,
     },
     secret::Token,
 };
@@ -23,6 +23,8 @@ use tokio::{
 
 use super::{Agent, Connector, Exit, StopRequests, Wire};
 use crate::{store::Store, wire::Identity};
+
+mod tools;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -69,6 +71,7 @@ impl Rig {
         let (stop, stop_rx) = oneshot::channel();
         let token = Token::random();
         let path = dir.path().join("store.db");
+        let home = dir.path().to_owned();
         let agent = tokio::spawn(async move {
             let id: AgentId = "hexa".parse().unwrap();
             let (store, thread) = Store::open(&path).unwrap();
@@ -80,7 +83,7 @@ impl Rig {
             let grace = Duration::from_millis(500);
             let opened = Wire::open(Pipe(connections_tx), identity, token, grace).await;
             let (wire, spec) = opened.unwrap();
-            let exit = Agent::new(id, wire, spec, store)
+            let exit = Agent::new(id, wire, spec, store, &home)
                 .run(StopWhen(stop_rx))
                 .await;
             thread.join().unwrap();
@@ -160,6 +163,7 @@ fn spec() -> AgentSpec {
         turn_timeout_ms: 30_000,
         workspace: "/".into(),
         heartbeat_interval_ms: 20,
+        tools: ToolsSpec::none(),
     }
 }
 
@@ -217,7 +221,7 @@ async fn finished(link: &mut AgentLink, of: &Delivery) -> (String, TurnOutcome, 
                 spent,
                 ..
             } if delivery == of.delivery => return (text, outcome, spent),
-            ToSupervisor::Started(_) => {}
+            ToSupervisor::Started(_) | ToSupervisor::Step { .. } => {}
             other => panic!("{other:?}"),
         }
     }

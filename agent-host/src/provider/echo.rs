@@ -16,16 +16,34 @@
 //! | `!system` | answers with the system prompt |
 //! | `!busy MS [text]` | keeps the event loop from everything else so long, then answers |
 //! | `!panic` | panics within the turn |
+//! | `!tools JSON` | uses tools, and answers with what came of it: see below |
 //! | `!exit CODE` | ends the process at once |
 //! | `!abort` | ends the process by SIGABRT |
+//!
+//! `!tools` is followed by a list of answers, each a list of calls, or an object with `say` and `calls`. A
+//! call has a `name` and `arguments`; arguments that are a string are handed on as they are, to try what
+//! is no JSON:
+//!
+//! ```json
+//! [[{"name": "exec", "arguments": {"command": "date"}}],
+//!  {"say": "One more.", "calls": [{"name": "read", "arguments": "{\"path\": "}]}]
+//! ```
+//!
+//! When all answers were given, or it may use no more tools, it answers with all results, each as
+//! `name: text`, with an empty line between them.
 
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use kennel_shared::protocol::EchoSpec;
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{Fault, Limits, Piece, Pieces, Provider, ProviderError, Request, RetryPolicy};
+use super::{
+    Fault, Limits, Piece, Pieces, Provider, ProviderError, Request, RetryPolicy, Usage, calls,
+};
+use crate::window::{Call, Message};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Echo {
@@ -44,7 +62,11 @@ impl Provider for Echo {
         let spec = self.spec;
         let begin = async move {
             pause(spec.delay_ms).await;
-            let (text, end) = plan.carry_out().await;
+            let (text, calls, end) = plan.carry_out().await;
+            let last = match end {
+                Some(error) => Err(error),
+                None => Ok(Piece::End(Usage::default(), calls)),
+            };
             let gap = spec.chunk_delay_ms;
             let texts = stream::iter(split(&text, spec.chunks).into_iter().enumerate()).then(
                 move |(index, text)| async move {
@@ -54,7 +76,7 @@ impl Provider for Echo {
                     Ok(Piece::Text(text))
                 },
             );
-            texts.chain(stream::iter(end.map(Err)))
+            texts.chain(stream::iter([last]))
         };
         Box::pin(stream::once(begin).flatten())
     }
@@ -73,10 +95,34 @@ impl Provider for Echo {
     }
 }
 
+/// An answer of a script.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Answer {
+    say: String,
+    calls: Vec<Wanted>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Wanted {
+    name: String,
+    #[serde(default)]
+    arguments: Value,
+}
+
+/// As it is written: in full, or as its calls alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Calls(Vec<Wanted>),
+    Full(Answer),
+}
+
 /// What a message asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Plan {
     Say(String),
+    Use(Answer),
     Sleep(u64, String),
     Busy(u64, String),
     Fail(u16),
@@ -89,7 +135,12 @@ enum Plan {
 
 impl Plan {
     fn of(request: &Request) -> Self {
-        let text = request.messages.last().map_or("", |last| &*last.text);
+        let mut messages = request.messages.iter().rev();
+        let text = messages.find_map(|message| match message {
+            Message::User(text) => Some(text.as_str()),
+            _ => None,
+        });
+        let text = text.unwrap_or_default();
         Self::parse(text, request).unwrap_or_else(|| Self::Say(text.to_owned()))
     }
 
@@ -110,8 +161,13 @@ impl Plan {
             "context" => Self::Say(format!(
                 "messages={} bytes={}",
                 request.messages.len(),
-                request.messages.iter().map(|m| m.text.len()).sum::<usize>()
+                request
+                    .messages
+                    .iter()
+                    .map(|m| m.text().len())
+                    .sum::<usize>()
             )),
+            "tools" => Self::script(rest, request)?,
             "system" => Self::Say(request.system.clone()?),
             "hang" => Self::Hang,
             "panic" => Self::Panic,
@@ -121,9 +177,43 @@ impl Plan {
         })
     }
 
-    /// The text to say, and how it ends.
-    async fn carry_out(self) -> (String, Option<ProviderError>) {
-        match self {
+    /// The next answer of a script, by how many were given to the last message.
+    fn script(text: &str, request: &Request) -> Option<Self> {
+        let script: Vec<Written> = serde_json::from_str(text).ok()?;
+        let messages = request.messages.iter().rev();
+        let since: Vec<_> = messages
+            .take_while(|message| !matches!(message, Message::User(_)))
+            .collect();
+        let given = since
+            .iter()
+            .filter(|message| matches!(message, Message::Model { .. }))
+            .count();
+        if request.may_call
+            && let Some(next) = script.into_iter().nth(given)
+        {
+            return Some(Self::Use(match next {
+                Written::Full(answer) => answer,
+                Written::Calls(calls) => Answer {
+                    say: String::new(),
+                    calls,
+                },
+            }));
+        }
+        let results = since.iter().rev().filter_map(|message| match message {
+            Message::Result { name, text, .. } => Some(format!("{name}: {text}")),
+            _ => None,
+        });
+        Some(Self::Say(results.collect::<Vec<_>>().join("\n\n")))
+    }
+
+    /// The text to say, what to do then, and how it ends.
+    async fn carry_out(self) -> (String, Vec<Call>, Option<ProviderError>) {
+        let (text, end) = match self {
+            Self::Use(answer) => {
+                let calls = answer.calls.iter();
+                let calls = calls::whole(calls.map(|call| (&*call.name, &call.arguments, None)));
+                return (answer.say, calls, None);
+            }
             Self::Say(text) => (text, None),
             Self::Sleep(ms, text) => {
                 pause(ms).await;
@@ -148,7 +238,8 @@ impl Plan {
             Self::Panic => panic!("as it was told to"),
             Self::Exit(code) => exit(code),
             Self::Abort => abort(),
-        }
+        };
+        (text, Vec::new(), end)
     }
 }
 
@@ -204,15 +295,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::window::{Message, Role};
 
     fn request(text: &str) -> Request {
         Request {
             system: Some("Be kind.".into()),
-            messages: vec![Message {
-                role: Role::User,
-                text: text.into(),
-            }],
+            messages: vec![Message::User(text.into())],
+            may_call: true,
+            ..Request::default()
         }
     }
 
@@ -222,6 +311,7 @@ mod tests {
         while let Some(piece) = pieces.next().await {
             match piece {
                 Ok(Piece::Text(text)) => texts.push(text),
+                Ok(Piece::End(..)) => {}
                 Ok(other) => panic!("{other:?}"),
                 Err(error) => return (texts, Some(error.fault)),
             }
@@ -271,6 +361,51 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    /// What it answers and what it wants done.
+    async fn next(request: &Request) -> (String, Vec<Call>) {
+        let mut pieces = Echo::new(EchoSpec::default()).stream(request);
+        let (mut text, mut calls) = (String::new(), Vec::new());
+        while let Some(piece) = pieces.next().await {
+            match piece.unwrap() {
+                Piece::Text(piece) => text.push_str(&piece),
+                Piece::End(_, wanted) => calls = wanted,
+                Piece::Progress => {}
+            }
+        }
+        (text, calls)
+    }
+
+    #[tokio::test]
+    async fn a_script_of_tools_is_followed_answer_by_answer() {
+        let script = r#"!tools [[{"name": "list"}, {"name": "exec", "arguments": {"command": "date"}}],
+            {"say": "More.", "calls": [{"name": "read", "arguments": "{\"path"}]}]"#;
+        let mut request = request(script);
+        let mut wanted = Vec::new();
+        for _ in 0..2 {
+            let (text, calls) = next(&request).await;
+            wanted.push(text.clone());
+            let results: Vec<_> = calls
+                .iter()
+                .map(|call| Message::Result {
+                    call: call.id.clone(),
+                    name: call.name.clone(),
+                    text: call.arguments.clone(),
+                })
+                .collect();
+            request.messages.push(Message::Model { text, calls });
+            request.messages.extend(results);
+        }
+        assert_eq!(wanted, ["", "More."]);
+        let told = "list: {}\n\nexec: {\"command\":\"date\"}\n\nread: {\"path";
+        assert_eq!(next(&request).await, (told.to_owned(), Vec::new()));
+        // What it may not do, it does not want.
+        request.messages.truncate(1);
+        request.may_call = false;
+        assert_eq!(next(&request).await, (String::new(), Vec::new()));
+        request.messages = vec![Message::User("!tools [{]".into())];
+        assert_eq!(next(&request).await.0, "!tools [{]");
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,9 @@
 //! shared by all that follow. It takes nothing from the environment: no key, no proxy. It follows no
 //! redirection, which would turn the request into another one or carry the key elsewhere.
 //!
+//! Tool calls of OpenAI's API are put together here, not by the library: it makes room for as many as
+//! the server's numbers say, which may be four thousand million.
+//!
 //! What `genai` does to a model's name is kept: `…::name` drops what is before the colons, and for
 //! OpenAI's API a suffix such as `-high` becomes the reasoning effort.
 
@@ -14,7 +17,10 @@ use futures::{StreamExt, stream};
 use genai::{
     Client, ModelIden, ServiceTarget,
     adapter::AdapterKind,
-    chat::{ChatMessage, ChatOptions, ChatRequest, ChatStream, ChatStreamEvent},
+    chat::{
+        ChatMessage, ChatOptions, ChatRequest, ChatStream, ChatStreamEvent, ContentPart,
+        MessageContent, StreamEnd, Tool, ToolCall, ToolChoice, ToolResponse,
+    },
     resolver::{AuthData, Endpoint},
 };
 use kennel_shared::{
@@ -24,13 +30,16 @@ use kennel_shared::{
 use tokio::sync::OnceCell;
 
 use super::{
-    Fault, Limits, Piece, Pieces, Provider, ProviderError, Request, RetryPolicy, Usage,
+    Fault, Limits, Piece, Pieces, Provider, ProviderError, Request, RetryPolicy, Usage, calls,
     retry::retry_after,
 };
-use crate::window::Role;
+use crate::window::{Call, Message};
 
 /// The longest time for one connection; what a server may take to answer on it is the provider's own.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of arguments that are no JSON a model is shown again.
+const MALFORMED_SHOWN_BYTES: usize = 500;
 
 /// How long an unused connection is kept. Short: an idle agent should cost nobody anything.
 const POOL_IDLE: Duration = Duration::from_mins(1);
@@ -53,7 +62,9 @@ struct Shared {
 impl Http {
     pub(super) fn new(model: &ModelSpec, http: &HttpSpec) -> Self {
         let adapter = adapter(http.api);
-        let mut options = ChatOptions::default().with_capture_usage(true);
+        let mut options = ChatOptions::default()
+            .with_capture_usage(true)
+            .with_capture_tool_calls(adapter != AdapterKind::OpenAI);
         options.temperature = model
             .temperature_milli
             .map(|milli| f64::from(milli) / 1000.0);
@@ -85,9 +96,14 @@ impl Http {
 impl Provider for Http {
     fn stream(&self, request: &Request) -> Pieces {
         let shared = Arc::clone(&self.shared);
-        let request = chat_request(request);
+        let api = shared.model.adapter_kind;
+        let mut options = shared.options.clone();
+        if !request.may_call && !request.tools.is_empty() && api != AdapterKind::Ollama {
+            options.tool_choice = Some(ToolChoice::None);
+        }
+        let request = chat_request(request, api);
         let opening = async move {
-            match shared.open(request).await {
+            match shared.open(request, &options).await {
                 Ok(stream) => pieces(shared, stream),
                 Err(error) => Box::pin(stream::iter([Err(error)])),
             }
@@ -105,7 +121,11 @@ impl Provider for Http {
 }
 
 impl Shared {
-    async fn open(&self, request: ChatRequest) -> Result<ChatStream, ProviderError> {
+    async fn open(
+        &self,
+        request: ChatRequest,
+        options: &ChatOptions,
+    ) -> Result<ChatStream, ProviderError> {
         let client = self.client.get_or_try_init(|| self.build_client()).await?;
         let target = ServiceTarget {
             endpoint: self.endpoint.clone(),
@@ -113,7 +133,7 @@ impl Shared {
             model: self.model.clone(),
         };
         let response = client
-            .exec_chat_stream(target, request, Some(&self.options))
+            .exec_chat_stream(target, request, Some(options))
             .await
             .map_err(|error| self.error(&error))?;
         Ok(response.stream)
@@ -150,53 +170,89 @@ impl Shared {
     }
 }
 
+/// An answer that is being read.
+struct Reading {
+    shared: Arc<Shared>,
+    events: ChatStream,
+    calls: calls::Pieces,
+    /// Whether anything has come of it.
+    spoken: bool,
+}
+
 /// The events of an answer as pieces. An answer that ends without its end mark is broken.
 fn pieces(shared: Arc<Shared>, events: ChatStream) -> Pieces {
-    enum State {
-        /// Whether any text has come.
-        Open(bool),
-        Over,
-    }
-    let state = (shared, events, State::Open(false));
-    Box::pin(stream::unfold(
-        state,
-        |(shared, mut events, state)| async move {
-            let State::Open(spoken) = state else {
-                return None;
-            };
-            // The library opens every stream with an event of its own, before it has even connected.
-            let mut event = events.next().await;
-            while matches!(event, Some(Ok(ChatStreamEvent::Start))) {
-                event = events.next().await;
+    let reading = Reading {
+        shared,
+        events,
+        calls: calls::Pieces::default(),
+        spoken: false,
+    };
+    Box::pin(stream::unfold(Some(reading), |reading| async move {
+        let mut reading = reading?;
+        let (piece, over) = reading.next().await;
+        Some((piece, (!over).then_some(reading)))
+    }))
+}
+
+impl Reading {
+    /// The next piece, and whether it is the last.
+    async fn next(&mut self) -> (Result<Piece, ProviderError>, bool) {
+        // The library opens every stream with an event of its own, before it has even connected.
+        let mut event = self.events.next().await;
+        while matches!(event, Some(Ok(ChatStreamEvent::Start))) {
+            event = self.events.next().await;
+        }
+        match event {
+            Some(Ok(ChatStreamEvent::Chunk(chunk))) => {
+                self.spoken = true;
+                (Ok(Piece::Text(chunk.content)), false)
             }
-            let (item, state) = match event {
-                Some(Ok(ChatStreamEvent::Chunk(chunk))) => {
-                    (Ok(Piece::Text(chunk.content)), State::Open(true))
-                }
-                Some(Ok(ChatStreamEvent::End(end))) => {
-                    let usage = end.captured_usage.unwrap_or_default();
-                    let tokens = |count: Option<i32>| count.map_or(0, |n| n.max(0).cast_unsigned());
-                    let usage = Usage {
-                        input_tokens: tokens(usage.prompt_tokens),
-                        output_tokens: tokens(usage.completion_tokens),
-                    };
-                    (Ok(Piece::Usage(usage)), State::Over)
-                }
-                Some(Ok(_)) => (Ok(Piece::Progress), State::Open(spoken)),
-                Some(Err(error)) => (Err(shared.error(&error)), State::Over),
-                None => {
-                    let fault = if spoken {
-                        Fault::Disconnected
-                    } else {
-                        Fault::Garbage
-                    };
-                    let error = ProviderError::new(fault, "the answer ended without its end mark");
-                    (Err(error), State::Over)
-                }
-            };
-            Some((item, (shared, events, state)))
-        },
-    ))
+            Some(Ok(ChatStreamEvent::ToolCallChunk(chunk))) => {
+                self.spoken = true;
+                let ToolCall {
+                    call_id,
+                    fn_name,
+                    fn_arguments,
+                    ..
+                } = chunk.tool_call;
+                let arguments = fn_arguments.as_str().unwrap_or_default();
+                self.calls.take(&call_id, &fn_name, arguments);
+                (Ok(Piece::Progress), false)
+            }
+            Some(Ok(ChatStreamEvent::End(end))) => (Ok(self.end(&end)), true),
+            Some(Ok(_)) => (Ok(Piece::Progress), false),
+            Some(Err(error)) => (Err(self.shared.error(&error)), true),
+            None => {
+                let fault = if self.spoken {
+                    Fault::Disconnected
+                } else {
+                    Fault::Garbage
+                };
+                let error = ProviderError::new(fault, "the answer ended without its end mark");
+                (Err(error), true)
+            }
+        }
+    }
+
+    fn end(&mut self, end: &StreamEnd) -> Piece {
+        let usage = end.captured_usage.clone().unwrap_or_default();
+        let tokens = |count: Option<i32>| count.map_or(0, |n| n.max(0).cast_unsigned());
+        let usage = Usage {
+            input_tokens: tokens(usage.prompt_tokens),
+            output_tokens: tokens(usage.completion_tokens),
+        };
+        let calls = if self.shared.model.adapter_kind == AdapterKind::OpenAI {
+            std::mem::take(&mut self.calls).finish()
+        } else {
+            let captured = end.captured_tool_calls().unwrap_or_default();
+            calls::whole(captured.into_iter().map(|call| {
+                let signatures = call.thought_signatures.as_ref();
+                let signature = signatures.and_then(|signatures| signatures.first().cloned());
+                (call.fn_name.as_str(), &call.fn_arguments, signature)
+            }))
+        };
+        Piece::End(usage, calls)
+    }
 }
 
 fn adapter(api: ModelApi) -> AdapterKind {
@@ -220,16 +276,66 @@ fn base_url(http: &HttpSpec) -> String {
     format!("{url}/")
 }
 
-fn chat_request(request: &Request) -> ChatRequest {
-    let messages = request.messages.iter().map(|message| match message.role {
-        Role::User => ChatMessage::user(message.text.as_str()),
-        Role::Assistant => ChatMessage::assistant(message.text.as_str()),
-    });
-    let chat = ChatRequest::new(messages.collect());
+fn chat_request(request: &Request, api: AdapterKind) -> ChatRequest {
+    let mut messages: Vec<ChatMessage> = Vec::with_capacity(request.messages.len());
+    let mut results: Vec<ToolResponse> = Vec::new();
+    for message in &request.messages {
+        if let Message::Result { call, name, text } = message {
+            results.push(ToolResponse::new(call, text).with_fn_name(name));
+            // The others want all results of an answer in one message.
+            if api != AdapterKind::Ollama {
+                continue;
+            }
+        }
+        if !results.is_empty() {
+            messages.push(ChatMessage::from(std::mem::take(&mut results)));
+        }
+        match message {
+            Message::User(text) => messages.push(ChatMessage::user(text.as_str())),
+            Message::Model { text, calls } => messages.push(answer(text, calls)),
+            Message::Result { .. } => {}
+        }
+    }
+    if !results.is_empty() {
+        messages.push(ChatMessage::from(results));
+    }
+    let mut chat = ChatRequest::new(messages);
+    // Ollama has no way to offer tools and forbid them.
+    if !request.tools.is_empty() && (request.may_call || api != AdapterKind::Ollama) {
+        chat = chat.with_tools(request.tools.iter().map(|tool| {
+            Tool::new(tool.name)
+                .with_description(tool.description)
+                .with_schema(tool.parameters.clone())
+        }));
+    }
     match &request.system {
         Some(system) => chat.with_system(system.as_str()),
         None => chat,
     }
+}
+
+fn answer(text: &str, calls: &[Call]) -> ChatMessage {
+    if calls.is_empty() {
+        return ChatMessage::assistant(text);
+    }
+    let text = (!text.is_empty()).then(|| ContentPart::from_text(text));
+    let calls = calls.iter().map(|call| {
+        let arguments = serde_json::from_str(&call.arguments).ok();
+        let fn_arguments = arguments
+            .filter(serde_json::Value::is_object)
+            .unwrap_or_else(|| {
+                let shown = call.arguments.floor_char_boundary(MALFORMED_SHOWN_BYTES);
+                serde_json::json!({ "malformed": call.arguments[..shown] })
+            });
+        ContentPart::ToolCall(ToolCall {
+            call_id: call.id.clone(),
+            fn_name: call.name.clone(),
+            fn_arguments,
+            thought_signatures: call.signature.clone().map(|signature| vec![signature]),
+        })
+    });
+    let parts: Vec<_> = text.into_iter().chain(calls).collect();
+    ChatMessage::assistant(MessageContent::from_parts(parts))
 }
 
 type Classified = (Fault, String, Option<Duration>);

@@ -7,16 +7,18 @@ use std::{
 
 use kennel_shared::{
     ids::DeliveryId,
-    protocol::{ContextSpec, FailureKind, TurnFailure, TurnOutcome},
+    protocol::{ContextSpec, TurnFailure, TurnOutcome},
     session_key::SessionKey,
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{
-    Begun, OpenError, Record, StoreError,
+    Begun, NewStep, OpenError, Record, StoreError,
+    encoding::{self, failure_kind, failure_number},
     schema::{APPLICATION_ID, VERSION, migrate},
+    steps,
 };
-use crate::window::{Message, Role, Window};
+use crate::window::{Message, Part, Room, Window};
 
 /// How long a processed delivery is remembered. A supervisor redelivers within seconds of its return;
 /// a week leaves room for one that was switched off meanwhile.
@@ -29,8 +31,15 @@ const PRUNE_EVERY: u32 = 256;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Newest first, by the index: the reader stops where its window is full.
-pub(super) const TAIL: &str = "SELECT role, octet_length(content), content FROM messages
-     WHERE session = ?1 ORDER BY seq DESC LIMIT ?2";
+pub(super) const TAIL: &str =
+    "SELECT seq, role, octet_length(content), octet_length(tools), content, tools FROM messages
+     WHERE session = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
+
+/// The same without calls and results, of which no row is looked at.
+pub(super) const SAID: &str =
+    "SELECT seq, role, octet_length(content), octet_length(tools), content, tools
+     FROM messages INDEXED BY messages_said
+     WHERE session = ?1 AND seq < ?2 AND tools IS NULL ORDER BY seq DESC LIMIT ?3";
 
 #[derive(Debug)]
 pub(super) struct StoreFile {
@@ -88,12 +97,15 @@ impl StoreFile {
         if let Some(outcome) = self.outcome(delivery)? {
             return Ok(Begun::Before(outcome));
         }
-        Ok(Begun::New(self.tail(session, context, new_bytes)?))
+        Ok(Begun::New {
+            window: self.window(session, context, new_bytes)?,
+            steps: steps::of(&self.connection, delivery)?,
+        })
     }
 
     fn outcome(&self, delivery: DeliveryId) -> rusqlite::Result<Option<TurnOutcome>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT d.outcome, m.content, d.failure_kind, d.failure_text
+            "SELECT d.outcome, coalesce(d.reply_text, m.content), d.failure_kind, d.failure_text
              FROM deliveries d LEFT JOIN messages m ON m.id = d.reply
              WHERE d.delivery = ?1",
         )?;
@@ -111,7 +123,7 @@ impl StoreFile {
             .optional()
     }
 
-    fn tail(
+    fn window(
         &self,
         session: &SessionKey,
         context: ContextSpec,
@@ -123,47 +135,83 @@ impl StoreFile {
             .prepare_cached("SELECT id FROM sessions WHERE key = ?1")?
             .query_row([session.as_str()], |row| row.get::<_, i64>(0))
             .optional()?;
-        let Some(session) = session else {
-            return Ok(Vec::new());
-        };
-        let mut statement = self.connection.prepare_cached(TAIL)?;
-        let mut rows = statement.query(params![session, context.max_messages])?;
-        while let Some(row) = rows.next()? {
-            let bytes = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(usize::MAX);
-            if !window.has_room(bytes) {
-                break;
+        if let Some(session) = session {
+            let most = context.max_messages;
+            if let Some(before) = self.fill(TAIL, &mut window, (session, i64::MAX, most))? {
+                self.fill(SAID, &mut window, (session, before, most))?;
             }
-            window.take(Message {
-                role: role(row.get(0)?),
-                text: row.get(2)?,
-            });
         }
         Ok(window.into_messages())
+    }
+
+    /// Reads into the window; returns where it did when there is no more room for tools.
+    fn fill(
+        &self,
+        statement: &str,
+        window: &mut Window,
+        (session, before, most): (i64, i64, u32),
+    ) -> rusqlite::Result<Option<i64>> {
+        let mut statement = self.connection.prepare_cached(statement)?;
+        let mut rows = statement.query(params![session, before, most])?;
+        while let Some(row) = rows.next()? {
+            let length = |column| -> rusqlite::Result<Option<usize>> {
+                let bytes = row.get::<_, Option<i64>>(column)?;
+                Ok(bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)))
+            };
+            let (text, tools) = (length(2)?.unwrap_or(0), length(3)?);
+            let part = match (tools, row.get(1)?) {
+                (Some(_), _) => Part::Tools,
+                (None, encoding::TO_MODEL) => Part::Question,
+                (None, _) => Part::Answer,
+            };
+            match window.room(part, text.saturating_add(tools.unwrap_or(0))) {
+                Room::Yes => window.push(encoding::message(row.get(1)?, row.get(4)?, row.get(5)?)?),
+                Room::NotForTools => return row.get(0).map(Some),
+                Room::Full => break,
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn step(
+        &mut self,
+        delivery: DeliveryId,
+        number: u32,
+        step: NewStep,
+    ) -> Result<(), StoreError> {
+        Ok(steps::write(&self.connection, delivery, number, step)?)
     }
 
     pub(super) fn commit(&mut self, record: &Record) -> Result<(), StoreError> {
         let now = now_ms();
         let transaction = self.connection.transaction()?;
         let (outcome, reply, failure) = match &record.outcome {
-            TurnOutcome::Replied(reply) => (
-                0,
-                Some(append_turn(&transaction, record, reply, now)?),
-                None,
-            ),
+            TurnOutcome::Replied(reply) => {
+                let last = append_turn(&transaction, record, now)?;
+                (0, Some((last, reply)), None)
+            }
             TurnOutcome::Failed(failure) => (1, None, Some(failure)),
             TurnOutcome::Cancelled => (2, None, None),
         };
+        // Most replies are their last message.
+        let more = reply.filter(|(_, reply)| {
+            let last = record.messages.last();
+            last.is_none_or(|last| last.text() != reply.as_str())
+        });
+        steps::finish(&transaction, record, now)?;
         transaction
             .prepare_cached(
                 "INSERT INTO deliveries
-                     (delivery, turn, outcome, reply, failure_kind, failure_text, finished_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                     (delivery, turn, outcome, reply, reply_text, failure_kind, failure_text,
+                      finished_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 record.delivery.to_string(),
                 record.turn.to_string(),
                 outcome,
-                reply,
+                reply.map(|(last, _)| last),
+                more.map(|(_, reply)| reply),
                 failure.map(|failure| failure_number(failure.kind)),
                 failure.map(|failure| &failure.message),
                 now,
@@ -178,10 +226,11 @@ impl StoreFile {
 
     fn prune(&self) -> rusqlite::Result<()> {
         let kept = i64::try_from(DELIVERIES_KEPT.as_millis()).expect("a week fits");
+        let before = now_ms() - kept;
         self.connection
             .prepare_cached("DELETE FROM deliveries WHERE finished_ms < ?1")?
-            .execute([now_ms() - kept])
-            .map(drop)
+            .execute([before])?;
+        steps::prune(&self.connection, before)
     }
 
     #[cfg(test)]
@@ -200,13 +249,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")
 }
 
-/// Appends the question and the answer; returns the row of the answer.
-fn append_turn(
-    transaction: &Transaction<'_>,
-    record: &Record,
-    reply: &str,
-    now: i64,
-) -> rusqlite::Result<i64> {
+/// Appends the messages; returns the row of the last one.
+fn append_turn(transaction: &Transaction<'_>, record: &Record, now: i64) -> rusqlite::Result<i64> {
     let session: i64 = transaction
         .prepare_cached(
             "INSERT INTO sessions (key, created_ms) VALUES (?1, ?2)
@@ -217,56 +261,27 @@ fn append_turn(
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE session = ?1")?
         .query_row([session], |row| row.get(0))?;
     let mut append = transaction.prepare_cached(
-        "INSERT INTO messages (session, seq, role, content, turn, created_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO messages (session, seq, role, content, tools, turn, created_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     let turn = record.turn.to_string();
-    for (seq, role, text) in [
-        (last + 1, Role::User, record.text.as_str()),
-        (last + 2, Role::Assistant, reply),
-    ] {
-        append.execute(params![session, seq, role_number(role), text, turn, now])?;
+    for (seq, message) in (last + 1..).zip(&record.messages) {
+        let role = encoding::role(message);
+        let tools = encoding::tools(message);
+        append.execute(params![
+            session,
+            seq,
+            role,
+            message.text(),
+            tools,
+            turn,
+            now
+        ])?;
     }
     Ok(transaction.last_insert_rowid())
 }
 
-fn role_number(role: Role) -> i64 {
-    match role {
-        Role::User => 0,
-        Role::Assistant => 1,
-    }
-}
-
-fn role(number: i64) -> Role {
-    if number == 0 {
-        Role::User
-    } else {
-        Role::Assistant
-    }
-}
-
-/// The kinds by number, for the file: a number is never given to another kind.
-fn failure_number(kind: FailureKind) -> i64 {
-    match kind {
-        FailureKind::Provider => 0,
-        FailureKind::Unavailable => 1,
-        FailureKind::Timeout => 2,
-        FailureKind::Store => 3,
-        FailureKind::Overloaded => 4,
-    }
-}
-
-fn failure_kind(number: i64) -> FailureKind {
-    match number {
-        0 => FailureKind::Provider,
-        2 => FailureKind::Timeout,
-        3 => FailureKind::Store,
-        4 => FailureKind::Overloaded,
-        _ => FailureKind::Unavailable,
-    }
-}
-
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }

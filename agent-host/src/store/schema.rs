@@ -8,8 +8,15 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 /// Marks the file as ours in SQLite's header: "KNLS".
 pub(super) const APPLICATION_ID: i32 = 0x4b4e_4c53;
 
-/// `outcome`: 0 replied (`reply` is the message), 1 failed (`failure_kind`, `failure_text`), 2 cancelled.
-const STEPS: [&str; 1] = ["
+/// `role`: 0 said to the model, 1 said by it. `outcome`: 0 replied (`reply` is the message), 1 failed
+/// (`failure_kind`, `failure_text`), 2 cancelled.
+///
+/// Since version 2: `messages.tools` is JSON, and NULL in what is said between person and model: with
+/// role 1 the calls of an answer, with role 0 what call a result is of. `reply_text` is the reply where
+/// it is more than its last message. `steps.kind`: 0 an answer of the model, 1 a call of a tool, whose
+/// result (`content`) is NULL until it has ended; once the turn has ended, only names and times are left.
+pub(super) const STEPS: [&str; 2] = [
+    "
     CREATE TABLE sessions (
         id         INTEGER PRIMARY KEY,
         key        TEXT    NOT NULL UNIQUE,
@@ -37,10 +44,32 @@ const STEPS: [&str; 1] = ["
         finished_ms  INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX deliveries_by_time ON deliveries (finished_ms);
-"];
+",
+    "
+    ALTER TABLE messages ADD COLUMN tools TEXT;
+    CREATE UNIQUE INDEX messages_said ON messages (session, seq) WHERE tools IS NULL;
+
+    ALTER TABLE deliveries ADD COLUMN reply_text TEXT;
+
+    CREATE TABLE steps (
+        delivery      TEXT    NOT NULL,
+        seq           INTEGER NOT NULL,
+        kind          INTEGER NOT NULL CHECK (kind IN (0, 1)),
+        name          TEXT,
+        content       TEXT,
+        tools         TEXT,
+        input_tokens  INTEGER,
+        output_tokens INTEGER,
+        began_ms      INTEGER NOT NULL,
+        ended_ms      INTEGER,
+        PRIMARY KEY (delivery, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX steps_by_time ON steps (began_ms);
+",
+];
 
 /// The version that this program writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 const _: () = assert!(
     VERSION.unsigned_abs() as usize == STEPS.len(),

@@ -1,11 +1,11 @@
-//! The system calls that no safe wrapper offers. All of them are for the time before there is a second
-//! thread; [`alone`] checks it.
+//! The system calls that no safe wrapper offers. All but [`watch_readable`] are for the time before there is
+//! a second thread; [`alone`] checks it.
 #![expect(
     unsafe_code,
     reason = "this is the one module for it; every block says why it is sound"
 )]
 
-use std::{ffi::OsString, io, path::Path};
+use std::{ffi::OsString, io, os::fd::OwnedFd, path::Path};
 
 use nix::{
     errno::Errno,
@@ -14,6 +14,7 @@ use nix::{
     unistd::{ForkResult, fork},
 };
 use rustix::thread::UnshareFlags;
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// The first descriptor that is not standard input, output or error.
 const FIRST: libc::c_uint = 3;
@@ -107,4 +108,11 @@ pub(crate) fn default_action(signal: Signal) {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler of ours is installed by this.
     let _ = unsafe { sigaction(signal, &default) };
+}
+
+/// Lets the event loop wait until a descriptor can be read.
+pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open, stays the same descriptor, and is closed with what owns it.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    Ok(watched?)
 }

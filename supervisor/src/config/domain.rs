@@ -21,7 +21,7 @@ mod sandbox;
 
 pub use agent::{
     AgentConfig, Backoff, ContextWindow, LogRotation, ModelRef, RestartMode, RestartPolicy,
-    Sampling, SystemPrompt, Timeouts,
+    Sampling, SystemPrompt, Timeouts, Tools,
 };
 pub use channel::{AllowFrom, Channel, ChannelKind, Irc, Sasl, Telegram, Tls};
 pub use limits::{Amount, Excess, FleetLimits, Limits, plain_size};

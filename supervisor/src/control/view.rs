@@ -211,7 +211,7 @@ fn view_turn(then: &TurnThen) -> wire::InterruptedTurn {
     wire::InterruptedTurn {
         turn: then.turn.to_string(),
         session: then.session.to_string(),
-        step: then.step.as_str().to_owned(),
+        step: then.step.to_string(),
         running_ms: millis(then.running),
     }
 }
@@ -269,6 +269,7 @@ pub(super) fn timing(spent: &Spent, whole: Duration) -> wire::Timing {
         context_us: spent.context_us,
         first_token_us: spent.first_token_us,
         provider_us: spent.provider_us,
+        tools_us: spent.tools_us,
         commit_us: spent.commit_us,
         total_us: spent.total_us,
     }

@@ -349,6 +349,8 @@ pub struct Timing {
     pub first_token_us: u64,
     /// Waiting for the provider in all.
     pub provider_us: u64,
+    /// Running tools in all.
+    pub tools_us: u64,
     /// Committing the turn.
     pub commit_us: u64,
     /// From delivery to the agent until its end.

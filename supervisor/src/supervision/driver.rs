@@ -22,7 +22,8 @@ use kennel_shared::{
     ids::Generation,
     link::{Incoming, LinkError},
     protocol::{
-        AgentSpec, DELTA_MAX_BYTES, Heartbeat, REPLY_MAX_BYTES, ToAgent, ToSupervisor, TurnOutcome,
+        AgentSpec, DELTA_MAX_BYTES, Heartbeat, REPLY_MAX_BYTES, TOOL_NAME_MAX_BYTES, ToAgent,
+        ToSupervisor, TurnOutcome, TurnStep,
     },
 };
 use nix::sys::signal::Signal;
@@ -406,7 +407,7 @@ impl Driver {
         };
         let mut report = HangReport::of(self.speaker.unwrap_or(child.pid())).to_string();
         if let Some((turn, step)) = self.turns.oldest() {
-            report = format!("{report}; turn {turn} was {}", step.as_str());
+            report = format!("{report}; turn {turn} was {step}");
         }
         warn!(agent.id = %self.setup.agent, agent.pid = child.pid(), report, "an agent hangs");
         let detail = format!("hung: {report}");
@@ -455,6 +456,9 @@ impl Driver {
             Incoming::Message(ToSupervisor::Delta { turn, text }) => {
                 self.turns.at(turn, Step::Answering);
                 self.tell(AgentEvent::Delta { turn, text }).await;
+            }
+            Incoming::Message(ToSupervisor::Step { turn, step }) => {
+                self.turns.at(turn, Step::said(step));
             }
             Incoming::Message(ToSupervisor::Finished {
                 delivery,
@@ -572,6 +576,12 @@ fn excess(message: &ToSupervisor) -> Option<&'static str> {
             ..
         } if failure.message.len() > DELTA_MAX_BYTES => {
             Some("it sent an error that is longer than it may be")
+        }
+        ToSupervisor::Step {
+            step: TurnStep::Tool(name),
+            ..
+        } if name.len() > TOOL_NAME_MAX_BYTES => {
+            Some("it sent the name of a tool that is longer than it may be")
         }
         _ => None,
     }

@@ -4,9 +4,10 @@
 //! an operator's or a stranger's. What decides is what the supervisor did and what the counters of
 //! the child's group say, both read before the group is removed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use kennel_shared::ids::TurnId;
+use kennel_shared::protocol::TurnStep;
 use kennel_shared::session_key::SessionKey;
 use nix::sys::signal::Signal;
 
@@ -67,7 +68,7 @@ impl Cause {
 }
 
 /// How far a turn is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Handed to the agent, which loads the session.
     Loading,
@@ -75,15 +76,29 @@ pub enum Step {
     Asking,
     /// The model answers.
     Answering,
+    /// This tool runs.
+    Tool(String),
 }
 
 impl Step {
-    /// One word, for programs and people.
-    pub fn as_str(self) -> &'static str {
+    /// The step that an agent says.
+    pub fn said(step: TurnStep) -> Self {
+        match step {
+            TurnStep::Asking => Self::Asking,
+            TurnStep::Tool(name) => Self::Tool(name),
+        }
+    }
+}
+
+/// A word or two, for programs and people.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Loading => "loading",
-            Self::Asking => "asking",
-            Self::Answering => "answering",
+            Self::Loading => f.write_str("loading"),
+            Self::Asking => f.write_str("asking"),
+            Self::Answering => f.write_str("answering"),
+            // The name comes from an agent: it stays on its line.
+            Self::Tool(name) => write!(f, "running {}", name.escape_debug()),
         }
     }
 }
@@ -104,7 +119,7 @@ pub struct TurnThen {
 impl TurnThen {
     /// In words.
     pub fn sentence(&self) -> String {
-        let (turn, step) = (self.turn, self.step.as_str());
+        let (turn, step) = (self.turn, &self.step);
         format!("turn {turn} was {step} for {}", seconds(self.running))
     }
 }
@@ -303,7 +318,7 @@ impl Turns {
             .map(|(turn, (session, step, since))| TurnThen {
                 turn: *turn,
                 session: session.clone(),
-                step: *step,
+                step: step.clone(),
                 running: now.saturating_duration_since(*since),
             })
             .collect();
@@ -321,7 +336,7 @@ impl Turns {
     /// The oldest, for a report while it runs.
     pub fn oldest(&self) -> Option<(TurnId, Step)> {
         let oldest = self.0.iter().min_by_key(|(_, (_, _, since))| *since);
-        oldest.map(|(turn, (_, step, _))| (*turn, *step))
+        oldest.map(|(turn, (_, step, _))| (*turn, step.clone()))
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use kennel_shared::{
     codec,
     link::{Packet, WINDOW_BYTES},
-    protocol::{Heartbeat, Position, ToSupervisor},
+    protocol::{Heartbeat, PROTOCOL, Position, ToSupervisor},
 };
 
 /// A prefix that announces 4 GiB.
@@ -15,8 +15,18 @@ pub(super) const FOUR_GIB: [u8; 4] = [0xff; 4];
 /// A frame of a hundred bytes, of which ten come.
 pub(super) const HALF: [u8; 14] = [100, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
-/// A whole frame that begins like a hello.
-pub(super) const HELLO_GARBAGE: [u8; 9] = [5, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff];
+/// A whole frame that begins like a hello: with the version, which is below 251 and so one byte.
+pub(super) const HELLO_GARBAGE: [u8; 9] = [
+    5,
+    0,
+    0,
+    0,
+    PROTOCOL.to_le_bytes()[0],
+    0xff,
+    0xff,
+    0xff,
+    0xff,
+];
 
 /// A whole frame with a body that is no packet.
 pub(super) const GARBAGE: [u8; 12] = [8, 0, 0, 0, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee, 0xee];

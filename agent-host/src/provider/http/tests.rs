@@ -15,7 +15,9 @@ use tokio::{
 
 use super::super::{Answer, Fault, ProviderError, Request, RetryPolicy, Usage};
 use super::Http;
-use crate::window::{Message, Role};
+use crate::window::{Call, Message};
+
+mod tools;
 
 const KEY: &str = "sk-very-secret";
 
@@ -194,17 +196,14 @@ fn provider(api: ModelApi, base_url: String) -> Http {
 }
 
 fn request() -> Request {
-    let message = |role, text: &str| Message {
-        role,
-        text: text.into(),
-    };
     Request {
         system: Some("Be kind.".into()),
         messages: vec![
-            message(Role::User, "hi"),
-            message(Role::Assistant, "hello"),
-            message(Role::User, "how are you?"),
+            Message::User("hi".into()),
+            Message::answer("hello"),
+            Message::User("how are you?".into()),
         ],
+        ..Request::default()
     }
 }
 
@@ -214,12 +213,16 @@ struct Outcome {
     text: String,
     error: Option<ProviderError>,
     usage: Usage,
+    calls: Vec<Call>,
     retries: u32,
 }
 
 async fn ask(http: &Http) -> Outcome {
-    let request = request();
-    let mut answer = Answer::to(&request, http);
+    ask_this(http, &request()).await
+}
+
+async fn ask_this(http: &Http, request: &Request) -> Outcome {
+    let mut answer = Answer::to(request, http);
     let mut text = String::new();
     let error = loop {
         match timeout(Duration::from_secs(20), answer.next())
@@ -235,6 +238,7 @@ async fn ask(http: &Http) -> Outcome {
         text,
         error,
         usage: answer.usage,
+        calls: answer.calls,
         retries: answer.retries,
     }
 }

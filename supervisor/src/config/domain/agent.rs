@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kennel_shared::protocol::SYSTEM_PROMPT_MAX_BYTES;
+use kennel_shared::protocol::{SYSTEM_PROMPT_MAX_BYTES, Tool};
 
 use super::{AgentId, Enforcement, Limits, ProviderId, Sandbox, UserRef};
 
@@ -29,6 +29,8 @@ pub struct AgentConfig {
     pub restart: RestartPolicy,
     /// How long each thing may take.
     pub timeouts: Timeouts,
+    /// What the model may do.
+    pub tools: Tools,
     /// What it may use of the machine.
     pub limits: Limits,
     /// What happens when it cannot be held so.
@@ -71,6 +73,17 @@ pub struct Sampling {
     pub temperature: Option<f64>,
     /// The longest answer, in tokens.
     pub max_tokens: Option<u32>,
+}
+
+/// What the model may do in the workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tools {
+    /// These, each once.
+    pub enabled: Vec<Tool>,
+    /// How often the model is asked within one turn, at most.
+    pub max_steps: u32,
+    /// How long one may take.
+    pub timeout: Duration,
 }
 
 /// What the model is told first.

@@ -201,6 +201,13 @@ pub struct AgentTable {
     pub drain_timeout: Option<TimeText>,
     /// One whole turn. Default: 10m.
     pub turn_timeout: Option<TimeText>,
+    /// What the model may do in the workspace. Default: nothing.
+    pub tools: Option<Vec<ToolWord>>,
+    /// How often the model is asked within one turn, at most. Default: 32.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub max_steps: Option<u32>,
+    /// One tool at most. Default: 2m.
+    pub tool_timeout: Option<TimeText>,
     /// What it may use of the machine.
     pub limits: Option<LimitsTable>,
     /// Whether it runs where its caps or its sandbox cannot be had. Default: strict, that is no.
@@ -222,6 +229,17 @@ pub struct AgentTable {
     pub context: Option<ContextTable>,
     /// How its captured output is kept.
     pub log: Option<LogTable>,
+}
+
+/// What a model may do: read, write, edit and list files of the workspace, run commands in it.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolWord {
+    Read,
+    Write,
+    Edit,
+    List,
+    Exec,
 }
 
 /// After which ends an agent is started again.

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kennel_shared::protocol::SYSTEM_PROMPT_MAX_BYTES;
+use kennel_shared::protocol::{SYSTEM_PROMPT_MAX_BYTES, Tool};
 
 use super::super::diagnostic::Location;
 use super::super::domain::{
     AgentConfig, AgentId, Backoff, ContextWindow, Enforcement, LogRotation, ModelRef,
-    NetworkAccess, ProviderId, RestartMode, RestartPolicy, Sampling, SystemPrompt, Timeouts,
+    NetworkAccess, ProviderId, RestartMode, RestartPolicy, Sampling, SystemPrompt, Timeouts, Tools,
     UserRef,
 };
 use super::super::reader::{Node, Table, UserSite};
@@ -23,6 +23,14 @@ const RESTART: &[(&str, RestartMode)] = &[
     ("always", RestartMode::Always),
     ("on-failure", RestartMode::OnFailure),
     ("never", RestartMode::Never),
+];
+
+const TOOLS: &[(&str, Tool)] = &[
+    ("read", Tool::Read),
+    ("write", Tool::Write),
+    ("edit", Tool::Edit),
+    ("list", Tool::List),
+    ("exec", Tool::Exec),
 ];
 
 /// Declares the patch, and how one lies over another: key by key.
@@ -68,6 +76,9 @@ patch! {
         stop_grace: Duration,
         drain_timeout: Duration,
         turn_timeout: Duration,
+        tools: Vec<Tool>,
+        max_steps: u32,
+        tool_timeout: Duration,
         limits_at: Location,
         // A cap that is set to nothing lifts that of the defaults.
         memory: Placed<Option<u64>>,
@@ -114,6 +125,9 @@ pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatc
         stop_grace: table.optional("stop_grace", value::duration),
         drain_timeout: table.optional("drain_timeout", value::duration_or_zero),
         turn_timeout: table.optional("turn_timeout", value::duration),
+        tools: table.optional("tools", tools),
+        max_steps: table.optional("max_steps", value::integer(1..=1_000)),
+        tool_timeout: table.optional("tool_timeout", value::duration),
         max_concurrent: table.optional("max_concurrent", value::integer(1..=1_000)),
         max_queued: table.optional("max_queued", value::integer(1..=100_000)),
         class: table.optional("class", value::name),
@@ -154,6 +168,18 @@ fn model(node: Node<'_>) -> Option<ModelRef> {
             "write `model = \"provider/model\"`, the provider being one of [providers.*]",
         ),
     }
+}
+
+/// Each once, however often it is written.
+fn tools(node: Node<'_>) -> Option<Vec<Tool>> {
+    let read = value::list("[\"read\", \"list\"]", |node| value::choice(TOOLS)(node));
+    let mut tools: Vec<Tool> = Vec::new();
+    for tool in read(node)? {
+        if !tools.contains(&tool) {
+            tools.push(tool);
+        }
+    }
+    Some(tools)
 }
 
 fn system_prompt(table: &mut Table<'_>) -> Option<Placed<SystemPrompt>> {
@@ -274,6 +300,11 @@ impl AgentPatch {
             },
             restart: self.restart_policy(),
             timeouts: self.timeouts(),
+            tools: Tools {
+                enabled: self.tools.clone().unwrap_or_default(),
+                max_steps: self.max_steps.unwrap_or(32),
+                timeout: self.tool_timeout.unwrap_or(Duration::from_mins(2)),
+            },
             limits: self.limits(),
             enforcement: self.enforcement.unwrap_or_default(),
             sandbox: self.sandbox(),

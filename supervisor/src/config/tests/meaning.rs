@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kennel_shared::protocol::Tool;
+
 use super::super::{
-    AllowFrom, Backoff, ChannelKind, Config, Directories, Limits, LogLevel, ModelApi, PeerKind,
-    ProviderKind, RestartMode, Severity, SystemPrompt, Tls, example_file, starter_file,
+    AgentConfig, AllowFrom, Backoff, ChannelKind, Config, Directories, Limits, LogLevel, ModelApi,
+    PeerKind, ProviderKind, RestartMode, Severity, SystemPrompt, Tls, Tools, example_file,
+    starter_file,
 };
 use super::{BASE, config, parse, parse_files, titles};
 
@@ -95,6 +98,8 @@ fn an_agent_lies_over_the_defaults_key_by_key() {
         limits = { memory = "256MiB", cpu = 1, pids = 64 }
         system_prompt_file = "prompt.md"
         max_concurrent = 2
+        tools = ["list"]
+        tool_timeout = "5s"
         [agents.one]
         backoff = { initial = "2s", max = "9s" }
         limits = { memory = "1GiB", cpu_weight = 50 }
@@ -103,6 +108,8 @@ fn an_agent_lies_over_the_defaults_key_by_key() {
         enabled = false
         class = "batch"
         turn_timeout = "1h 30m"
+        tools = ["exec", "read", "exec"]
+        max_steps = 3
         "#,
     );
     let one = config.agent("one").expect("declared");
@@ -144,6 +151,20 @@ fn an_agent_lies_over_the_defaults_key_by_key() {
     );
     assert_eq!((two.enabled, two.class.as_str()), (false, "batch"));
     assert_eq!(two.timeouts.turn, Duration::from_mins(90));
+    let tools = |agent: &AgentConfig| {
+        let Tools {
+            enabled,
+            max_steps,
+            timeout,
+        } = &agent.tools;
+        (enabled.clone(), *max_steps, timeout.as_secs())
+    };
+    assert_eq!(tools(one), (vec![Tool::List], 32, 5));
+    assert_eq!(
+        tools(two),
+        (vec![Tool::Exec, Tool::Read], 3, 5),
+        "a list replaces"
+    );
     assert_eq!(config.agent("three"), None);
 }
 

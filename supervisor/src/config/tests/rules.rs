@@ -74,6 +74,21 @@ fn values_of_an_agent() {
             "temperature = 0.0",
         ),
         (
+            "tools = [\"read\", \"exce\"]",
+            "unknown tools \"exce\"",
+            "did you mean",
+        ),
+        (
+            "tools = \"exec\"",
+            "`tools` must be a list, not a string",
+            "[\"read\", \"list\"]",
+        ),
+        (
+            "max_steps = 0",
+            "`max_steps` is out of range",
+            "from 1 to 1000",
+        ),
+        (
             "turn_timeout = 30",
             "`turn_timeout` needs a unit",
             "`turn_timeout = \"30s\"`",

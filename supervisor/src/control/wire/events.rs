@@ -103,7 +103,7 @@ pub struct InterruptedTurn {
     pub turn: String,
     /// In which conversation.
     pub session: String,
-    /// How far it was: `loading`, `asking`, `answering`.
+    /// How far it was: `loading`, `asking`, `answering`, `running <tool>`.
     pub step: String,
     /// For how long it had been running.
     pub running_ms: u64,

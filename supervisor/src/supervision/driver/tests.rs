@@ -9,7 +9,9 @@ use std::{
 use kennel_shared::{
     cage::CageSpec,
     ids::{AgentId, TurnId},
-    protocol::{ContextSpec, EchoSpec, Endpoint, Hello, ModelSpec, PROTOCOL, Position, Refusal},
+    protocol::{
+        ContextSpec, EchoSpec, Endpoint, Hello, ModelSpec, PROTOCOL, Position, Refusal, ToolsSpec,
+    },
     secret::Token,
 };
 use tokio::sync::oneshot;
@@ -70,6 +72,7 @@ fn spec() -> AgentSpec {
         turn_timeout_ms: 1000,
         workspace: "/".into(),
         heartbeat_interval_ms: 1000,
+        tools: ToolsSpec::none(),
     }
 }
 
@@ -306,4 +309,10 @@ fn what_an_agent_says_is_bounded() {
     let reply = |bytes: usize| finished(TurnOutcome::Replied("x".repeat(bytes)));
     assert_eq!(excess(&reply(REPLY_MAX_BYTES)), None);
     assert!(excess(&reply(REPLY_MAX_BYTES + 1)).is_some());
+    let step = |bytes: usize| ToSupervisor::Step {
+        turn: TurnId::new(),
+        step: TurnStep::Tool("x".repeat(bytes)),
+    };
+    assert_eq!(excess(&step(TOOL_NAME_MAX_BYTES)), None);
+    assert!(excess(&step(TOOL_NAME_MAX_BYTES + 1)).is_some());
 }

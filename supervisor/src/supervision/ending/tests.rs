@@ -104,7 +104,7 @@ fn the_sentence_names_cap_peak_turn_and_what_is_next() {
     let mut turns = Turns::default();
     let now = now();
     turns.handed(turn, "agent:hexa:api:x".parse().unwrap(), now);
-    turns.at(turn, Step::Answering);
+    turns.at(turn, Step::said(TurnStep::Tool("exec".into())));
     let end = End {
         cause: Cause::OutOfMemory,
         exit: Exit::Signal(9),
@@ -127,7 +127,7 @@ fn the_sentence_names_cap_peak_turn_and_what_is_next() {
     assert_eq!(
         end.sentence(),
         format!(
-            "killed at its memory cap of 256.0 MiB; peak memory 256.0 MiB; turn {turn} was answering for 3s; \
+            "killed at its memory cap of 256.0 MiB; peak memory 256.0 MiB; turn {turn} was running exec for 3s; \
              starts again in 200ms"
         )
     );
