@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | [`entry`], [`op`] | the values: what is kept, what can be put down, what comes of it |
 //! | `core` | what an operation means for the rows; pure |
-//! | `schema`, `sql`, `file` | the tables, the statements, the open file |
+//! | `schema`, `sql`, `file`, `log` | the tables, the statements, the open file, a look into its log |
 //! | `writer` | the thread: groups, commits, trouble |
 //! | [`reader`] | what is read back |
 //! | `aside`, `salvage` | what becomes of a damaged file |
@@ -36,6 +36,7 @@ pub mod entry;
 pub mod failpoint;
 mod file;
 pub mod health;
+mod log;
 pub mod op;
 pub mod reader;
 pub mod retention;

@@ -24,6 +24,7 @@ use super::{
     entry::UnixMs,
     failpoint::{FailPoints, Point},
     health::{Class, Damage, Size, classify},
+    log,
     op::{Answer, Op},
     schema::{APPLICATION_ID, VERSION, migrate},
     sql::{SqlResult, SqlRows},
@@ -157,6 +158,16 @@ enum Look {
 impl JournalFile {
     /// Opens the journal, or makes one. A damaged one is moved aside and replaced.
     pub(super) fn open(path: &Path, points: &FailPoints) -> Result<Opened, OpenError> {
+        Self::open_as(path, points, true)
+    }
+
+    /// Opens the journal that this process had open a moment ago. Its log is not looked into: closing a file
+    /// gives up all locks that this process has on it, those of a [`Reader`](super::Reader) too.
+    pub(super) fn reopen(path: &Path, points: &FailPoints) -> Result<Opened, OpenError> {
+        Self::open_as(path, points, false)
+    }
+
+    fn open_as(path: &Path, points: &FailPoints, first: bool) -> Result<Opened, OpenError> {
         aside::resume(path, points)?;
         if !path.exists() {
             if wal(path).exists() {
@@ -165,14 +176,14 @@ impl JournalFile {
                 create(path, |_| Ok(()))?;
             }
         }
-        let (connection, unchecked) = match look(path)? {
+        let (connection, unchecked) = match look(path, first)? {
             Look::Good {
                 connection,
                 unchecked,
             } => (connection, unchecked),
             Look::Damaged(why) => {
                 aside::replace(path, &why, points)?;
-                match look(path)? {
+                match look(path, false)? {
                     Look::Good { connection, .. } => (connection, false),
                     // It was made a moment ago.
                     Look::Damaged(_) => {
@@ -290,11 +301,20 @@ impl JournalFile {
 const PROBE_BYTES: usize = 64 * 1024;
 
 /// Opens a file that exists, and says what it is.
-fn look(path: &Path) -> Result<Look, OpenError> {
+fn look(path: &Path, with_log: bool) -> Result<Look, OpenError> {
     let bytes = fs::metadata(path).map_err(io_error(path, "read"))?.len();
     if bytes == 0 {
         // Not even to be opened: SQLite would take it for new, and delete its log.
         return Ok(Look::Damaged("it is empty".to_owned()));
+    }
+    let lost = if with_log {
+        log::lost_commits(path).map_err(io_error(path, "read"))?
+    } else {
+        0
+    };
+    if lost > 0 {
+        let why = format!("its log is damaged in front of {lost} commits");
+        return Ok(Look::Damaged(why));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let looked = Connection::open_with_flags(path, flags)
@@ -322,10 +342,12 @@ fn look(path: &Path) -> Result<Look, OpenError> {
 }
 
 fn damaged_or(error: OpenError) -> Result<Look, OpenError> {
-    if error.class() == Class::Damaged {
-        return Ok(Look::Damaged(crate::error_chain(&error)));
+    match error {
+        OpenError::Sqlite { source, .. } if classify(&source) == Class::Damaged => {
+            Ok(Look::Damaged(source.to_string()))
+        }
+        error => Err(error),
     }
-    Err(error)
 }
 
 fn header(connection: &Connection, name: &str) -> SqlResult<i32> {

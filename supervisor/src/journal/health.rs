@@ -132,6 +132,8 @@ pub struct Lost {
     pub rows: u64,
     /// Messages and answers of which everything was found but their text.
     pub texts: u64,
+    /// Commits of its log behind a damaged place.
+    pub commits: u64,
     /// Nothing could be read, and why.
     pub all: Option<String>,
 }
@@ -173,8 +175,9 @@ impl fmt::Display for Damage {
         }
         write!(
             f,
-            "; {} stretches of rows, {} single rows and {} texts could not be read: messages may be lost",
-            lost.stretches, lost.rows, lost.texts
+            "; what could not be read (stretches of rows: {}, single rows: {}, texts: {}, last commits: {}) \
+             is lost, and messages may be lost with it",
+            lost.stretches, lost.rows, lost.texts, lost.commits
         )
     }
 }

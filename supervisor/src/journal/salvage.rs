@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig, params, params_from_iter
 use super::{
     entry::{State, UnixMs},
     health::{Class, Damage, classify},
+    log,
     schema::{TABLES, VERSION, migrate},
     sql::{self, SqlResult},
 };
@@ -42,6 +43,7 @@ fn version(connection: &Connection) -> SqlResult<i32> {
 }
 
 fn copy(from: &Path, target: &mut Connection, damage: &mut Damage) -> Result<(), Failed> {
+    damage.lost.commits = log::lost_commits(from).unwrap_or_default();
     if std::fs::metadata(from).is_ok_and(|file| file.len() == 0) {
         // SQLite would take it for new, and delete its log.
         damage.lost.all = Some("it is empty".to_owned());

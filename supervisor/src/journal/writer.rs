@@ -296,7 +296,7 @@ impl Writer {
 
     /// Opens the file anew, which finishes what was begun with a damaged one.
     fn reopen(&mut self) -> bool {
-        match JournalFile::open(&self.options.path, &self.options.fail_points) {
+        match JournalFile::reopen(&self.options.path, &self.options.fail_points) {
             Ok(opened) => {
                 self.file = Some(opened.file);
                 self.health

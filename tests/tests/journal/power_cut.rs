@@ -248,9 +248,9 @@ async fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
         // Around what makes a difference more often than within a long write.
         let next_is_sync = matches!(events.get(at + 1), Some(Event::Sync { .. }));
         let chance = match event {
-            Event::Mark(_) | Event::Sync { .. } => 3,
-            _ if next_is_sync => 3,
-            _ => 40,
+            Event::Mark(_) | Event::Sync { .. } => 8,
+            _ if next_is_sync => 8,
+            _ => 60,
         };
         if random.u32(0..chance) != 0 {
             continue;

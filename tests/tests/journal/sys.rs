@@ -5,7 +5,6 @@
 
 #![expect(
     unsafe_code,
-    non_snake_case,
     reason = "SQLite's file systems are tables of functions of C"
 )]
 
