@@ -101,7 +101,10 @@ const AUDIT: Kind = Kind {
 /// One step: deletes for [`BUDGET`] at most, or else gives some room back to the disk.
 pub(super) fn step(file: &mut JournalFile, keep: &Retention, now: UnixMs) -> SqlResult<Step> {
     let mut step = prune(file, keep, now)?;
-    if !step.more {
+    if step.deleted > 0 {
+        // Whether there is more to do, room to give back among it, the next step finds out.
+        step.more = true;
+    } else if !step.more {
         step.vacuumed = vacuum(file)?;
         step.more = step.vacuumed > 0;
     }
@@ -148,7 +151,6 @@ fn prune(file: &mut JournalFile, keep: &Retention, now: UnixMs) -> SqlResult<Ste
             )?;
         }
         step.over_limit = step.deleted == 0;
-        step.more |= step.deleted > 0;
     }
     if step.deleted == 0 {
         // Nothing to write, so nothing to wait for.
