@@ -11,8 +11,11 @@ use super::entry::{
     TokenDigests,
 };
 
-/// Something to be put down. Each is idempotent: put down twice, it has happened once, and the second
-/// answer says so.
+/// Something to be put down. All but [`Op::Enqueue`] and [`Op::Audit`] are idempotent: put down twice, it has
+/// happened once, and the second answer says so.
+///
+/// That matters after an error, too: where a sync fails, SQLite takes a group back, and yet it may be found
+/// on the disk when the file is opened anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// A message arrived.
@@ -188,7 +191,7 @@ pub enum Answer {
     },
     /// To [`Op::Settle`].
     Settled {
-        /// What is now to be sent; nothing the second time.
+        /// What is now to be sent; nothing the second time, since it is in the outbox already.
         sends: Vec<SendId>,
         /// It had ended before: that end stands.
         before: Option<State>,
@@ -222,7 +225,8 @@ pub enum Answer {
 pub enum Acceptance {
     /// It is new.
     New(Seq),
-    /// It was accepted before.
+    /// It was accepted before. One that is queued, and that whoever asks does not hold, is to be held from
+    /// now on: an error may have hidden that it was accepted.
     Known {
         /// By what it was known.
         by: KnownBy,

@@ -175,8 +175,8 @@ fn delete(
             .query_map(params![before, CHUNK], |row| row.get(0))?
             .collect::<SqlResult<_>>()?;
         for row in &rows {
-            points.reach(Point::Row)?;
             for sql in kind.delete {
+                points.reach(Point::Row)?;
                 connection.prepare_cached(sql)?.execute([row])?;
             }
         }

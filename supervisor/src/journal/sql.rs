@@ -320,7 +320,8 @@ impl Rows for SqlRows<'_> {
         )?;
         let seq = self.connection.last_insert_rowid();
         self.write(
-            "INSERT INTO inbox_texts (seq, text) SELECT ?2, text FROM inbox_texts WHERE seq = ?1",
+            "INSERT INTO inbox_texts (seq, text)
+             VALUES (?2, coalesce((SELECT text FROM inbox_texts WHERE seq = ?1), ''))",
             params![from.0, seq],
         )?;
         Ok(Seq(seq))

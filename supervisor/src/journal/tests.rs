@@ -339,10 +339,11 @@ fn what_was_acknowledged_survives_a_kill_at_every_point() {
     let (_home, options) = home();
     let (mut accepted, mut settled) = (HashSet::new(), HashSet::new());
     let mut sends: std::collections::HashMap<i64, DeliveryId> = std::collections::HashMap::new();
-    let points = ["begin", "row", "commit", "committed", "told"];
-    for (round, point) in points.iter().cycle().take(40).enumerate() {
-        let nth = 1 + (round * 7) % 60;
-        for line in run_child(&options.path, &format!("{point}=kill@{nth}")) {
+    let often = ["begin", "row", "commit", "committed", "told"];
+    let often = often.iter().cycle().take(40).enumerate();
+    let often = often.map(|(round, point)| format!("{point}=kill@{}", 1 + (round * 7) % 60));
+    for points in often.chain(["checkpoint=kill@1".into(), "checkpoint=kill@2".into()]) {
+        for line in run_child(&options.path, &points) {
             let words: Vec<&str> = line.split(' ').collect();
             let delivery: DeliveryId = words[1].parse().unwrap();
             match words[..] {

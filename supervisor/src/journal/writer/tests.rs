@@ -146,6 +146,40 @@ async fn a_disk_that_damages_again_and_again_does_not_fill_with_copies() {
 }
 
 #[tokio::test]
+async fn a_large_file_is_checked_beside_the_work() {
+    use std::os::unix::fs::FileExt as _;
+    let (_home, options) = home();
+    let (journal, thread) = Journal::open(options.clone()).unwrap();
+    let mut pending = Vec::new();
+    for number in 0..90 {
+        let mut new = message("a", &number.to_string());
+        new.text = "x".repeat(200_000);
+        pending.push(journal.submit(Op::Accept(Box::new(new))).unwrap());
+    }
+    for one in pending {
+        timeout(SOON, one).await.unwrap().unwrap();
+    }
+    drop(journal);
+    thread.join().unwrap();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&options.path)
+        .unwrap();
+    let bytes = file.metadata().unwrap().len();
+    assert!(bytes > 16 * 1024 * 1024, "{bytes}");
+    // In the middle of some text's pages.
+    file.write_all_at(&[0xA5; 4096], bytes / 2 / 4096 * 4096)
+        .unwrap();
+    drop(file);
+    let (journal, _) = Journal::open(options).unwrap();
+    let health = until(&journal, |health| health.damage.is_some()).await;
+    let damage = health.damage.unwrap();
+    assert!(damage.kept.open < 90 && !damage.lost.nothing(), "{damage}");
+    assert!(damage.kept.open > 80, "{damage}");
+    journal.accept(message("a", "after")).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_too_old_goes_while_there_is_work() {
     let (_home, mut options) = home();
     options.retention.ended = std::time::Duration::ZERO;
