@@ -18,6 +18,8 @@ mod chat;
 mod check;
 mod detach;
 mod detail;
+mod doctor;
+mod ends;
 mod events;
 mod exit;
 mod generate;
@@ -73,6 +75,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Check(check) => check::run(check.json, &locator, out),
         Command::Init(init) => init::run(init.path.as_deref(), out),
         Command::Status(status) => block_on(status::run(&client()?, &status, out)),
+        Command::Doctor(doctor) => block_on(doctor::run(&doctor, &locator, out)),
         Command::Top(top) => block_on(top::run(client()?, &top)),
         Command::Start(which) => block_on(act::run(&client()?, Action::Start, &which, out)),
         Command::Stop(which) => block_on(act::run(&client()?, Action::Stop, &which, out)),

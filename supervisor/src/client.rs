@@ -25,9 +25,9 @@ pub use self::{
     stream::{EventStream, TurnStream},
 };
 use crate::control::wire::{
-    Action, ActionReply, ActionRequest, AgentLimits, AgentList, AgentStatus, CancelReply,
-    ChannelList, EventList, EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ProcessList,
-    ShutdownReply, Status, TurnReply, TurnRequest,
+    Action, ActionReply, ActionRequest, AgentDoctor, AgentLimits, AgentList, AgentStatus,
+    CancelReply, ChannelList, Doctor, EventList, EventsQuery, Health, LimitsPatch, LimitsReply,
+    LogLines, ProcessList, ShutdownReply, Status, TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -96,6 +96,16 @@ impl Client {
     pub async fn agent_in_full(&self, id: &str) -> Result<Answer<AgentStatus>, ClientError> {
         let path = format!("/agents/{}?memory=full", segment(id));
         self.get(&path).await
+    }
+
+    /// Whether all is well.
+    pub async fn doctor(&self) -> Result<Answer<Doctor>, ClientError> {
+        self.get("/doctor").await
+    }
+
+    /// Whether one agent is well.
+    pub async fn agent_doctor(&self, id: &str) -> Result<Answer<AgentDoctor>, ClientError> {
+        self.get(&format!("/agents/{}/doctor", segment(id))).await
     }
 
     /// Starts, stops or restarts an agent.

@@ -35,6 +35,7 @@ mod process_tree;
 mod procfs;
 mod reader;
 pub mod reading;
+mod survey;
 
 use std::{fs, io, path::Path};
 
@@ -50,6 +51,7 @@ pub use self::{
     notice::OomNotice,
     reader::GroupReader,
     reading::{Pressure, Reading},
+    survey::{Hierarchy, Placement},
 };
 use self::{
     choose::{Choice, Facts, Tree, choose},
@@ -98,7 +100,10 @@ impl Containment {
             BackendKind::BestEffort => facts.seen.clear(),
             BackendKind::Hybrid => {}
         }
-        let this = Self::of(facts);
+        let mut this = Self::of(facts);
+        if wanted == BackendKind::BestEffort {
+            "it was asked for, whatever else there is".clone_into(&mut this.choice.why);
+        }
         let complete = match wanted {
             BackendKind::V2Delegated | BackendKind::V2Root => {
                 !this.cannot().iter().any(|one| one.cap == Cap::Memory)

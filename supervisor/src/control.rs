@@ -8,6 +8,7 @@
 mod api;
 mod auth;
 mod body;
+pub(crate) mod doctor;
 mod document;
 mod error;
 mod limits;

@@ -4,7 +4,8 @@
 //! [`driver`] task, which owns the child, its link and its state; to the rest of the supervisor an
 //! agent is a [`driver::AgentHandle`]. The [`spawner`] is the one thread that starts processes;
 //! [`links`] accepts connections and hands them to the driver they belong to; [`capture`] writes
-//! what children print; [`ending`] explains how they ended, and [`events`] tells of it.
+//! what children print; [`strain`] sees what caps do to them before that, [`ending`] explains how they
+//! ended, and [`events`] tells of it.
 
 pub(crate) mod ancestry;
 pub mod backoff;
@@ -17,3 +18,4 @@ pub mod lifecycle;
 pub mod links;
 pub mod sampler;
 pub mod spawner;
+pub mod strain;

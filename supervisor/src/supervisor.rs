@@ -31,9 +31,9 @@ use tokio::{
     task::JoinHandle,
     time::Instant,
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-pub use self::home::{Home, HomeError};
+pub use self::home::{Home, HomeError, SOCKET_PATH_MAX};
 use self::signals::Signals;
 use crate::{
     channel::{self, AccountOptions},
@@ -59,6 +59,9 @@ const INBOUND: usize = 64;
 
 /// How long answers may take to leave through their channels when all else is done.
 const CHANNEL_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a start may take with all of its agents.
+const START: Duration = Duration::from_secs(2);
 
 /// How many polls of tasks may pass between two looks at the sockets.
 const SOCKETS_AFTER_POLLS: u32 = 4;
@@ -295,6 +298,7 @@ impl Running {
             pid = std::process::id(),
             "the supervisor is up"
         );
+        tasks.push(tokio::spawn(let_go_of_the_start()));
         Ok(Self {
             agents,
             accounts,
@@ -361,6 +365,14 @@ async fn all_stopped(agents: &[AgentHandle]) {
         let _ = observed
             .wait_for(|seen| seen.state == State::Stopped && seen.pid.is_none())
             .await;
+    }
+}
+
+/// Gives the memory of what only a start needs back, once it is over.
+async fn let_go_of_the_start() {
+    tokio::time::sleep(START).await;
+    if let Err(error) = crate::sys::program::let_go() {
+        debug!(%error, "the pages of the start stay");
     }
 }
 

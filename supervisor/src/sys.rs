@@ -1,15 +1,20 @@
-//! The supervisor's only `unsafe` code: what the operating system offers and no safe wrapper does.
+//! The supervisor's only `unsafe` code, with what is below: what the operating system offers and no safe wrapper does.
 #![expect(
     unsafe_code,
     reason = "this is the one module for it; every block says why it is sound"
 )]
+
+pub(crate) mod program;
 
 use std::{
     fs, io,
     os::fd::{BorrowedFd, OwnedFd, RawFd},
 };
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::{
+    libc,
+    sys::resource::{Resource, getrlimit, setrlimit},
+};
 use rustix::{
     io::{FdFlags, fcntl_setfd},
     process::{DumpableBehavior, set_dumpable_behavior},
@@ -29,6 +34,17 @@ pub(crate) fn watch_priority(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: as for `watch_readable`.
     let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::PRIORITY) };
     Ok(watched?)
+}
+
+/// The version of the kernel's Landlock interface; `None` without Landlock.
+pub(crate) fn landlock_abi() -> Option<u32> {
+    const VERSION: libc::c_uint = 1;
+    let nothing = std::ptr::null::<libc::c_void>();
+    // SAFETY: with this flag, no attributes and a size of 0 the call reads and writes no memory and opens
+    // nothing: it returns a number.
+    let abi =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0_usize, VERSION) };
+    u32::try_from(abi).ok()
 }
 
 /// The most descriptors that are asked for: an agent takes five, a connection one.

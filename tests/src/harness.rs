@@ -36,11 +36,26 @@ pub use self::{
     client::{AgentView, Answer, Client, Events, Response},
     groups::{groups_below, groups_of, memory_of},
     load::{Figures, Load},
-    processes::{Process, descriptors, peak_memory_bytes, state_of},
+    processes::{Process, begin_peak_memory, descriptors, peak_memory_bytes, state_of},
 };
 
-/// The longest that any single condition is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+/// The longest that any single condition is waited for, on a real machine.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The longest that any single condition is waited for: so many times longer as `KENNEL_TEST_SLOW` says,
+/// for an emulated machine.
+pub fn patience() -> Duration {
+    slowed(PATIENCE)
+}
+
+/// A time limit, as long as this machine needs it.
+fn slowed(limit: Duration) -> Duration {
+    let factor = std::env::var("KENNEL_TEST_SLOW").map(|factor| factor.parse());
+    limit
+        * factor.map_or(1, |factor| {
+            factor.expect("KENNEL_TEST_SLOW is a whole number")
+        })
+}
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -49,12 +64,12 @@ const LOOK: Duration = Duration::from_millis(10);
 const GRACE: Duration = Duration::from_millis(1500);
 
 /// Waits until `condition` gives something, and gives that. Panics, saying `what`, when it takes
-/// longer than [`PATIENCE`].
+/// longer than [`patience`].
 pub async fn eventually<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     loop {
         if let Some(found) = condition().await {
             return found;
@@ -145,7 +160,7 @@ impl Kennel {
         let child = self.launch(&self.log_path(self.starts));
         self.pid = i32::try_from(child.id()).expect("a pid");
         self.supervisor = Some(child);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             let health = self.client().get("/api/v1/health").await;
             // It answers a little before every agent was told to start.
@@ -268,7 +283,7 @@ impl Kennel {
         mut wanted: impl FnMut(&AgentView) -> bool,
     ) -> AgentView {
         let (client, mut last) = (self.client(), None);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             let agent = client.agent(id).await;
             if wanted(&agent) {
@@ -299,7 +314,7 @@ impl Kennel {
 
     /// Waits until every agent is ready that is started by itself and does not begin with `bad-`.
     pub async fn until_ready(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             let late: Vec<AgentView> = self
                 .agents()
@@ -464,9 +479,9 @@ fn ended(child: &mut Child) -> Option<ExitStatus> {
     child.try_wait().expect("our own child")
 }
 
-/// Waits for a child of the test; one that takes longer than [`PATIENCE`] is killed.
+/// Waits for a child of the test; one that takes longer than [`patience`] is killed.
 pub async fn until_ended(child: &mut Child) -> ExitStatus {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     loop {
         if let Some(status) = ended(child) {
             return status;
@@ -474,7 +489,7 @@ pub async fn until_ended(child: &mut Child) -> ExitStatus {
         if Instant::now() >= deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("process {} took longer than {PATIENCE:?}", child.id());
+            panic!("process {} took longer than {:?}", child.id(), patience());
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -2,5 +2,6 @@
 
 pub mod bench;
 pub mod fake_telegram;
+pub mod guest;
 pub mod harness;
 pub mod misbehave;

@@ -28,7 +28,8 @@ use nix::sys::signal::{SigSet, Signal};
 pub use self::{fault::Fault, orphan::ORPHANS};
 
 /// The message that a misbehaving agent waits for. A number behind it (`now 100`) is a bound for
-/// what takes one: MiB of [`Fault::Memory`] and [`Fault::Disk`], children of [`Fault::Fork`].
+/// what takes one: MiB of [`Fault::Memory`], [`Fault::Hoard`] and [`Fault::Disk`], children of
+/// [`Fault::Fork`].
 pub const NOW: &str = "now";
 
 /// How long an answer of [`Fault::LongAnswer`] is, in pieces of the largest size. The reply at its
@@ -37,6 +38,7 @@ pub const LONG_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
 /// What is done wrong when the message has no number.
 const MEMORY_MIB: usize = 1024;
+const HOARD_MIB: usize = 1;
 const DISK_MIB: usize = 1024;
 const CHILDREN: usize = 20_000;
 

@@ -12,7 +12,7 @@ use kennel_shared::{
     secret::Token,
 };
 use kennel_tests::{
-    harness::{AgentView, Kennel, Load, eventually, peak_memory_bytes},
+    harness::{AgentView, Kennel, Load, begin_peak_memory, eventually, peak_memory_bytes},
     misbehave::NOW,
 };
 use tokio::{
@@ -429,7 +429,7 @@ async fn alone_a_flood_on_the_link_is_its_authors() {
     })
     .await;
     let quiet = quiet.end().await;
-    let memory = peak_memory_bytes(kennel.pid());
+    let memory = begin_peak_memory(kennel.pid());
 
     assert_eq!(kennel.send("bad-flood-link", NOW).await.reply(), NOW);
     let neighbour = Neighbour::watch(&kennel).await;
@@ -439,7 +439,7 @@ async fn alone_a_flood_on_the_link_is_its_authors() {
     .await;
     let noisy = neighbour.load.end().await;
 
-    let grown = peak_memory_bytes(kennel.pid()) - memory;
+    let grown = peak_memory_bytes(kennel.pid()).saturating_sub(memory);
     println!(
         "quiet p50 {:?} p99 {:?}; beside a flood p50 {:?} p99 {:?}; memory grew by {} KiB",
         quiet.percentile(50),

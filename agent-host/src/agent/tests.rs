@@ -489,7 +489,7 @@ async fn an_agent_without_a_supervisor_leaves_when_the_grace_is_over() {
     let (rig, link) = Rig::start(&dir, spec()).await;
     let lost = tokio::time::Instant::now();
     drop(link);
-    assert_eq!(rig.exit().await, Exit::Done);
+    assert_eq!(rig.exit().await, Exit::Orphaned);
     let took = lost.elapsed();
     assert!(
         took > Duration::from_millis(200),

@@ -10,11 +10,13 @@ use kennel_shared::cage::MARK;
 use nix::{
     sys::{
         resource::{Resource, setrlimit},
+        signal::{Signal, kill},
         stat::Mode,
+        wait::waitpid,
     },
-    unistd::{getpgid, getpid, getppid, getsid, setpgid, setsid},
+    unistd::{ForkResult, getpgid, getpid, getppid, getsid, pause, setpgid, setsid},
 };
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, set_parent_process_death_signal};
 
 use super::report::Trouble;
 use crate::sys::raw;
@@ -74,10 +76,35 @@ fn reachable(path: &OsStr, programs: &[PathBuf]) -> OsString {
 /// supervisor makes each child such a leader, so that one steps back into its parent's group first.
 pub(super) fn session() -> Taken {
     if getsid(None)? != getpid() && setsid().is_err() {
-        setpgid(getpid(), getpgid(Some(getppid()))?)?;
+        let group = getpgid(Some(getppid()))?;
+        if group.as_raw() == 0 {
+            // Made outside of this PID namespace, or by the kernel for its first process: it has no
+            // number here, and nobody can join it.
+            step_aside()?;
+        } else {
+            setpgid(getpid(), group)?;
+        }
         setsid()?;
     }
     Ok("its leader, without a terminal".into())
+}
+
+/// Goes into the group of a process that is there for nothing else, and only for the moment.
+fn step_aside() -> Result<(), Trouble> {
+    match raw::fork_alone()? {
+        ForkResult::Child => {
+            let _ = set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+            loop {
+                pause();
+            }
+        }
+        ForkResult::Parent { child } => {
+            let moved = setpgid(child, child).and_then(|()| setpgid(getpid(), child));
+            kill(child, Signal::SIGKILL)?;
+            waitpid(child, None)?;
+            Ok(moved?)
+        }
+    }
 }
 
 #[expect(

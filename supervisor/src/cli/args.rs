@@ -21,6 +21,7 @@ Exit codes:
   4    no such agent
   5    it took longer than it may
   6    refused
+  7    `kennel doctor` has found something that fails
   130  interrupted with Ctrl-C";
 
 /// A supervisor for AI agents: one process each, so that none can hurt another.
@@ -114,6 +115,13 @@ pub(super) enum Command {
     Init(Init),
     /// Show the supervisor and its agents
     Status(Status),
+    /// Say whether all is well, and what to do where it is not
+    ///
+    /// Looks at what holds the agents, the host, the supervisor's folders, the configuration, secrets, agents and chat
+    /// connections; of one agent, at its life, its last end, its caps and its cage. Where no supervisor is running, it tells
+    /// what one that is started here would get. Ends with 0 when nothing fails, warnings or not, and with 7 when something
+    /// does.
+    Doctor(Doctor),
     /// Watch the agents on a screen of their own; restart, stop and start them
     #[command(after_long_help = top::keys_help())]
     Top(Top),
@@ -185,6 +193,16 @@ pub(super) struct Status {
     /// Show it anew every second until Ctrl-C
     #[arg(short, long)]
     pub(super) watch: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Doctor {
+    /// Look at this agent only, in full
+    pub(super) agent: Option<String>,
+
+    /// Print the control API's JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

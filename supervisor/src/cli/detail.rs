@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::{
+    ends,
     output::printable,
     units::{bytes, duration, of_cap, percent},
 };
@@ -28,10 +29,10 @@ impl Group {
     }
 }
 
-/// The agent.
-pub(super) fn agent(agent: &AgentStatus) -> String {
+/// The agent; `now` is in milliseconds since 1970.
+pub(super) fn agent(agent: &AgentStatus, now: u64) -> String {
     let groups = [
-        ("life", life(agent)),
+        ("life", life(agent, now)),
         ("work", work(agent)),
         ("cpu", cpu(agent)),
         ("memory", memory(agent)),
@@ -47,7 +48,7 @@ pub(super) fn agent(agent: &AgentStatus) -> String {
     text
 }
 
-fn life(agent: &AgentStatus) -> Group {
+fn life(agent: &AgentStatus, now: u64) -> Group {
     let mut group = Group::default();
     let desired = match agent.desired {
         Desired::Running => "running",
@@ -64,6 +65,13 @@ fn life(agent: &AgentStatus) -> Group {
         .line("generation", agent.generation.to_string())
         .line("up", agent.uptime_ms.map(duration))
         .line("restarts", agent.restarts.to_string())
+        .line(
+            "last end",
+            agent
+                .last_end
+                .as_ref()
+                .map(|end| printable(&ends::story(end, now))),
+        )
         .line("link", link.to_owned());
     if agent.link == LinkState::Connected {
         group.line("loop lag", millis(agent.usage.lag_us));
@@ -173,7 +181,7 @@ fn pressure(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::wire::AgentState;
+    use crate::control::wire::{AgentEnd, AgentState};
 
     fn known() -> AgentStatus {
         AgentStatus {
@@ -191,7 +199,20 @@ mod tests {
             memory_bytes: Some(12 << 20),
             model: "local/smollm2".into(),
             link: LinkState::Connected,
-            last_end: None,
+            last_end: Some(AgentEnd {
+                at_ms: 0,
+                generation: 1,
+                cause: "out-of-memory".into(),
+                code: None,
+                signal: Some(9),
+                cap: Some("memory".into()),
+                cap_value: Some(256 << 20),
+                memory_high_bytes: None,
+                memory_peak_bytes: Some(256 << 20),
+                turns: Vec::new(),
+                next: "generation 2 starts now".into(),
+                sentence: "killed at its memory cap of 256.0 MiB; generation 2 starts now".into(),
+            }),
             usage: AgentUsage {
                 cpu_ms: Some(1234),
                 cpu_cap: Some(0.5),
@@ -225,7 +246,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_known_is_shown() {
-        insta::assert_snapshot!(agent(&known()));
+        insta::assert_snapshot!(agent(&known(), 185_000));
     }
 
     #[test]
@@ -237,11 +258,12 @@ mod tests {
             memory_bytes: None,
             link: LinkState::Disconnected,
             usage: AgentUsage::default(),
+            last_end: None,
             detail: None,
             state: AgentState::Stopped,
             desired: Desired::Stopped,
             ..known()
         };
-        insta::assert_snapshot!(agent(&unknown));
+        insta::assert_snapshot!(agent(&unknown, 0));
     }
 }

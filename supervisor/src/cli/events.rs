@@ -72,6 +72,7 @@ mod tests {
             kind: "exited".into(),
             detail: Some("killed by SIGKILL".into()),
             end: None,
+            held_back: None,
         };
         assert_eq!(
             line(&event),

@@ -24,6 +24,8 @@ pub enum Exit {
     TimedOut = 5,
     /// The supervisor refused.
     Refused = 6,
+    /// The doctor found something that fails.
+    Unwell = 7,
     /// Ctrl-C, as shells count it.
     Interrupted = 130,
 }

@@ -13,7 +13,7 @@ use super::{
     exit::{Exit, Failure},
     output::Output,
 };
-use crate::config::{Config, Directories, Edit, EditError, LimitChange, Loaded};
+use crate::config::{Config, Diagnostics, Directories, Edit, EditError, LimitChange, Loaded};
 
 /// The name that is looked for.
 pub(super) const FILE_NAME: &str = "kennel.toml";
@@ -44,7 +44,7 @@ impl Locator {
     }
 
     /// The configuration file, if there is one.
-    fn file(&self) -> Option<PathBuf> {
+    pub(super) fn file(&self) -> Option<PathBuf> {
         let usual = || self.places.iter().find(|path| path.exists()).cloned();
         self.config.clone().or_else(usual)
     }
@@ -52,16 +52,22 @@ impl Locator {
     /// The configuration file, for a command that cannot do without.
     pub(super) fn config_file(&self) -> Result<PathBuf, Failure> {
         self.file().ok_or_else(|| {
-            let looked: Vec<_> = self
-                .places
-                .iter()
-                .map(|p| p.display().to_string())
-                .collect();
             Failure::new("there is no configuration here")
                 .exit(Exit::Usage)
                 .hint("write one with `kennel init`, or name one with --config")
-                .detail(format!("looked for: {}", looked.join(", ")))
+                .detail(format!("looked for: {}", self.looked()))
         })
+    }
+
+    /// The usual places of a configuration.
+    pub(super) fn looked(&self) -> String {
+        let places = self.places.iter().map(|place| place.display().to_string());
+        places.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Where things go when a configuration does not say.
+    pub(super) fn directories(&self) -> &Directories {
+        &self.directories
     }
 
     /// Reads a configuration and prints what is wrong with it, or what there is to say about it.
@@ -84,7 +90,7 @@ impl Locator {
     }
 
     /// Reads a configuration and leaves it to the caller to print what was found.
-    pub(super) fn inspect(&self, file: &Path) -> Result<Loaded, crate::config::Diagnostics> {
+    pub(super) fn inspect(&self, file: &Path) -> Result<Loaded, Diagnostics> {
         Config::load(file, &self.directories)
     }
 
@@ -100,14 +106,7 @@ impl Locator {
 
     /// The control socket.
     pub(super) fn socket(&self, out: &Output) -> Result<PathBuf, Failure> {
-        if let Some(socket) = &self.socket {
-            return Ok(socket.clone());
-        }
-        let Some(file) = self.file() else {
-            return Ok(self.directories.runtime.join("control.sock"));
-        };
-        // What there is to say about the configuration is said by `check` and `up`.
-        let loaded = self.inspect(&file).map_err(|found| {
+        self.find_socket().map_err(|(file, found)| {
             out.diagnostics(&found);
             Failure::new(format!(
                 "{} does not say where the supervisor is: {}",
@@ -116,8 +115,22 @@ impl Locator {
             ))
             .exit(Exit::Usage)
             .hint("mend the configuration, or name the control socket with --socket")
-        })?;
-        Ok(loaded.config.supervisor.control_socket())
+        })
+    }
+
+    /// The control socket, or the configuration that would say where it is and is refused.
+    pub(super) fn find_socket(&self) -> Result<PathBuf, (PathBuf, Diagnostics)> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let Some(file) = self.file() else {
+            return Ok(self.directories.runtime.join("control.sock"));
+        };
+        // What there is to say about the configuration is said by `check` and `up`.
+        match self.inspect(&file) {
+            Ok(loaded) => Ok(loaded.config.supervisor.control_socket()),
+            Err(found) => Err((file, found)),
+        }
     }
 
     /// Where the user's own state goes; `None` when that cannot be told.

@@ -197,7 +197,8 @@ fn note(cap: Cap, unenforced: &[wire::UnenforcedCap]) -> String {
     })
 }
 
-fn domain(limits: &wire::Limits) -> Limits {
+/// Caps of the API as the configuration knows them.
+pub(super) fn domain(limits: &wire::Limits) -> Limits {
     Limits {
         memory: limits.memory,
         memory_high: limits.memory_high,

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use super::{
     args::Status as Args,
-    detail,
+    detail, ends,
     exit::{Exit, Failure, Outcome},
     interrupt::Interrupts,
     output::Output,
@@ -57,7 +57,7 @@ async fn look(client: &Client, args: &Args) -> Result<String, ClientError> {
     Ok(if args.json {
         line(&status.json)
     } else {
-        table::status(&status.value, Output::width())
+        table::status(&status.value, Output::width(), ends::now())
     })
 }
 
@@ -69,7 +69,7 @@ async fn look_at(client: &Client, args: &Args) -> Result<String, ClientError> {
         views.push(if args.json {
             line(&agent.json)
         } else {
-            detail::agent(&agent.value)
+            detail::agent(&agent.value, ends::now())
         });
     }
     Ok(views.join(if args.json { "" } else { "\n" }))

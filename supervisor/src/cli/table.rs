@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets::NOTHING};
 
 use super::{
+    ends,
     output::printable,
     units::{bytes, duration, of_cap, percent},
 };
@@ -75,8 +76,8 @@ impl Column {
     }
 }
 
-/// The supervisor, its agents, and what there is to say about them.
-pub(super) fn status(status: &Status, width: Option<usize>) -> String {
+/// The supervisor, its agents, and what there is to say about them. `now` is in milliseconds since 1970.
+pub(super) fn status(status: &Status, width: Option<usize>, now: u64) -> String {
     let supervisor = &status.supervisor;
     let mut out = format!(
         "kennel {}  pid {}  up {}",
@@ -97,11 +98,17 @@ pub(super) fn status(status: &Status, width: Option<usize>) -> String {
         return out;
     }
     out.push_str(&draw(agent_columns(&status.agents), width));
-    let details = status.agents.iter().filter_map(|agent| {
-        let detail = agent.detail.as_ref()?;
-        Some(format!("{}: {}\n", agent.id, printable(detail)))
+    let notes = status.agents.iter().flat_map(|agent| {
+        // The trouble of now, and how it came to this; the one is often the other's beginning.
+        let end = ends::note(agent, now);
+        let detail = agent.detail.clone().filter(|detail| {
+            let told = agent.last_end.as_ref().filter(|_| end.is_some());
+            !told.is_some_and(|last| last.sentence.starts_with(detail.as_str()))
+        });
+        let notes = detail.into_iter().chain(end);
+        notes.map(|note| format!("{}: {}\n", agent.id, printable(&note)))
     });
-    let details: String = details.collect();
+    let details: String = notes.collect();
     if !details.is_empty() {
         write!(out, "\n{details}").expect(STRING);
     }

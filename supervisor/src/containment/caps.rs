@@ -76,9 +76,8 @@ impl fmt::Display for Cap {
 impl Caps {
     /// Where an agent's memory begins to be reclaimed from: 90 % of its cap, unless said otherwise.
     ///
-    /// What cannot be reclaimed is slowed down, the more the nearer it is to the cap. By the kernel's
-    /// formula a thread that only allocates takes some 100 ms for each MiB of its cap to get from 90 % to
-    /// its end; from 95 % it would be 12 ms, from 98 % 1 ms.
+    /// Who cannot be reclaimed from is slowed down, by the square of the excess: a thread that only
+    /// allocates takes minutes from 90 % to its end. It is not waited for, see `supervision::strain`.
     pub fn high(&self) -> Option<u64> {
         self.memory_high
             .or_else(|| self.memory.map(|memory| memory / 10 * 9))

@@ -54,9 +54,16 @@ pub(super) fn take(what: What, text: &[u8], reading: &mut Reading) {
         What::CpuUsage => reading.cpu_us = number(text).map(|ns| ns / 1000),
         What::Memory => reading.memory = number(text),
         What::MemoryPeak => reading.memory_peak = number(text),
-        What::MemoryStat => reading.memory_anon = field(text, "anon"),
+        What::MemoryStat => {
+            reading.memory_anon = field(text, "anon");
+            reading.memory_reclaimable = reclaimable(text);
+        }
         What::MemoryStatV1 => reading.memory_anon = field(text, "total_rss"),
-        What::OomKills => reading.oom_kills = field(text, "oom_kill"),
+        What::OomKills => {
+            reading.oom_kills = field(text, "oom_kill");
+            // v1 knows no such mark.
+            reading.memory_high_hits = field(text, "high");
+        }
         What::Pids => reading.pids = number(text),
         What::PidsEvents => reading.pids_denied = field(text, "max"),
         What::IoStat => {
@@ -71,6 +78,12 @@ pub(super) fn take(what: What, text: &[u8], reading: &mut Reading) {
         What::MemoryPressure => reading.memory_pressure = pressure(text),
         What::IoPressure => reading.io_pressure = pressure(text),
     }
+}
+
+/// Of v2's `memory.stat`, what neither swap nor the end of a process is needed for to take it back.
+pub(super) fn reclaimable(stat: &[u8]) -> Option<u64> {
+    let cache = field(stat, "file")?.saturating_sub(field(stat, "shmem").unwrap_or(0));
+    Some(cache + field(stat, "slab_reclaimable").unwrap_or(0))
 }
 
 /// The number after `name` at the start of a line.

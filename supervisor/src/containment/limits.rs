@@ -130,9 +130,7 @@ fn unreclaimable(dir: &Path) -> Option<u64> {
         .parse()
         .ok()?;
     let stat = files::read(&dir.join("memory.stat")).ok()?;
-    let field = |name| counters::field(stat.as_bytes(), name).unwrap_or(0);
-    let cache = field("file").saturating_sub(field("shmem")) + field("slab_reclaimable");
-    Some(current.saturating_sub(cache))
+    Some(current.saturating_sub(counters::reclaimable(stat.as_bytes())?))
 }
 
 fn memory_v1(dir: &Path, memory: Option<u64>) -> Result<(), ContainmentError> {

@@ -15,6 +15,10 @@ pub struct Reading {
     pub memory_peak: Option<u64>,
     /// Bytes of it that are no page cache.
     pub memory_anon: Option<u64>,
+    /// Bytes that the kernel can take back when it needs them: page cache and its like.
+    pub memory_reclaimable: Option<u64>,
+    /// How often the group was above its soft mark; `None` where no such mark is held.
+    pub memory_high_hits: Option<u64>,
     /// Processes and threads now.
     pub pids: Option<u64>,
     /// How often one more was denied.

@@ -25,7 +25,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    App,
+    App, doctor,
     error::Failure,
     limits, processes, usage, view,
     wire::{self, ErrorCode},
@@ -69,6 +69,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/agents/{id}/turns", post(turn))
         .route("/agents/{id}/logs", get(agent_logs))
         .route("/agents/{id}/processes", get(processes::processes))
+        .route("/agents/{id}/doctor", get(doctor::agent_doctor))
+        .route("/doctor", get(doctor::doctor))
         .route("/turns/{turn_id}", delete(cancel))
         .route("/channels", get(channels))
         .route("/events", get(events))
@@ -440,7 +442,7 @@ pub(super) fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failur
     Err(no_agent(app, id))
 }
 
-fn no_agent(app: &App, id: &str) -> Failure {
+pub(super) fn no_agent(app: &App, id: &str) -> Failure {
     let known: Vec<String> = app.config.agents.keys().map(ToString::to_string).collect();
     Failure::no_agent(id, &known)
 }

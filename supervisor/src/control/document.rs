@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, limits, metrics, processes};
+use super::{api, doctor, limits, metrics, processes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,8 @@ use super::{api, limits, metrics, processes};
         limits::set_limits,
         api::streams::agent_logs,
         processes::processes,
+        doctor::doctor,
+        doctor::agent_doctor,
         api::channels,
         api::streams::events,
         api::shutdown,

@@ -156,7 +156,7 @@ fn check_host(app: &App, changes: &[(Cap, Option<Amount>)]) -> Result<(), Failur
 }
 
 /// The caps without the defaults, which nobody asked for.
-fn asked(agent: &AgentConfig, caps: &Caps) -> Caps {
+pub(super) fn asked(agent: &AgentConfig, caps: &Caps) -> Caps {
     let limits = without_default_pids(plan::limits(caps), agent);
     Caps {
         pids: limits.pids,
@@ -165,14 +165,16 @@ fn asked(agent: &AgentConfig, caps: &Caps) -> Caps {
 }
 
 fn unenforced(app: &App, caps: &Caps) -> Vec<wire::UnenforcedCap> {
-    let cannot = app.containment.unenforced(caps).into_iter();
-    cannot
-        .map(|one| wire::UnenforcedCap {
-            cap: one.cap.as_str().to_owned(),
-            why: one.why,
-            remedy: one.remedy,
-        })
-        .collect()
+    let cannot = app.containment.unenforced(caps);
+    cannot.iter().map(view_unenforced).collect()
+}
+
+pub(super) fn view_unenforced(one: &Unenforced) -> wire::UnenforcedCap {
+    wire::UnenforcedCap {
+        cap: one.cap.as_str().to_owned(),
+        why: one.why.clone(),
+        remedy: one.remedy.clone(),
+    }
 }
 
 fn changes(patch: &wire::LimitsPatch) -> Vec<(Cap, Option<Amount>)> {
@@ -192,7 +194,7 @@ fn changes(patch: &wire::LimitsPatch) -> Vec<(Cap, Option<Amount>)> {
     .collect()
 }
 
-fn view(limits: &Limits) -> wire::Limits {
+pub(super) fn view(limits: &Limits) -> wire::Limits {
     wire::Limits {
         memory: limits.memory,
         memory_high: limits.memory_high,

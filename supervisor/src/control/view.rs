@@ -17,7 +17,7 @@ use crate::{
     dispatch::{AgentCounts, EndKind},
     supervision::{
         driver::Observed,
-        ending::{Cause, End},
+        ending::{Cause, End, TurnThen},
         events::LifecycleEvent,
         lifecycle::{Desired, Exit, State},
         sampler::{self, MemoryShare, Sample},
@@ -91,7 +91,7 @@ impl App {
                 .last_end
                 .as_ref()
                 .map(|last| view_end(last.at, last.generation, &last.end)),
-            detail: detail(&observed),
+            detail: detail(&agent.id, &observed),
         }
     }
 
@@ -119,13 +119,13 @@ impl App {
 }
 
 /// The latest trouble, and the caps that were asked for and do not hold.
-fn detail(observed: &Observed) -> Option<String> {
-    let caps: Vec<String> = observed
-        .unenforced
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let caps = (!caps.is_empty()).then(|| format!("not held: {}", caps.join(", ")));
+fn detail(id: &AgentId, observed: &Observed) -> Option<String> {
+    let unenforced = observed.unenforced.iter();
+    let caps: Vec<&str> = unenforced.map(|one| one.cap.as_str()).collect();
+    let caps = (!caps.is_empty()).then(|| {
+        let caps = caps.join(", ");
+        format!("not held: {caps} (`kennel doctor {id}` says why)")
+    });
     let notes: Vec<String> = [observed.detail.clone(), caps]
         .into_iter()
         .flatten()
@@ -199,10 +199,24 @@ pub(super) fn view_event(event: &LifecycleEvent) -> wire::LifecycleEvent {
             .end
             .as_ref()
             .map(|end| view_end(event.at, event.generation, end)),
+        held_back: event.held_back.as_ref().map(|held| wire::HeldBack {
+            cap: held.cap.as_str().to_owned(),
+            cap_value: held.allowed,
+            turn: held.turn.as_ref().map(view_turn),
+        }),
     }
 }
 
-fn view_end(at: SystemTime, generation: Generation, end: &End) -> wire::AgentEnd {
+fn view_turn(then: &TurnThen) -> wire::InterruptedTurn {
+    wire::InterruptedTurn {
+        turn: then.turn.to_string(),
+        session: then.session.to_string(),
+        step: then.step.as_str().to_owned(),
+        running_ms: millis(then.running),
+    }
+}
+
+pub(super) fn view_end(at: SystemTime, generation: Generation, end: &End) -> wire::AgentEnd {
     let (code, signal) = match end.exit {
         Exit::Code(code) => (Some(code), None),
         Exit::Signal(signal) => (None, Some(signal)),
@@ -216,20 +230,16 @@ fn view_end(at: SystemTime, generation: Generation, end: &End) -> wire::AgentEnd
         cap: end.cause.cap().map(str::to_owned),
         cap_value: match end.cause {
             Cause::OutOfMemory => end.caps.memory,
+            Cause::Stalled { high, .. } => end.caps.memory.or(Some(high)),
             Cause::TooManyProcesses => end.caps.pids.map(u64::from),
             _ => None,
         },
+        memory_high_bytes: match end.cause {
+            Cause::Stalled { high, .. } => Some(high),
+            _ => None,
+        },
         memory_peak_bytes: end.peak,
-        turns: end
-            .turns
-            .iter()
-            .map(|then| wire::InterruptedTurn {
-                turn: then.turn.to_string(),
-                session: then.session.to_string(),
-                step: then.step.as_str().to_owned(),
-                running_ms: millis(then.running),
-            })
-            .collect(),
+        turns: end.turns.iter().map(view_turn).collect(),
         next: end.next.clone(),
         sentence: end.sentence(),
     }

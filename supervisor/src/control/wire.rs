@@ -12,13 +12,18 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+mod doctor;
 mod events;
 mod limits;
 mod processes;
 mod usage;
 
 pub use self::{
-    events::{AgentEnd, EventList, EventsQuery, InterruptedTurn, LifecycleEvent},
+    doctor::{
+        AgentDoctor, AgentLife, CageStep, CgroupHierarchy, Check, CheckState, Containment, Doctor,
+        DoctorHost,
+    },
+    events::{AgentEnd, EventList, EventsQuery, HeldBack, InterruptedTurn, LifecycleEvent},
     limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap},
     processes::{AgentProcess, ProcessList},
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},

@@ -10,6 +10,7 @@ mod guard;
 mod handle;
 mod hello;
 mod slot;
+mod strained;
 
 use std::{
     sync::Arc,
@@ -45,6 +46,7 @@ use super::{
     hang::HangReport,
     lifecycle::{Action, Event, Exit, HOPELESS, Lifecycle, State},
     spawner::{Child, Spawned},
+    strain::Noticed,
 };
 use crate::{
     containment::{Cap, Caps, Group, LeftBehind},
@@ -53,6 +55,9 @@ use crate::{
 
 /// Commands that may wait for a driver. Full: the dispatcher keeps its delivery, others wait.
 const COMMANDS: usize = 256;
+
+/// Notices of strain that may wait for a driver. Full: the sampler says some again, and the rest is not told.
+const NOTICES: usize = 16;
 
 /// How long the last words of a dead child are listened to.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -68,6 +73,7 @@ const DRAIN_BEFORE_JUDGING: usize = 1024;
 pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (started, starts) = mpsc::channel(1);
+    let (notices_tx, notices_rx) = mpsc::channel(NOTICES);
     let machine = Lifecycle::new(setup.policy, fastrand::u64(..));
     let (observed, seen) = watch::channel(Observed {
         state: machine.state(),
@@ -95,6 +101,8 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         inbox,
         starts,
         started,
+        noticed: notices_rx,
+        notices: notices_tx,
         observed,
         link: LinkSlot::default(),
         child: None,
@@ -138,6 +146,9 @@ pub struct Driver {
     inbox: mpsc::Receiver<Command>,
     starts: mpsc::Receiver<Started>,
     started: mpsc::Sender<Started>,
+    /// What the sampler sees caps do to the child.
+    noticed: mpsc::Receiver<Noticed>,
+    notices: mpsc::Sender<Noticed>,
     observed: watch::Sender<Observed>,
     link: LinkSlot,
     child: Option<Child>,
@@ -174,8 +185,9 @@ enum Happened {
     Command(Option<Command>),
     Started(Started),
     Ended,
-    Cleared(Cleared),
+    Cleared(Box<Cleared>),
     Exceeded(Exceeded),
+    Noticed(Noticed),
     Link(Result<Incoming<ToSupervisor>, LinkError>),
     Deadline,
 }
@@ -189,8 +201,9 @@ impl Driver {
                 Some(started) = self.starts.recv() => Happened::Started(started),
                 incoming = self.link.next() => Happened::Link(incoming),
                 () = ended(self.child.as_ref()) => Happened::Ended,
-                cleared = cleared(self.clearing.as_mut()) => Happened::Cleared(cleared),
+                cleared = cleared(self.clearing.as_mut()) => Happened::Cleared(Box::new(cleared)),
                 exceeded = self.guard.exceeded() => Happened::Exceeded(exceeded),
+                Some(noticed) = self.noticed.recv() => Happened::Noticed(noticed),
                 command = self.inbox.recv() => Happened::Command(command),
                 () = until(deadline) => Happened::Deadline,
             };
@@ -199,8 +212,9 @@ impl Driver {
                 Happened::Command(None) => return,
                 Happened::Started(started) => self.on_started(started).await,
                 Happened::Ended => self.on_ended().await,
-                Happened::Cleared(cleared) => self.on_cleared(cleared).await,
+                Happened::Cleared(cleared) => self.on_cleared(*cleared).await,
                 Happened::Exceeded(exceeded) => self.on_exceeded(exceeded),
+                Happened::Noticed(noticed) => self.on_noticed(noticed),
                 Happened::Link(incoming) => self.on_link(incoming).await,
                 Happened::Deadline => self.on_deadline().await,
             }
@@ -505,6 +519,7 @@ impl Driver {
             kind,
             detail,
             end: None,
+            held_back: None,
         });
     }
 

@@ -11,13 +11,22 @@ use kennel_shared::session_key::SessionKey;
 use nix::sys::signal::Signal;
 
 use super::lifecycle::{EndReason, Exit, State};
-use crate::containment::{Caps, Reading};
+use crate::containment::{Cap, Caps, Reading};
 
 /// Why a child ended. The order is that of precedence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// The kernel, or we in its place, ended it for want of memory.
     OutOfMemory,
+    /// It stood still above the soft mark of its memory, with nothing to give back, and we ended it.
+    Stalled {
+        /// The cap: that of memory, or the mark itself where there is no other.
+        cap: Cap,
+        /// The mark.
+        high: u64,
+        /// For how long it stood still.
+        lasted: Duration,
+    },
     /// It had more processes than it may, where only we watch over that.
     TooManyProcesses,
     /// Its heartbeat stayed away, and it was killed.
@@ -36,7 +45,7 @@ impl Cause {
     /// One word, for programs.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::OutOfMemory => "out-of-memory",
+            Self::OutOfMemory | Self::Stalled { .. } => "out-of-memory",
             Self::TooManyProcesses => "too-many-processes",
             Self::Hung => "hung",
             Self::StartTimeout => "start-timeout",
@@ -50,6 +59,7 @@ impl Cause {
     pub fn cap(&self) -> Option<&'static str> {
         match self {
             Self::OutOfMemory => Some("memory"),
+            Self::Stalled { cap, .. } => Some(cap.as_str()),
             Self::TooManyProcesses => Some("pids"),
             _ => None,
         }
@@ -89,6 +99,14 @@ pub struct TurnThen {
     pub step: Step,
     /// For how long it had been running.
     pub running: Duration,
+}
+
+impl TurnThen {
+    /// In words.
+    pub fn sentence(&self) -> String {
+        let (turn, step) = (self.turn, self.step.as_str());
+        format!("turn {turn} was {step} for {}", seconds(self.running))
+    }
 }
 
 /// How a child ended.
@@ -160,12 +178,7 @@ impl End {
             text = format!("{text}; peak memory {}", size(peak));
         }
         if let Some((first, rest)) = self.turns.split_first() {
-            let running = humantime::format_duration(Duration::from_secs(first.running.as_secs()));
-            text = format!(
-                "{text}; turn {} was {} for {running}",
-                first.turn,
-                first.step.as_str()
-            );
+            text = format!("{text}; {}", first.sentence());
             if !rest.is_empty() {
                 text = format!("{text}, and {} more ran", rest.len());
             }
@@ -180,6 +193,16 @@ impl End {
                 Some(cap) => format!("killed at its memory cap of {}", size(cap)),
                 None => "killed for want of memory".into(),
             },
+            Cause::Stalled { high, lasted, .. } => {
+                let cap = self.caps.memory.map_or_else(String::new, |cap| {
+                    format!(", on its way to its memory cap of {}", size(cap))
+                });
+                format!(
+                    "killed for want of memory: it was stuck for {} above its soft mark of {}{cap}",
+                    seconds(*lasted),
+                    size(*high)
+                )
+            }
             Cause::TooManyProcesses => match self.caps.pids {
                 Some(cap) => format!("killed for having more than {cap} processes"),
                 None => "killed for having too many processes".into(),
@@ -226,7 +249,13 @@ pub fn signal_name(signal: i32) -> String {
     )
 }
 
-fn size(bytes: u64) -> String {
+/// A time to the second, in words.
+pub(super) fn seconds(time: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
+}
+
+/// Bytes, in words.
+pub(super) fn size(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().iec().to_string()
 }
 
@@ -266,18 +295,26 @@ impl Turns {
         self.0.remove(&turn);
     }
 
-    /// All that run, the oldest first; none runs afterwards.
-    pub fn take(&mut self, now: std::time::Instant) -> Vec<TurnThen> {
-        let mut turns: Vec<_> = std::mem::take(&mut self.0)
-            .into_iter()
+    /// All that run, the oldest first.
+    pub fn running(&self, now: std::time::Instant) -> Vec<TurnThen> {
+        let mut turns: Vec<_> = self
+            .0
+            .iter()
             .map(|(turn, (session, step, since))| TurnThen {
-                turn,
-                session,
-                step,
-                running: now.saturating_duration_since(since),
+                turn: *turn,
+                session: session.clone(),
+                step: *step,
+                running: now.saturating_duration_since(*since),
             })
             .collect();
         turns.sort_by_key(|turn| std::cmp::Reverse(turn.running));
+        turns
+    }
+
+    /// The same; none runs afterwards.
+    pub fn take(&mut self, now: std::time::Instant) -> Vec<TurnThen> {
+        let turns = self.running(now);
+        self.0.clear();
         turns
     }
 

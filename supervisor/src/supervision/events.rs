@@ -13,7 +13,8 @@ use std::{
 use kennel_shared::ids::{AgentId, Generation};
 use tokio::sync::broadcast;
 
-use super::ending::End;
+use super::ending::{End, TurnThen};
+use crate::containment::Cap;
 
 /// Events that are remembered, over all agents.
 pub const REMEMBERED: usize = 2048;
@@ -31,12 +32,26 @@ pub struct LifecycleEvent {
     /// Which life.
     pub generation: Generation,
     /// What: the name of a state, or `ended`, `hung`, `link-lost`, `start-failed`, `oom-kill`,
-    /// `pids-denied`, `throttled`, `left-behind`.
+    /// `over-cap`, `left-behind`; of a cap that holds it back `pids-denied`, `throttled`, `throttled-over`,
+    /// `memory-high`, `memory-high-over`.
     pub kind: &'static str,
     /// More, in words.
     pub detail: Option<String>,
     /// How a child ended, for the kind `ended`.
     pub end: Option<Arc<End>>,
+    /// What held it back.
+    pub held_back: Option<Arc<HeldBack>>,
+}
+
+/// A cap that holds an agent back and does not end it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldBack {
+    /// Which.
+    pub cap: Cap,
+    /// What it is: bytes, processes or CPUs.
+    pub allowed: Option<f64>,
+    /// The turn that ran, the oldest of them.
+    pub turn: Option<TurnThen>,
 }
 
 /// Where events go. A clone is the same place.
@@ -98,6 +113,7 @@ mod tests {
             kind: "ready",
             detail: None,
             end: None,
+            held_back: None,
         }
     }
 

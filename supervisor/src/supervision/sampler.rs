@@ -10,8 +10,9 @@
 //! is late is an old sample, nothing more.
 //!
 //! What a reading means over time is pure: `rate` makes a share of the CPU of two readings, `account`
-//! adds up over the lives of an agent. The counters of a group are expensive enough to matter with
-//! many agents, so each beat reads the [`Detail::Full`] ones of only so many agents, in turn.
+//! adds up over the lives of an agent, [`strain`](super::strain) sees what caps do to it, which its driver
+//! is told. The counters of a group are expensive enough to matter with many agents, so each beat reads the
+//! [`Detail::Full`] ones of only so many agents, in turn, and of those that are close to a cap.
 
 mod account;
 mod group;
@@ -32,7 +33,7 @@ use std::{
 };
 
 use kennel_shared::ids::{AgentId, Generation};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
 pub use self::{
@@ -41,6 +42,7 @@ pub use self::{
     host::HostSample,
     process::{MemoryShare, ProcessReader, memory_share, tree},
 };
+use super::strain::Noticed;
 use crate::containment::{Caps, Reading};
 
 /// How often everything is read.
@@ -80,6 +82,8 @@ pub struct Life {
     pub caps: Caps,
     /// What it uses.
     pub reader: Box<dyn ReadUsage>,
+    /// Hears what its caps do to it. Full: it does not hear that.
+    pub notices: mpsc::Sender<Noticed>,
 }
 
 impl fmt::Debug for Life {

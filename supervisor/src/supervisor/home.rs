@@ -17,7 +17,7 @@ use kennel_shared::cage::UserIds;
 use crate::{config::Config, plan};
 
 /// The longest path of a Unix socket on Linux, without its final zero.
-const SOCKET_PATH_MAX: usize = 107;
+pub const SOCKET_PATH_MAX: usize = 107;
 
 /// Why a supervisor has no place to be.
 #[derive(Debug, Error)]

@@ -16,6 +16,8 @@ use tokio::{
     time::timeout,
 };
 
+use super::slowed;
+
 /// The longest that one answer, or one event, is waited for.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -156,9 +158,10 @@ impl Client {
                     .unwrap_or_else(|_| String::from_utf8_lossy(&body).into()),
             })
         };
-        timeout(LIMIT, request)
+        let limit = slowed(LIMIT);
+        timeout(limit, request)
             .await
-            .with_context(|| format!("no answer within {LIMIT:?}: {path}"))?
+            .with_context(|| format!("no answer within {limit:?}: {path}"))?
     }
 
     /// One agent; panics when the supervisor does not know it.
@@ -262,7 +265,7 @@ impl Events {
                 let data = serde_json::from_str(&data).unwrap_or(Value::String(data));
                 return Some((field("event:").unwrap_or_default(), data));
             }
-            let frame = timeout(LIMIT, self.body.frame()).await;
+            let frame = timeout(slowed(LIMIT), self.body.frame()).await;
             match frame.expect("an event, or the end, in time") {
                 Some(Ok(frame)) => {
                     let bytes = frame.into_data().unwrap_or_default();

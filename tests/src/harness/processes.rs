@@ -122,6 +122,14 @@ pub fn descriptors(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
+/// Has the kernel count a process's peak of memory anew, and gives what is resident now. Else what it gave
+/// back since its start would hide what it takes from now on.
+pub fn begin_peak_memory(pid: i32) -> u64 {
+    let begun = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+    begun.expect("the process is ours");
+    peak_memory_bytes(pid)
+}
+
 /// The most memory that a process had resident at any time.
 pub fn peak_memory_bytes(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

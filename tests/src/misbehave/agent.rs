@@ -151,6 +151,9 @@ impl Agent {
                 match self.fault {
                     Fault::Reconnect => self.answer_in_pieces(&delivery).await,
                     Fault::LongAnswer => self.answer_at_length(&delivery),
+                    Fault::SpinTurn if super::is_now(&delivery.text) => {
+                        self.say(ToSupervisor::Started(delivery.turn));
+                    }
                     _ => {
                         self.say(ToSupervisor::Started(delivery.turn));
                         self.finish(&delivery, delivery.text.clone());
@@ -280,8 +283,9 @@ impl Agent {
             Fault::FdLeak => super::leak_descriptors(),
             Fault::DoubleFork => super::leave_grandchild(),
             Fault::Orphan => orphan::leave(&self.bootstrap.state_dir),
-            Fault::SpinAll => hunger::spin(),
+            Fault::SpinAll | Fault::SpinTurn => hunger::spin(),
             Fault::Memory => hunger::take_memory(bound.unwrap_or(super::MEMORY_MIB)),
+            Fault::Hoard => hunger::hoard(bound.unwrap_or(super::HOARD_MIB)),
             Fault::Fork => hunger::fork(bound.unwrap_or(super::CHILDREN)),
             Fault::Disk => {
                 let directory = self.bootstrap.state_dir.clone();

@@ -72,8 +72,12 @@ pub enum Fault {
     OrphanEarly,
     /// On request: eight threads spin; the loop is sound.
     SpinAll,
+    /// On request: begins a turn and never ends it, while eight threads spin.
+    SpinTurn,
     /// On request: takes memory up to a bound, gives it back, and does so again.
     Memory,
+    /// On request: takes memory and keeps it, each time more.
+    Hoard,
     /// On request: forks until it is denied, and goes on trying.
     Fork,
     /// On request: floods link and log at once.
@@ -84,7 +88,7 @@ pub enum Fault {
     LongAnswer,
 }
 
-const FAULTS: [(&str, Fault); 39] = [
+const FAULTS: [(&str, Fault); 41] = [
     ("exit0", Fault::Exit0),
     ("crash", Fault::Crash),
     ("unread-stdin", Fault::UnreadStdin),
@@ -119,7 +123,9 @@ const FAULTS: [(&str, Fault); 39] = [
     ("orphan", Fault::Orphan),
     ("orphan-early", Fault::OrphanEarly),
     ("spin-all", Fault::SpinAll),
+    ("spin-turn", Fault::SpinTurn),
     ("memory", Fault::Memory),
+    ("hoard", Fault::Hoard),
     ("fork", Fault::Fork),
     ("flood", Fault::Flood),
     ("disk", Fault::Disk),

@@ -40,6 +40,13 @@ pub(super) fn take_memory(mib: usize) {
     });
 }
 
+/// Takes so many MiB and keeps them.
+pub(super) fn hoard(mib: usize) {
+    thread::spawn(move || {
+        std::mem::forget(vec![1_u8; mib * MIB]);
+    });
+}
+
 /// Makes so many children that sleep; whenever that is denied, tries again.
 pub(super) fn fork(most: usize) {
     thread::spawn(move || {

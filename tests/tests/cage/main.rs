@@ -509,7 +509,7 @@ async fn a_pid_namespace_ends_with_its_agent() {
             assert_eq!(status.signal(), Some(signal as i32), "{status:?}");
             for process in inside {
                 assert!(
-                    process.wait(kennel_tests::harness::PATIENCE),
+                    process.wait(kennel_tests::harness::patience()),
                     "{process:?} is left"
                 );
             }

@@ -16,7 +16,7 @@ use kennel_shared::{
     secret::Token,
 };
 use kennel_tests::{
-    harness::{PATIENCE, Process, eventually},
+    harness::{Process, eventually, patience},
     misbehave::hostile::{PLAN, RESULTS, SCRIPT, STEPS, script},
 };
 use serde_json::{Map, Value};
@@ -159,7 +159,7 @@ impl Drop for Caged {
         let _ = self.child.wait();
         for process in Process::within(self.directory.path()) {
             process.signal(nix::sys::signal::Signal::SIGKILL);
-            process.wait(PATIENCE.min(Duration::from_secs(5)));
+            process.wait(patience().min(Duration::from_secs(5)));
         }
     }
 }

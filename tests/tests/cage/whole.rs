@@ -7,7 +7,7 @@ use std::{
 };
 
 use kennel::containment::{BackendKind, Containment};
-use kennel_tests::harness::{Kennel, PATIENCE, Process, program, until_ended};
+use kennel_tests::harness::{Kennel, Process, patience, program, until_ended};
 use serde_json::json;
 
 use super::{
@@ -94,7 +94,7 @@ async fn without_groups_all_that_an_agent_started_ends_with_it() {
         prepare(&home, &json!([]));
         kennel.order("bad-hostile", order).await;
         for process in left {
-            assert!(process.wait(PATIENCE), "{process:?} is left");
+            assert!(process.wait(patience()), "{process:?} is left");
         }
         kennel.order("bad-hostile", "stop").await;
         kennel.until_state("bad-hostile", "stopped").await;

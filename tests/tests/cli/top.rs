@@ -24,8 +24,11 @@ async fn keys_restart_stop_and_start_an_agent_and_no_other() {
     let kennel = Kennel::builder().agents(&["one", "two"]).start().await;
     let before = kennel.pids(&["one", "two"]).await;
     let mut terminal = Pty::start(&top(&kennel, &["--sort", "name"]), (80, 24));
-    let screen = terminal.until("2 ready").await;
-    assert!(line(&screen, "one").contains("ready"), "{screen}");
+    terminal
+        .until_screen("the whole screen", |screen| {
+            screen.contains("2 ready") && line(screen, "one").contains("ready")
+        })
+        .await;
     assert!(terminal.has_screen());
 
     terminal.press("\x1b[B");
@@ -55,8 +58,11 @@ async fn keys_restart_stop_and_start_an_agent_and_no_other() {
 
     // The selection did not go to another agent meanwhile, and the screen is as large as the window.
     terminal.resize(160, 50);
-    let screen = terminal.until("PRESS").await;
-    assert!(line(&screen, "two").contains("ready"), "{screen}");
+    terminal
+        .until_screen("the whole screen", |screen| {
+            screen.contains("PRESS") && line(screen, "two").contains("ready")
+        })
+        .await;
     assert_eq!(kennel.agent_pid("one").await, before[0]);
     terminal.press("q");
     let (status, screen) = terminal.ended().await;

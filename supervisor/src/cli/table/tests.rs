@@ -2,8 +2,8 @@ use anstream::adapter::strip_str;
 
 use super::*;
 use crate::control::wire::{
-    AgentUsage, ChannelStatus, ContainmentStatus, Desired, FleetUsage, HostUsage, LinkState,
-    SupervisorStatus,
+    AgentEnd, AgentUsage, ChannelStatus, ContainmentStatus, Desired, FleetUsage, HostUsage,
+    LinkState, SupervisorStatus,
 };
 
 fn agent(id: &str, state: AgentState) -> AgentStatus {
@@ -28,6 +28,26 @@ fn agent(id: &str, state: AgentState) -> AgentStatus {
     }
 }
 
+const NOW: u64 = 1_185_000;
+
+/// Of generation 11, three minutes ago.
+fn end(cause: &str) -> AgentEnd {
+    AgentEnd {
+        at_ms: 1_000_000,
+        generation: 11,
+        cause: cause.into(),
+        code: (cause == "exited").then_some(101),
+        signal: (cause != "exited").then_some(9),
+        cap: None,
+        cap_value: Some(512 << 20),
+        memory_high_bytes: None,
+        memory_peak_bytes: None,
+        turns: Vec::new(),
+        next: "stays down until `kennel restart`".into(),
+        sentence: "killed at its memory cap of 512.0 MiB".into(),
+    }
+}
+
 fn fleet() -> Status {
     let mut failed = agent("case-review-bot", AgentState::Quarantined);
     failed.pid = None;
@@ -35,6 +55,8 @@ fn fleet() -> Status {
     failed.cpu_percent = None;
     failed.memory_bytes = None;
     failed.running = 0;
+    failed.generation = 11;
+    failed.last_end = Some(end("exited"));
     failed.detail = Some("exited 5 times within 1m (exit status 101)".into());
     Status {
         supervisor: SupervisorStatus {
@@ -44,7 +66,13 @@ fn fleet() -> Status {
             memory_bytes: Some(8_493_466),
             config: "/etc/kennel/kennel.toml".into(),
         },
-        agents: vec![agent("hexa", AgentState::Ready), failed],
+        agents: vec![
+            AgentStatus {
+                last_end: Some(end("out-of-memory")),
+                ..agent("hexa", AgentState::Ready)
+            },
+            failed,
+        ],
         fleet: FleetUsage::default(),
         host: HostUsage::default(),
         containment: ContainmentStatus::default(),
@@ -57,17 +85,17 @@ fn plain(text: &str) -> String {
 
 #[test]
 fn without_a_width_everything_is_shown() {
-    insta::assert_snapshot!(plain(&status(&fleet(), None)));
+    insta::assert_snapshot!(plain(&status(&fleet(), None, NOW)));
 }
 
 #[test]
 fn eighty_columns_are_enough() {
-    insta::assert_snapshot!(plain(&status(&fleet(), Some(80))));
+    insta::assert_snapshot!(plain(&status(&fleet(), Some(80), NOW)));
 }
 
 #[test]
 fn a_narrow_screen_keeps_what_matters() {
-    insta::assert_snapshot!(plain(&status(&fleet(), Some(40))));
+    insta::assert_snapshot!(plain(&status(&fleet(), Some(40), NOW)));
 }
 
 fn measured() -> Status {
@@ -98,13 +126,13 @@ fn measured() -> Status {
 
 #[test]
 fn caps_and_totals_are_shown_where_they_are_known() {
-    insta::assert_snapshot!(plain(&status(&measured(), Some(100))));
+    insta::assert_snapshot!(plain(&status(&measured(), Some(100), NOW)));
 }
 
 #[test]
 fn no_line_is_wider_than_the_screen() {
     for width in 42..200 {
-        let text = plain(&status(&measured(), Some(width)));
+        let text = plain(&status(&measured(), Some(width), NOW));
         let (_, table) = text.split_once("\n\n").unwrap();
         let (table, _) = table.split_once("\n\n").unwrap();
         for line in table.lines() {
@@ -115,7 +143,7 @@ fn no_line_is_wider_than_the_screen() {
 
 #[test]
 fn a_state_has_its_colour_and_nothing_else_has() {
-    let text = status(&fleet(), None);
+    let text = status(&fleet(), None, NOW);
     assert!(text.contains("\x1b[38;5;10mready"), "{text:?}");
     assert!(text.contains("\x1b[38;5;9mquarantined"), "{text:?}");
     assert_eq!(text.matches("\x1b[38").count(), 2);
@@ -126,7 +154,7 @@ fn foreign_text_is_made_harmless() {
     let mut fleet = fleet();
     fleet.agents[0].model = "a\x1b[2Jb".into();
     fleet.agents[0].detail = Some("c\x1b]0;x\x07d\r".into());
-    let text = plain(&status(&fleet, None));
+    let text = plain(&status(&fleet, None, NOW));
     assert!(text.contains("ab\n"), "{text:?}");
     assert!(text.contains("hexa: cd\n"), "{text:?}");
 }

@@ -208,6 +208,7 @@ fn look_into(model: &mut Model) {
                 kind: kind.into(),
                 detail: detail.map(Into::into),
                 end: None,
+                held_back: None,
             })));
         }
     }

@@ -42,6 +42,8 @@ fn memory() {
     assert_eq!(read(What::MemoryPeak, "8192\n").memory_peak, Some(8192));
     let v2 = "anon 1048576\nfile 4096\nkernel 100\nanon_thp 0\n";
     assert_eq!(read(What::MemoryStat, v2).memory_anon, Some(1_048_576));
+    let v2 = "anon 9\nfile 100\nkernel 30\nshmem 10\nslab_reclaimable 5\nslab_unreclaimable 7\n";
+    assert_eq!(read(What::MemoryStat, v2).memory_reclaimable, Some(95));
     let v1 = "cache 1\nrss 2\nrss_huge 0\ntotal_cache 3\ntotal_rss 4\ntotal_rss_huge 0\n";
     assert_eq!(read(What::MemoryStatV1, v1).memory_anon, Some(4));
 }
@@ -50,8 +52,10 @@ fn memory() {
 fn ends_for_want_of_memory() {
     let v2 = "low 0\nhigh 7\nmax 5\noom 3\noom_kill 2\noom_group_kill 1\n";
     assert_eq!(read(What::OomKills, v2).oom_kills, Some(2));
+    assert_eq!(read(What::OomKills, v2).memory_high_hits, Some(7));
     let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n";
     assert_eq!(read(What::OomKills, v1).oom_kills, Some(4));
+    assert_eq!(read(What::OomKills, v1).memory_high_hits, None);
     // Kernels before 4.13 do not count.
     assert_eq!(
         read(What::OomKills, "oom_kill_disable 0\nunder_oom 0\n").oom_kills,

@@ -25,6 +25,8 @@ fn reading() -> Reading {
         memory_peak: Some(8192),
         memory_anon: Some(1024),
         pids: Some(5),
+        memory_reclaimable: None,
+        memory_high_hits: None,
         pids_denied: Some(2),
         oom_kills: Some(1),
         io_read: Some(100),

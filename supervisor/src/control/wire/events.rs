@@ -25,7 +25,7 @@ pub struct EventList {
 }
 
 /// Something that happened to an agent's process; the data of a `lifecycle` event of `GET /events`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LifecycleEvent {
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
@@ -41,6 +41,23 @@ pub struct LifecycleEvent {
     /// How its process ended, for the kind `ended`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<AgentEnd>,
+    /// What holds it back, for the kinds `pids-denied`, `throttled`, `throttled-over`, `memory-high` and
+    /// `memory-high-over`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<HeldBack>,
+}
+
+/// A cap that holds an agent back and does not end it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HeldBack {
+    /// The cap, as the configuration names it.
+    pub cap: String,
+    /// What it is: bytes, processes or CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap_value: Option<f64>,
+    /// The turn that ran, the oldest of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<InterruptedTurn>,
 }
 
 /// How an agent's process ended.
@@ -64,6 +81,9 @@ pub struct AgentEnd {
     /// What that cap was: bytes, or processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap_value: Option<u64>,
+    /// The soft mark of its memory, where it stood still above it and was ended for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_high_bytes: Option<u64>,
     /// The most memory that it had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
@@ -76,7 +96,7 @@ pub struct AgentEnd {
     pub sentence: String,
 }
 
-/// A turn that ran when its agent ended.
+/// A turn that ran when its agent ended, or was held back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InterruptedTurn {
     /// Which attempt.

@@ -210,9 +210,13 @@ impl Driver {
                 let detail = format!("cannot be started: {error}");
                 self.setup.log.note(&detail);
                 self.announce("start-failed", Some(detail.clone()));
-                self.trouble(detail);
+                self.trouble(detail.clone());
                 self.welcome_early();
                 self.feed(Event::Exited(exit)).await;
+                if exit != HOPELESS && matches!(self.machine.state(), State::Quarantined { .. }) {
+                    // There was no child whose end would say why.
+                    self.trouble(format!("restarted too often; {detail}"));
+                }
             }
         }
     }
@@ -231,6 +235,7 @@ impl Driver {
             pid,
             caps: self.caps,
             reader,
+            notices: self.notices.clone(),
         };
         self.setup.sampler.watch(&self.setup.agent, life);
     }
@@ -336,6 +341,7 @@ impl Driver {
             kind: "ended",
             detail: Some(sentence),
             end: Some(Arc::clone(&end)),
+            held_back: None,
         });
         self.observed.send_modify(|seen| {
             seen.last_end = Some(LastEnd {

@@ -1,6 +1,7 @@
 //! What happens between tasks, with a real process that is no agent.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::{Arc, mpsc::sync_channel},
 };
@@ -24,6 +25,7 @@ use crate::{
         lifecycle::{Policy, RestartPolicy},
         sampler,
         spawner::Spawner,
+        strain::Notice,
     },
 };
 
@@ -162,6 +164,99 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
     assert_eq!(refusal, Refusal::Peer, "it was held against the child");
 
     assert!(handle.wait(PATIENCE, |seen| seen.pid.is_none()).await);
+    for task in tasks {
+        task.abort();
+    }
+}
+
+/// What the sampler sees is told of the life that it is about; a standstill is that life's end.
+#[tokio::test]
+async fn strain_is_told_and_a_standstill_is_an_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("stands-still");
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 60\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let agent: AgentId = "strained".parse().unwrap();
+    let (dispatcher, mut dispatching) = dispatch::prepare(1);
+    let mut setup = setup(
+        &agent,
+        directory.path(),
+        Arc::new(|| Ok(spec())),
+        &dispatcher,
+    );
+    setup.program = program;
+    setup.caps = Caps {
+        memory: Some(1 << 30),
+        pids: Some(30),
+        ..Caps::default()
+    };
+    let events = setup.events.clone();
+    let (handle, driver) = prepare(setup);
+    let notices = driver.notices.clone();
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
+    let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
+    handle.order(Event::Start).await.unwrap();
+    assert!(handle.wait(PATIENCE, |seen| seen.pid.is_some()).await);
+
+    let denied = |more| Notice::PidsDenied { more };
+    let stalled = Notice::Stalled {
+        used: 1000 << 20,
+        high: 921 << 20,
+        lasted: Duration::from_millis(2100),
+    };
+    for (generation, notice) in [
+        (0, denied(1)),
+        (0, stalled),
+        (1, denied(2)),
+        // Said again before the end is there.
+        (1, stalled),
+        (1, stalled),
+    ] {
+        notices
+            .send((Generation(generation), notice))
+            .await
+            .unwrap();
+    }
+    assert!(handle.wait(PATIENCE, |seen| seen.last_end.is_some()).await);
+
+    let (told, _) = events.follow(usize::MAX, |event| event.detail.is_some());
+    let told: Vec<(&str, u64, &str)> = told
+        .iter()
+        .map(|event| {
+            let detail = event.detail.as_deref().unwrap_or_default();
+            (event.kind, event.generation.0, detail)
+        })
+        .collect();
+    let sentence = "killed for want of memory: it was stuck for 2s above its soft mark of 921.0 MiB, on \
+                    its way to its memory cap of 1.0 GiB; stays down, as its restart policy says";
+    let Some((last, before)) = told.split_last() else {
+        panic!("nothing was told");
+    };
+    assert_eq!(
+        before,
+        [
+            (
+                "pids-denied",
+                1,
+                "denied one more process 2 times by its cap of 30; held back, not ended"
+            ),
+            (
+                "over-cap",
+                1,
+                "is stuck above its soft mark of 921.0 MiB: 1000.0 MiB in use, and nothing can be \
+                 taken back; ended"
+            ),
+        ]
+    );
+    let (beginning, end) = sentence.split_once("; ").unwrap();
+    assert_eq!((last.0, last.1), ("ended", 1));
+    assert!(
+        last.2.starts_with(beginning) && last.2.ends_with(end),
+        "{last:?}"
+    );
+    let end = handle.observed.borrow().last_end.clone().unwrap().end;
+    assert_eq!(end.cause.as_str(), "out-of-memory");
+    assert_eq!(end.cause.cap(), Some("memory"));
     for task in tasks {
         task.abort();
     }

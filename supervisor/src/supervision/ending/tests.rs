@@ -71,6 +71,31 @@ fn a_cap_that_we_watch_decides() {
     ours.over = Some(Cause::TooManyProcesses);
     assert_eq!(ours.cause(), Cause::TooManyProcesses);
     assert_eq!(ours.cause().cap(), Some("pids"));
+    // The kernel may have come first, a moment before.
+    let mut stalled = evidence(Exit::Signal(9), ready(), 1);
+    let lasted = Duration::from_secs(2);
+    stalled.over = Some(Cause::Stalled {
+        cap: Cap::MemoryHigh,
+        high: 50 << 20,
+        lasted,
+    });
+    assert_eq!(
+        (stalled.cause().as_str(), stalled.cause().cap()),
+        ("out-of-memory", Some("memory_high"))
+    );
+    let end = End {
+        cause: stalled.cause(),
+        exit: stalled.exit,
+        caps: Caps::default(),
+        peak: None,
+        hang: None,
+        turns: vec![],
+        next: "stays down".into(),
+    };
+    assert_eq!(
+        end.what(),
+        "killed for want of memory: it was stuck for 2s above its soft mark of 50.0 MiB"
+    );
 }
 
 #[test]

@@ -141,6 +141,11 @@ impl Account {
         }
     }
 
+    /// The present life.
+    pub(super) fn life(&self) -> Option<LifeSample> {
+        self.present.as_ref().map(|(life, _)| *life)
+    }
+
     pub(super) fn set_open_files(&mut self, open_files: Option<u64>) {
         if let Some((life, _)) = &mut self.present {
             life.open_files = open_files;
@@ -174,7 +179,7 @@ impl Account {
     }
 
     pub(super) fn sample(&self) -> AgentSample {
-        let life = self.present.as_ref().map(|(life, _)| *life);
+        let life = self.life();
         let present = life.map(|life| Counters::from(&life.reading));
         AgentSample {
             life,
@@ -202,6 +207,11 @@ fn merge(older: &Reading, newer: &Reading, detail: Detail) -> Reading {
             None if quick => older.memory_anon,
             newer => newer,
         },
+        memory_reclaimable: match newer.memory_reclaimable {
+            None if quick => older.memory_reclaimable,
+            newer => newer,
+        },
+        memory_high_hits: kept(older.memory_high_hits, newer.memory_high_hits),
         pids: newer.pids,
         pids_denied: kept(older.pids_denied, newer.pids_denied),
         oom_kills: kept(older.oom_kills, newer.oom_kills),

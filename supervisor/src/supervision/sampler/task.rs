@@ -10,13 +10,16 @@ use std::{
 };
 
 use kennel_shared::ids::{AgentId, Generation};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     BEAT, Detail, FleetSample, HostSample, Members, ProcessReader, ReadUsage, Request, Sample,
     account::Account, host::Host, process::open_files, rate::CpuRate,
 };
-use crate::containment::Caps;
+use crate::{
+    containment::Caps,
+    supervision::strain::{Noticed, Watch},
+};
 
 /// What the readings of one beat may take, in microseconds, so that with the rest it stays below half a
 /// millisecond; and what a quick and a full reading of a group take, about.
@@ -36,7 +39,15 @@ pub(super) fn full_per_beat(agents: usize) -> usize {
 struct Agent {
     account: Account,
     /// Whom to read, and how, while it lives.
-    life: Option<(i32, Box<dyn ReadUsage>)>,
+    life: Option<Held>,
+}
+
+struct Held {
+    pid: i32,
+    reader: Box<dyn ReadUsage>,
+    /// What its caps do to it, and who wants to know.
+    watch: Watch,
+    notices: mpsc::Sender<Noticed>,
 }
 
 pub(super) struct Sampler {
@@ -119,7 +130,12 @@ impl Sampler {
                     life: None,
                 });
                 agent.account.begin(life.generation, life.pid, life.caps);
-                agent.life = Some((life.pid, life.reader));
+                agent.life = Some(Held {
+                    pid: life.pid,
+                    reader: life.reader,
+                    watch: Watch::default(),
+                    notices: life.notices,
+                });
                 agent.read(Detail::Full);
                 true
             }
@@ -153,10 +169,10 @@ impl Sampler {
             Request::Members { agent, reply } => {
                 let agent = self.agents.get_mut(&agent);
                 let members = agent.and_then(|agent| {
-                    let (root, reader) = agent.life.as_mut()?;
+                    let held = agent.life.as_mut()?;
                     Some(Members {
-                        root: *root,
-                        all: reader.members(),
+                        root: held.pid,
+                        all: held.reader.members(),
                     })
                 });
                 // Whoever asked may have gone.
@@ -226,12 +242,26 @@ impl Sampler {
 
 impl Agent {
     fn read(&mut self, detail: Detail) {
-        let Some((pid, reader)) = &mut self.life else {
+        let Some(held) = &mut self.life else {
             return;
         };
-        self.account.feed(&reader.read(detail), detail, now());
+        let mut detail = detail;
+        let mut reading = held.reader.read(detail);
+        self.account.feed(&reading, detail, now());
+        let Some(life) = self.account.life() else {
+            return;
+        };
+        if detail == Detail::Quick && held.watch.is_close(&reading, &life.caps, life.cpu_percent) {
+            detail = Detail::Full;
+            reading = held.reader.read(detail);
+            self.account.feed(&reading, detail, now());
+        }
         if detail == Detail::Full {
-            self.account.set_open_files(open_files(*pid));
+            for notice in held.watch.look(&reading, &life.caps, now()) {
+                // Whoever does not listen has more to do, or has gone.
+                let _ = held.notices.try_send((life.generation, notice));
+            }
+            self.account.set_open_files(open_files(held.pid));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use super::*;
+use super::{super::strain::Notice, *};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -59,6 +59,7 @@ fn life(generation: u64, reader: &Scripted) -> Life {
             ..Caps::default()
         },
         reader: Box::new(reader.clone()),
+        notices: mpsc::channel(1).0,
     }
 }
 
@@ -170,6 +171,36 @@ fn full_readings_go_round() {
     }
     let all = counts(|reader| &reader.full);
     assert!(all.iter().all(|count| *count >= 2), "{all:?}");
+}
+
+/// Who is close to a cap is looked at closely on every beat, and its driver hears of it.
+#[test]
+fn strain_is_seen_at_once_among_many() {
+    const AGENTS: usize = 60;
+    let mut sampler = task::Sampler::new();
+    for index in 0..AGENTS {
+        let life = life(1, &Scripted::new(1, 1));
+        sampler.take(Request::Watch(id(&format!("a{index}")), life));
+    }
+    let (notices_tx, mut notices_rx) = mpsc::channel(1);
+    let reader = Scripted::new(950, 1);
+    let near = Life {
+        notices: notices_tx,
+        ..life(7, &reader)
+    };
+    sampler.take(Request::Watch(id("near"), near));
+    for beat in 1..=3 {
+        reader.reading.lock().unwrap().pids_denied = Some(beat);
+        let before = reader.full.load(Ordering::Relaxed);
+        sampler.beat();
+        assert_eq!(reader.full.load(Ordering::Relaxed), before + 1);
+    }
+    let notice = Notice::PidsDenied { more: 1 };
+    assert_eq!(notices_rx.try_recv(), Ok((Generation(7), notice)));
+    assert!(
+        notices_rx.try_recv().is_err(),
+        "the rest is told a minute later"
+    );
 }
 
 #[test]

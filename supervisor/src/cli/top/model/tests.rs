@@ -215,6 +215,7 @@ fn what_is_kept_is_bounded() {
             kind: "ready".into(),
             detail: None,
             end: None,
+            held_back: None,
         })));
     }
     let detail = model.detail.as_ref().unwrap();
