@@ -119,14 +119,16 @@ impl Disk {
 async fn work(journal: &Journal, random: &mut fastrand::Rng) -> Vec<Told> {
     let mut told = Vec::new();
     let mut number = 0;
-    for _ in 0..40 {
+    for round in 0..40 {
         // Some at once, so that groups have several.
         let new: Vec<NewDelivery> = (0..random.usize(1..6))
-            .map(|_| {
+            .map(|at| {
                 number += 1;
-                let bytes = match random.u8(..) % 8 {
-                    0 => random.usize(20_000..200_000),
-                    _ => random.usize(1..3000),
+                // In all enough for the log to be copied into the file and begun anew.
+                let bytes = if at == 0 && round % 2 == 0 {
+                    random.usize(150_000..200_000)
+                } else {
+                    random.usize(1..3000)
                 };
                 message(number, bytes)
             })
