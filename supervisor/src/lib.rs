@@ -10,6 +10,7 @@
 //! | [`supervision`] | one driver per agent: lifecycle, child, link, log |
 //! | [`containment`] | caps, groups, and the end of all that an agent started |
 //! | [`dispatch`] | lanes, routing, and where answers go |
+//! | [`journal`] | what was accepted and what is owed, on disk |
 //! | [`channel`], [`gateway`] | chat platforms, and their way to the dispatcher |
 //! | [`doctor`] | whether all is well, and what to do where it is not |
 //! | [`control`] | the HTTP API, for people's programs and for `OpenAI` clients |
@@ -23,6 +24,7 @@ pub mod control;
 pub mod dispatch;
 pub mod doctor;
 pub mod gateway;
+pub mod journal;
 pub mod plan;
 pub mod supervision;
 pub mod supervisor;

@@ -12,6 +12,7 @@ mod blast;
 mod fleet;
 mod history;
 mod http;
+mod journal;
 mod link;
 mod memory;
 mod options;
@@ -33,8 +34,8 @@ use self::{
 };
 
 /// Everything that can be measured, in the order in which it is.
-const BENCHMARKS: [&str; 9] = [
-    "link", "spawn", "start", "memory", "http", "history", "restart", "usage", "blast",
+const BENCHMARKS: [&str; 10] = [
+    "link", "spawn", "start", "memory", "http", "history", "journal", "restart", "usage", "blast",
 ];
 
 /// How much to measure.
@@ -93,6 +94,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
             "memory" => memory::measure(scale, &mut report).await,
             "http" => http::measure(scale, &mut report).await,
             "history" => history::measure(scale, &mut report).await,
+            "journal" => journal::measure(scale, &mut report).await,
             "restart" => restart::measure(scale, &mut report).await,
             "usage" => usage::measure(scale, &mut report).await,
             _ => blast::measure(scale, &mut report).await,

@@ -18,6 +18,7 @@ Benchmarks (all of them, unless some are named):
   memory    PSS and USS of the supervisor and of each agent, with 1, 10 and 100 agents
   http      answers of /v1/chat/completions: time, CPU, throughput
   history   a turn in sessions of 0, 1, 28 and 256 MB
+  journal   messages a second that are on the disk before they are acknowledged
   restart   a restart of one agent while the others answer
   usage     what it costs to know what 10 and 100 agents use
   blast     quiet agents beside one that takes all it can get, of everything in turn
