@@ -76,6 +76,9 @@ pub use self::{
     retention::Retention,
 };
 
+/// The file's name within the state directory.
+pub const FILE: &str = "journal.db";
+
 /// Operations of one kind, those that begin something or the others, that may wait.
 pub const QUEUE: usize = 1024;
 

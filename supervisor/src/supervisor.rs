@@ -42,6 +42,7 @@ use crate::{
     control::{self, App},
     dispatch::{self, DispatcherHandle},
     gateway::{self, Accounts},
+    journal::{self, Journal},
     plan,
     supervision::{
         capture::{AgentLog, LogWriter},
@@ -109,6 +110,9 @@ pub enum RunError {
         "agents cannot be held as `containment` under [supervisor] says; \"auto\" takes what this host has"
     )]
     Containment(#[source] ContainmentError),
+    /// What was accepted cannot be read or written down.
+    #[error("the journal cannot be opened")]
+    Journal(#[source] journal::OpenError),
     /// Something that the operating system owes every program.
     #[error("{what}")]
     System {
@@ -141,6 +145,12 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
             what: "the runtime cannot be built",
             source,
         })?;
+    let path = loaded.config.supervisor.state_dir.join(journal::FILE);
+    let options = journal::Options {
+        fail_points: journal::failpoint::FailPoints::from_env(),
+        ..journal::Options::new(path)
+    };
+    let (journal, writer) = Journal::open(options).map_err(RunError::Journal)?;
     let containment = Arc::new(contain(&loaded.config).map_err(RunError::Containment)?);
     let held = Arc::clone(&containment);
     let ended = runtime.block_on(async {
@@ -148,13 +158,18 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
             what: "signals cannot be listened for",
             source,
         })?;
-        let mut running = Running::start(Arc::new(loaded.config), config_path, held).await?;
+        let mut running =
+            Running::start(Arc::new(loaded.config), config_path, held, journal).await?;
         running.until_told(&mut signals).await;
         running.drain(&mut signals).await;
         Ok(())
     });
     // What is still blocking (a secret command, a log line) has nothing to say any more.
     runtime.shutdown_timeout(Duration::from_millis(200));
+    // It ends once nobody is left who could hand something in, and has written all of it then.
+    if writer.join().is_err() {
+        error!("the journal's thread has panicked");
+    }
     if let Err(error) = containment.release() {
         warn!(
             error = crate::error_chain(&error),
@@ -205,6 +220,8 @@ struct Running {
     dispatcher: DispatcherHandle,
     stop_grace: Duration,
     shutdown: mpsc::Receiver<()>,
+    /// Kept until all is over: the one who drops it last closes it.
+    _journal: Journal,
     tasks: Vec<JoinHandle<()>>,
     drivers: Vec<JoinHandle<()>>,
     sockets: Vec<PathBuf>,
@@ -215,6 +232,7 @@ impl Running {
         config: Arc<Config>,
         config_path: PathBuf,
         containment: Arc<Containment>,
+        journal: Journal,
     ) -> Result<Self, RunError> {
         let began = Instant::now();
         let settings = &config.supervisor;
@@ -305,6 +323,7 @@ impl Running {
             dispatcher,
             stop_grace: config.supervisor.stop_grace,
             shutdown,
+            _journal: journal,
             tasks,
             drivers,
             sockets: vec![link_path, control_path],
