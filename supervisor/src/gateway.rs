@@ -1,81 +1,91 @@
 //! Between channels and agents: messages in to the dispatcher, answers back out.
 //!
 //! Channels know nothing of agents, and the dispatcher nothing of channels; this is the one place
-//! that knows both. A message counts as accepted once the dispatcher has it.
+//! that knows both. A message counts as accepted once the journal has it: only then its platform is told.
+//! An answer is written into the outbox together with the end of its turn, and [`outbox`] sends it from
+//! there.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod accounts;
+mod outbox;
+mod reply;
 
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use kennel_shared::{
-    envelope::{Envelope, Peer},
+    envelope::Envelope,
     ids::{ChannelId, DeliveryId},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::AbortHandle,
-    time::interval,
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
 };
 use tracing::{info, warn};
 
+pub use self::{accounts::Accounts, reply::sink_for};
+use self::{accounts::Entry, reply::ChannelReply};
 use crate::{
-    channel::{Accepted, AccountHandle, Inbound, Outbound, OutboundKind, Rejected},
-    dispatch::{self, DispatcherHandle, EndKind, ReplySink, Submission, TurnEnd, router::Router},
+    channel::{Accepted, AccountHandle, Inbound, Rejected},
+    dispatch::{self, DispatcherHandle, Submission, router::Router},
+    journal::{Journal, entry::Origin},
 };
 
-/// When a channel may try again after a full queue.
+/// When a channel may try again after a full queue, or while nothing can be written down.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// How often "is typing" is repeated; platforms show it for about five seconds.
-const TYPING_EVERY: Duration = Duration::from_secs(4);
+/// Puts an account to work: what it owes is sent by a task of its own, which ends with the account.
+pub fn open(
+    accounts: &Accounts,
+    id: ChannelId,
+    handle: AccountHandle,
+    journal: Journal,
+) -> JoinHandle<()> {
+    let entry = accounts.insert(id.clone(), handle);
+    tokio::spawn(outbox::run(id, entry.handle, entry.bell, journal))
+}
 
-/// Messages of one account that are being answered, answers that wait to be sent included. Full: the
-/// account is told to try again, so an account that cannot send takes no more in.
-const UNANSWERED: usize = 256;
-
-/// The accounts by id.
-pub type Accounts = Arc<HashMap<ChannelId, AccountHandle>>;
-
-/// Runs until no account is left. Takes what they hand in, in order.
+/// Runs until no account is left. Takes what they hand in; each account hands in one after the other, so
+/// its messages stay in order, and none waits for the disk of another.
 pub async fn run(
     mut inbound: mpsc::Receiver<Inbound>,
     accounts: Accounts,
     router: Router,
     dispatcher: DispatcherHandle,
 ) {
-    let places: HashMap<ChannelId, Arc<Semaphore>> = accounts
-        .keys()
-        .map(|id| (id.clone(), Arc::new(Semaphore::new(UNANSWERED))))
-        .collect();
-    while let Some(Inbound { envelope, verdict }) = inbound.recv().await {
-        let Some(account) = accounts.get(&envelope.channel) else {
-            warn!(channel.id = %envelope.channel, "a message came from an unknown channel");
-            continue;
+    let mut taking: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+    loop {
+        let Inbound { envelope, verdict } = tokio::select! {
+            inbound = inbound.recv() => match inbound {
+                Some(inbound) => inbound,
+                None => return,
+            },
+            Some(()) = taking.next(), if !taking.is_empty() => continue,
         };
-        let place = places.get(&envelope.channel).map(Arc::clone);
-        let place = place.and_then(|places| places.try_acquire_owned().ok());
-        let answer = match place {
-            Some(place) => take(envelope, account, place, &router, &dispatcher).await,
-            None => Err(Rejected::Full {
-                retry_after: RETRY_AFTER,
-            }),
+        let (accounts, router, dispatcher) = (&accounts, &router, &dispatcher);
+        let take = async move {
+            let answer = take(envelope, accounts, router, dispatcher).await;
+            // An account that was stopped meanwhile hands the message in again later.
+            let _ = verdict.send(answer);
         };
-        // An account that was stopped meanwhile hands the message in again later.
-        let _ = verdict.send(answer);
+        taking.push(take.boxed());
     }
 }
 
 async fn take(
     envelope: Envelope,
-    account: &AccountHandle,
-    place: OwnedSemaphorePermit,
+    accounts: &Accounts,
     router: &Router,
     dispatcher: &DispatcherHandle,
 ) -> Result<Accepted, Rejected> {
-    let reply = ChannelReply {
-        account: account.clone(),
-        peer: envelope.peer.clone(),
-        reply_to: envelope.message_id.clone(),
-        typing: None,
-        place: Arc::new(place),
+    let full = Err(Rejected::Full {
+        retry_after: RETRY_AFTER,
+    });
+    let Some(entry) = accounts.entry(&envelope.channel) else {
+        warn!(channel.id = %envelope.channel, "a message came from an unknown channel");
+        return Err(Rejected::Closed);
+    };
+    let Ok(place) = place(&entry) else {
+        return full;
     };
     let session = match router.route(&envelope) {
         Ok(session) => session,
@@ -85,93 +95,45 @@ async fn take(
             return Ok(Accepted::New);
         }
     };
+    let reply = ChannelReply::new(
+        accounts.clone(),
+        envelope.channel.clone(),
+        envelope.peer,
+        envelope.message_id.clone(),
+        place,
+    );
     let submission = Submission {
         delivery: DeliveryId::new(),
+        origin: Origin::Channel {
+            channel: envelope.channel.clone(),
+            message_id: envelope.message_id,
+        },
         session,
         sender: envelope.sender,
         text: envelope.text,
-        sink: Box::new(reply.clone()),
+        reply_to: Some(reply.reply_to()),
+        sink: Box::new(reply),
     };
     match dispatcher.submit(submission).await {
-        Ok(dispatch::Accepted) => Ok(Accepted::New),
-        Err(dispatch::Rejected::QueueFull { .. }) => Err(Rejected::Full {
-            retry_after: RETRY_AFTER,
-        }),
+        Ok(dispatch::Accepted { repeat: false, .. }) => Ok(Accepted::New),
+        Ok(dispatch::Accepted { repeat: true, .. }) => Ok(Accepted::Duplicate),
+        Err(dispatch::Rejected::QueueFull { .. }) => full,
+        Err(dispatch::Rejected::Journal(error)) => {
+            warn!(channel.id = %envelope.channel, %error, "a message is not taken for now");
+            full
+        }
         Err(dispatch::Rejected::Leaving) => Err(Rejected::Closed),
         Err(error @ (dispatch::Rejected::Resting { .. } | dispatch::Rejected::UnknownAgent(_))) => {
-            info!(channel.id = %envelope.channel, %error, "a message came for an agent that does not run");
-            let end = TurnEnd::Failed {
-                kind: EndKind::Stopped,
-                message: String::new(),
-            };
-            Box::new(reply).end(end);
+            warn!(channel.id = %envelope.channel, %error, "a message came for an agent that there is not");
             Ok(Accepted::New)
         }
     }
 }
 
-/// Where the answer to one message goes.
-#[derive(Clone)]
-struct ChannelReply {
-    account: AccountHandle,
-    peer: Peer,
-    reply_to: String,
-    /// Repeats "is typing" while a turn runs.
-    typing: Option<AbortHandle>,
-    /// Its place among the [`UNANSWERED`], given back when it is dropped.
-    place: Arc<OwnedSemaphorePermit>,
-}
-
-impl ChannelReply {
-    fn outbound(&self, kind: OutboundKind) -> Outbound {
-        Outbound {
-            peer: self.peer.clone(),
-            reply_to: Some(self.reply_to.clone()),
-            kind,
-        }
+/// A place among the messages of an account that are being answered.
+fn place(entry: &Entry) -> Result<tokio::sync::OwnedSemaphorePermit, ()> {
+    if entry.is_full() {
+        return Err(());
     }
-}
-
-impl ReplySink for ChannelReply {
-    fn started(&mut self) {
-        if self.typing.is_some() {
-            return;
-        }
-        let (account, typing) = (self.account.clone(), self.outbound(OutboundKind::Typing));
-        let task = tokio::spawn(async move {
-            let mut beat = interval(TYPING_EVERY);
-            loop {
-                beat.tick().await;
-                // A full queue has better things to send.
-                let _ = account.try_send(typing.clone());
-            }
-        });
-        self.typing = Some(task.abort_handle());
-    }
-
-    fn delta(&mut self, _: &str) {}
-
-    fn end(self: Box<Self>, end: TurnEnd) {
-        if let Some(typing) = &self.typing {
-            typing.abort();
-        }
-        let text = match end {
-            TurnEnd::Replied { text, .. } => text,
-            TurnEnd::Failed {
-                kind: EndKind::Stopped,
-                ..
-            } => "I am not running at the moment. Please try again later.".into(),
-            TurnEnd::Failed { message, .. } => message,
-            TurnEnd::Cancelled => return,
-        };
-        let outbound = self.outbound(OutboundKind::Text(text));
-        // Waits for room in the account's queue beside the dispatcher, which must not wait. Its
-        // place is held meanwhile, so there are never more of these than places.
-        tokio::spawn(async move {
-            if let Err(error) = self.account.send(outbound).await {
-                warn!(%error, "an answer could not be handed to its channel");
-            }
-            drop(self.place);
-        });
-    }
+    Semaphore::try_acquire_owned(entry.places.clone()).map_err(|_| ())
 }

@@ -16,7 +16,7 @@ mod home;
 mod signals;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -36,13 +36,13 @@ use tracing::{debug, error, info, warn};
 pub use self::home::{Home, HomeError, SOCKET_PATH_MAX};
 use self::signals::Signals;
 use crate::{
-    channel::{self, AccountOptions},
+    channel::AccountOptions,
     config::{self, Config, Loaded},
     containment::{BackendKind, Containment, ContainmentError},
     control::{self, App},
-    dispatch::{self, DispatcherHandle},
+    dispatch::{self, DispatcherHandle, Outside, Restored},
     gateway::{self, Accounts},
-    journal::{self, Journal},
+    journal::{self, Journal, Reader},
     plan,
     supervision::{
         capture::{AgentLog, LogWriter},
@@ -60,6 +60,9 @@ const INBOUND: usize = 64;
 
 /// How long answers may take to leave through their channels when all else is done.
 const CHANNEL_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the journal may take to write what was not sent.
+const OUTBOX_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a start may take with all of its agents.
 const START: Duration = Duration::from_secs(2);
@@ -113,6 +116,9 @@ pub enum RunError {
     /// What was accepted cannot be read or written down.
     #[error("the journal cannot be opened")]
     Journal(#[source] journal::OpenError),
+    /// What an earlier supervisor has left cannot be read.
+    #[error("what waits in the journal cannot be read")]
+    Restore(#[source] journal::ReadError),
     /// Something that the operating system owes every program.
     #[error("{what}")]
     System {
@@ -224,6 +230,8 @@ struct Running {
     _journal: Journal,
     tasks: Vec<JoinHandle<()>>,
     drivers: Vec<JoinHandle<()>>,
+    /// They end with their accounts.
+    outboxes: Vec<JoinHandle<()>>,
     sockets: Vec<PathBuf>,
 }
 
@@ -246,8 +254,21 @@ impl Running {
         let control_listener = control::bind(&control_path).map_err(unbound(&control_path))?;
         let tcp = bind_tcp(&config).await?;
 
-        let (dispatcher, mut dispatcher_task) = dispatch::prepare(settings.max_concurrent as usize);
         let events = Events::default();
+        let accounts = Accounts::default();
+        let outside = Outside {
+            sink_for: {
+                let accounts = accounts.clone();
+                Arc::new(move |message| gateway::sink_for(&accounts, message))
+            },
+            ring: {
+                let accounts = accounts.clone();
+                Arc::new(move |channel| accounts.ring(channel))
+            },
+            events: events.clone(),
+        };
+        let (dispatcher, mut dispatcher_task) =
+            dispatch::prepare(settings.max_concurrent as usize, journal.clone(), outside);
         let sampler = sampler::start().map_err(|source| RunError::System {
             what: "the sampler cannot be started",
             source,
@@ -264,13 +285,22 @@ impl Running {
             &events,
             &sampler,
         )?;
+        let restored = Reader::open(journal.path())
+            .and_then(|reader| dispatcher_task.restore(&reader, &HashSet::new()))
+            .map_err(RunError::Restore)?;
+        if restored != Restored::default() {
+            info!(
+                queued = restored.queued,
+                leased = restored.leased,
+                "messages that an earlier supervisor took go on"
+            );
+        }
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
         tasks.push(tokio::spawn(links::accept(
             link_listener,
             Arc::new(doors(&config, &agents)),
         )));
-        let (accounts, gateway) = start_channels(&config, &dispatcher)?;
-        tasks.push(gateway);
+        let outboxes = start_channels(&config, &accounts, &dispatcher, &journal, &mut tasks)?;
 
         let (shutdown_tx, shutdown) = mpsc::channel(1);
         let app = Arc::new(App {
@@ -280,8 +310,9 @@ impl Running {
                 .iter()
                 .map(|agent| (agent.agent.to_string(), agent.clone()))
                 .collect::<BTreeMap<_, _>>(),
-            accounts: Arc::clone(&accounts),
+            accounts: accounts.clone(),
             dispatcher: dispatcher.clone(),
+            journal: journal.clone(),
             sampler,
             limits_changing: Mutex::default(),
             events,
@@ -326,6 +357,7 @@ impl Running {
             _journal: journal,
             tasks,
             drivers,
+            outboxes,
             sockets: vec![link_path, control_path],
         })
     }
@@ -360,12 +392,17 @@ impl Running {
             // KILL works unless a process is stuck in the kernel, which no wait of ours mends.
             let _ = tokio::time::timeout(Duration::from_secs(5), all_stopped(&self.agents)).await;
         }
-        let drained =
-            futures::future::join_all(self.accounts.values().map(channel::AccountHandle::drained));
-        let _ = tokio::time::timeout(CHANNEL_GRACE, drained).await;
-        for account in self.accounts.values() {
+        let out = async {
+            self.dispatcher.flushed().await;
+            self.accounts.drained().await;
+        };
+        let _ = tokio::time::timeout(CHANNEL_GRACE, out).await;
+        for account in self.accounts.all() {
             account.stop();
         }
+        // What they could not send is put back, for the next supervisor.
+        let settled = futures::future::join_all(self.outboxes.drain(..));
+        let _ = tokio::time::timeout(OUTBOX_GRACE, settled).await;
         for task in self.tasks.drain(..).chain(self.drivers.drain(..)) {
             task.abort();
         }
@@ -442,12 +479,16 @@ async fn bind_tcp(
     Ok(Some((listener, guard)))
 }
 
+/// Starts the accounts and the gateway; the tasks that send what the accounts owe.
 fn start_channels(
     config: &Config,
+    accounts: &Accounts,
     dispatcher: &DispatcherHandle,
-) -> Result<(Accounts, JoinHandle<()>), RunError> {
+    journal: &Journal,
+    tasks: &mut Vec<JoinHandle<()>>,
+) -> Result<Vec<JoinHandle<()>>, RunError> {
     let (inbound_tx, inbound) = mpsc::channel(INBOUND);
-    let mut accounts = HashMap::new();
+    let mut outboxes = Vec::new();
     for channel in config.channels.values() {
         let id = channel.id.clone();
         let handle = plan::start_account(config, channel, &inbound_tx, AccountOptions::default())
@@ -455,16 +496,16 @@ fn start_channels(
             channel: channel.id.to_string(),
             detail,
         })?;
-        accounts.insert(id, handle);
+        outboxes.push(gateway::open(accounts, id, handle, journal.clone()));
     }
-    let accounts: Accounts = Arc::new(accounts);
     let gateway = gateway::run(
         inbound,
-        Arc::clone(&accounts),
+        accounts.clone(),
         plan::router(config),
         dispatcher.clone(),
     );
-    Ok((accounts, tokio::spawn(gateway)))
+    tasks.push(tokio::spawn(gateway));
+    Ok(outboxes)
 }
 
 /// Starts a driver for every enabled agent. No agent runs yet.
@@ -516,8 +557,7 @@ fn start_drivers(
         lanes.add(
             handle.agent.clone(),
             handle.commands.clone(),
-            agent.max_concurrent as usize,
-            agent.max_queued as usize,
+            plan::lane_limits(agent),
         );
         if !agent.autostart {
             lanes.rest(&handle.agent);

@@ -90,17 +90,28 @@ impl Lanes {
         self.agents.insert(agent, lane);
     }
 
-    /// Takes a delivery into its agent's queue.
-    pub fn admit(&mut self, ticket: Ticket) -> Result<(), Refused> {
-        let lane = self
-            .agents
-            .get_mut(ticket.session.agent_str())
-            .ok_or(Refused::UnknownAgent)?;
-        if lane.waiting.len() >= lane.max_waiting {
+    /// Whether an agent's queue has room for another delivery, beside `coming` ones that are not
+    /// admitted yet.
+    pub fn room(&self, agent: &str, coming: usize) -> Result<(), Refused> {
+        let lane = self.agents.get(agent).ok_or(Refused::UnknownAgent)?;
+        if lane.waiting.len() + coming >= lane.max_waiting {
             return Err(Refused::QueueFull(lane.max_waiting));
         }
-        lane.waiting.push_back(ticket);
         Ok(())
+    }
+
+    /// Takes a delivery into its agent's queue, at its end. The bound is [`Lanes::room`]'s: what is on
+    /// the disk is not turned away. False when there is no such agent.
+    pub fn admit(&mut self, ticket: Ticket) -> bool {
+        let lane = self.agents.get_mut(ticket.session.agent_str());
+        lane.map(|lane| lane.waiting.push_back(ticket)).is_some()
+    }
+
+    /// Takes a delivery in ahead of all that wait: it was there before them. False when there is no
+    /// such agent.
+    pub fn admit_first(&mut self, ticket: Ticket) -> bool {
+        let lane = self.agents.get_mut(ticket.session.agent_str());
+        lane.map(|lane| lane.waiting.push_front(ticket)).is_some()
     }
 
     /// Starts the next delivery that may run.
@@ -235,7 +246,7 @@ mod tests {
         let mut lanes = lanes(2, &[("a", 1), ("b", 1)]);
         let (a1, a2, b1) = (ticket("a", "x"), ticket("a", "y"), ticket("b", "x"));
         for ticket in [&a1, &a2, &b1] {
-            lanes.admit(ticket.clone()).unwrap();
+            assert!(lanes.admit(ticket.clone()));
         }
         assert_eq!(lanes.start_next(), Some(a1.clone()));
         assert_eq!(lanes.start_next(), Some(b1));
@@ -249,7 +260,7 @@ mod tests {
         let mut lanes = lanes(8, &[("a", 8)]);
         let (x1, x2, y1) = (ticket("a", "x"), ticket("a", "x"), ticket("a", "y"));
         for ticket in [&x1, &x2, &y1] {
-            lanes.admit(ticket.clone()).unwrap();
+            assert!(lanes.admit(ticket.clone()));
         }
         assert_eq!(
             (lanes.start_next(), lanes.start_next(), lanes.start_next()),
@@ -263,9 +274,9 @@ mod tests {
     fn the_fleet_s_places_go_round() {
         let mut lanes = lanes(1, &[("a", 1), ("b", 1)]);
         for _ in 0..3 {
-            lanes.admit(ticket("a", "x")).unwrap();
+            assert!(lanes.admit(ticket("a", "x")));
         }
-        lanes.admit(ticket("b", "x")).unwrap();
+        assert!(lanes.admit(ticket("b", "x")));
         let mut order = Vec::new();
         while let Some(next) = lanes.start_next() {
             order.push(next.session.agent_str().to_owned());
@@ -278,8 +289,8 @@ mod tests {
     fn what_is_requeued_comes_first_and_a_closed_agent_starts_nothing() {
         let mut lanes = lanes(1, &[("a", 1)]);
         let (first, second) = (ticket("a", "x"), ticket("a", "x"));
-        lanes.admit(first.clone()).unwrap();
-        lanes.admit(second).unwrap();
+        assert!(lanes.admit(first.clone()));
+        assert!(lanes.admit(second));
         assert_eq!(lanes.start_next(), Some(first.clone()));
         let agent = "a".parse().unwrap();
         lanes.close(&agent);
@@ -293,10 +304,19 @@ mod tests {
     fn a_full_queue_and_an_unknown_agent_refuse() {
         let mut lanes = lanes(1, &[("a", 1)]);
         for _ in 0..10 {
-            lanes.admit(ticket("a", "x")).unwrap();
+            assert!(lanes.admit(ticket("a", "x")));
         }
-        assert_eq!(lanes.admit(ticket("a", "x")), Err(Refused::QueueFull(10)));
-        assert_eq!(lanes.admit(ticket("z", "x")), Err(Refused::UnknownAgent));
+        assert_eq!(lanes.room("a", 0), Err(Refused::QueueFull(10)));
+        assert_eq!(lanes.room("z", 0), Err(Refused::UnknownAgent));
+        assert!(!lanes.admit(ticket("z", "x")));
+        let first = lanes.start_next().unwrap();
+        assert_eq!(lanes.room("a", 0), Ok(()));
+        assert_eq!(lanes.room("a", 1), Err(Refused::QueueFull(10)));
+        // What was admitted once has its place.
+        lanes.requeue(&first);
+        let again = ticket("a", "y");
+        assert!(lanes.admit_first(again.clone()));
+        assert_eq!(lanes.start_next(), Some(again));
     }
 
     #[derive(Debug, Clone)]
@@ -329,7 +349,8 @@ mod tests {
                 match step {
                     Step::Admit(agent, session) => {
                         let ticket = ticket(&format!("a{agent}"), &session.to_string());
-                        if lanes.admit(ticket.clone()).is_ok() {
+                        if lanes.room(ticket.session.agent_str(), 0).is_ok() {
+                            prop_assert!(lanes.admit(ticket.clone()));
                             inside.push(ticket);
                         }
                     }
