@@ -28,6 +28,7 @@ mod interrupt;
 mod locate;
 mod logs;
 mod output;
+mod queue;
 #[cfg(test)]
 mod reference;
 mod send;
@@ -92,6 +93,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         }
         Command::Channels(channels) => block_on(channels::run(&client()?, channels.json, out)),
         Command::Events(events) => block_on(events::run(&client()?, events, out)),
+        Command::Queue(queue) => block_on(queue::run(&client()?, &queue, out)),
         Command::Shutdown(shutdown) => block_on(act::shutdown(&client()?, &shutdown, out)),
         Command::Completions(completions) => generate::completions(completions.shell, out),
         Command::Man(man) => generate::man(man.out.as_deref(), out),

@@ -26,8 +26,9 @@ pub use self::{
 };
 use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentDoctor, AgentLimits, AgentList, AgentStatus,
-    CancelReply, ChannelList, Doctor, EventList, EventsQuery, Health, LimitsPatch, LimitsReply,
-    LogLines, ProcessList, ShutdownReply, Status, TurnReply, TurnRequest,
+    CancelReply, ChannelList, DeliveryDetail, Doctor, EventList, EventsQuery, Health, LimitsPatch,
+    LimitsReply, LogLines, ProcessList, Queue, QueueAction, QueueQuery, QueueReply, QueueView,
+    ShutdownReply, Status, TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -206,6 +207,38 @@ impl Client {
     pub async fn events(&self, query: &EventsQuery) -> Result<EventStream, ClientError> {
         let path = events_path(query, true);
         Request::get(&path).within(SHORT).stream(&self.socket).await
+    }
+
+    /// What waits, runs or was set aside.
+    pub async fn queue(&self, query: &QueueQuery) -> Result<Answer<Queue>, ClientError> {
+        let view = match query.view {
+            QueueView::Open => "open",
+            QueueView::Poison => "poison",
+            QueueView::All => "all",
+        };
+        let named = |key, value: &Option<String>| {
+            let value = value.as_deref().map(segment);
+            value.map_or_else(String::new, |value| format!("&{key}={value}"))
+        };
+        let (agent, behind) = (named("agent", &query.agent), named("behind", &query.behind));
+        let path = format!("/queue?view={view}&limit={}{agent}{behind}", query.limit);
+        self.get(&path).await
+    }
+
+    /// One message in full.
+    pub async fn delivery(&self, id: &str) -> Result<Answer<DeliveryDetail>, ClientError> {
+        self.get(&format!("/queue/{}", segment(id))).await
+    }
+
+    /// Does something with one message.
+    pub async fn queue_action(
+        &self,
+        id: &str,
+        action: QueueAction,
+    ) -> Result<Answer<QueueReply>, ClientError> {
+        let path = format!("/queue/{}/{}", segment(id), action.as_str());
+        let request = Request::post(&path).within(SHORT);
+        request.answer(&self.socket).await
     }
 
     /// Ends the supervisor and all agents. Returns before that is done.

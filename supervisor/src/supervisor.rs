@@ -151,12 +151,8 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
             what: "the runtime cannot be built",
             source,
         })?;
-    let path = loaded.config.supervisor.state_dir.join(journal::FILE);
-    let options = journal::Options {
-        fail_points: journal::failpoint::FailPoints::from_env(),
-        ..journal::Options::new(path)
-    };
-    let (journal, writer) = Journal::open(options).map_err(RunError::Journal)?;
+    let (journal, writer) =
+        Journal::open(plan::journal(&loaded.config)).map_err(RunError::Journal)?;
     let containment = Arc::new(contain(&loaded.config).map_err(RunError::Containment)?);
     let held = Arc::clone(&containment);
     let ended = runtime.block_on(async {
@@ -256,19 +252,11 @@ impl Running {
 
         let events = Events::default();
         let accounts = Accounts::default();
-        let outside = Outside {
-            sink_for: {
-                let accounts = accounts.clone();
-                Arc::new(move |message| gateway::sink_for(&accounts, message))
-            },
-            ring: {
-                let accounts = accounts.clone();
-                Arc::new(move |channel| accounts.ring(channel))
-            },
-            events: events.clone(),
-        };
-        let (dispatcher, mut dispatcher_task) =
-            dispatch::prepare(settings.max_concurrent as usize, journal.clone(), outside);
+        let (dispatcher, mut dispatcher_task) = dispatch::prepare(
+            settings.max_concurrent as usize,
+            journal.clone(),
+            outside(&accounts, &events),
+        );
         let sampler = sampler::start().map_err(|source| RunError::System {
             what: "the sampler cannot be started",
             source,
@@ -285,16 +273,7 @@ impl Running {
             &events,
             &sampler,
         )?;
-        let restored = Reader::open(journal.path())
-            .and_then(|reader| dispatcher_task.restore(&reader, &HashSet::new()))
-            .map_err(RunError::Restore)?;
-        if restored != Restored::default() {
-            info!(
-                queued = restored.queued,
-                leased = restored.leased,
-                "messages that an earlier supervisor took go on"
-            );
-        }
+        restore(&journal, &mut dispatcher_task).map_err(RunError::Restore)?;
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
         tasks.push(tokio::spawn(links::accept(
             link_listener,
@@ -413,6 +392,32 @@ impl Running {
         }
         info!("the supervisor is down");
     }
+}
+
+/// What the dispatcher knows of chats and operators.
+fn outside(accounts: &Accounts, events: &Events) -> Outside {
+    let (answered, rung) = (accounts.clone(), accounts.clone());
+    Outside {
+        sink_for: Arc::new(move |message| gateway::sink_for(&answered, message)),
+        ring: Arc::new(move |channel| rung.ring(channel)),
+        events: events.clone(),
+    }
+}
+
+/// Has the dispatcher take over what an earlier supervisor has left.
+fn restore(
+    journal: &Journal,
+    dispatcher: &mut dispatch::Dispatcher,
+) -> Result<(), journal::ReadError> {
+    let reader = Reader::open(journal.path())?;
+    let Restored { queued, leased } = dispatcher.restore(&reader, &HashSet::new())?;
+    if queued + leased > 0 {
+        info!(
+            queued,
+            leased, "messages that an earlier supervisor took go on"
+        );
+    }
+    Ok(())
 }
 
 async fn all_stopped(agents: &[AgentHandle]) {
