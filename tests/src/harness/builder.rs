@@ -20,6 +20,9 @@ pub struct Builder {
     echo: Table,
     defaults: Table,
     agents: BTreeMap<String, Table>,
+    channels: BTreeMap<String, Table>,
+    /// Which agent answers on a channel.
+    bindings: Vec<(String, String)>,
     misbehaving: Option<PathBuf>,
     passable: bool,
     environment: Vec<(String, String)>,
@@ -59,6 +62,8 @@ impl Default for Builder {
                 ("stop_grace", "'500ms'"),
             ]),
             agents: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            bindings: Vec::new(),
             misbehaving: None,
             passable: false,
             environment: Vec::new(),
@@ -125,6 +130,23 @@ impl Builder {
         self
     }
 
+    /// Adds a Telegram bot on a server of one's own, open to everybody, on which an agent answers.
+    #[must_use]
+    pub fn telegram(mut self, id: &str, api_url: &str, token: &str, agent: &str) -> Self {
+        let variable = format!("KENNEL_TEST_{}", id.to_uppercase().replace('-', "_"));
+        let keys = table(&[
+            ("kind", "'telegram'"),
+            ("token", &format!("{{ env = '{variable}' }}")),
+            ("api_url", &format!("'{api_url}'")),
+            ("allow_from", "['*']"),
+            ("poll_timeout", "'5s'"),
+        ]);
+        self.channels.insert(id.to_owned(), keys);
+        self.bindings.push((id.to_owned(), agent.to_owned()));
+        self.environment.push((variable, token.to_owned()));
+        self
+    }
+
     /// Other users may pass through its directory, as agents with users of their own must.
     #[must_use]
     pub fn passable(mut self) -> Self {
@@ -162,6 +184,15 @@ impl Builder {
         section("defaults", &self.defaults);
         for (id, keys) in &self.agents {
             section(&format!("agents.{id}"), keys);
+        }
+        for (id, keys) in &self.channels {
+            section(&format!("channels.{id}"), keys);
+        }
+        for (channel, agent) in &self.bindings {
+            let _ = writeln!(
+                text,
+                "\n[[bindings]]\nchannel = '{channel}'\nagent = '{agent}'"
+            );
         }
         text
     }
