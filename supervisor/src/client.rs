@@ -26,9 +26,9 @@ pub use self::{
 };
 use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentDoctor, AgentLimits, AgentList, AgentStatus,
-    CancelReply, ChannelList, DeliveryDetail, Doctor, EventList, EventsQuery, Health, LimitsPatch,
-    LimitsReply, LogLines, ProcessList, Queue, QueueAction, QueueQuery, QueueReply, QueueView,
-    ShutdownReply, Status, TurnReply, TurnRequest,
+    AuditList, AuditQuery, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
+    EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ProcessList, Queue, QueueAction,
+    QueueQuery, QueueReply, QueueView, ShutdownReply, Status, TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -207,6 +207,14 @@ impl Client {
     pub async fn events(&self, query: &EventsQuery) -> Result<EventStream, ClientError> {
         let path = events_path(query, true);
         Request::get(&path).within(SHORT).stream(&self.socket).await
+    }
+
+    /// What operators did.
+    pub async fn audit(&self, query: AuditQuery) -> Result<Answer<AuditList>, ClientError> {
+        let before = query.before;
+        let before = before.map_or_else(String::new, |before| format!("&before={before}"));
+        self.get(&format!("/audit?limit={}{before}", query.limit))
+            .await
     }
 
     /// What waits, runs or was set aside.

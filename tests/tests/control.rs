@@ -390,6 +390,7 @@ async fn the_document_lists_every_route() {
         ("get", "/api/v1/agents/{id}/doctor"),
         ("get", "/api/v1/doctor"),
         ("delete", "/api/v1/turns/{turn_id}"),
+        ("get", "/api/v1/audit"),
         ("get", "/api/v1/queue"),
         ("get", "/api/v1/queue/{id}"),
         ("post", "/api/v1/queue/{id}/drop"),

@@ -145,6 +145,8 @@ pub(super) enum Command {
     Events(Events),
     /// Show the messages that wait or run; drop, retry and requeue single ones
     Queue(Queue),
+    /// Show what operators did, and what became of single messages
+    Audit(Audit),
     /// Stop all agents, then the supervisor
     Shutdown(Shutdown),
     /// Print a completion script for a shell
@@ -347,6 +349,21 @@ pub(super) struct QueueList {
     /// Go on behind this one, as the list before named it
     #[arg(long, value_name = "PLACE")]
     pub(super) behind: Option<String>,
+
+    /// Print the control API's JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Audit {
+    /// How many of the last, from 1 to 1000
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) lines: u32,
+
+    /// Only those before this number, which --json shows
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) before: Option<i64>,
 
     /// Print the control API's JSON
     #[arg(long)]

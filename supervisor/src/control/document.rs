@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, doctor, limits, metrics, processes, queue};
+use super::{api, audit, doctor, limits, metrics, processes, queue};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +20,7 @@ use super::{api, doctor, limits, metrics, processes, queue};
         api::restart,
         api::turn,
         api::cancel,
+        audit::audit,
         queue::queue,
         queue::show,
         queue::drop,

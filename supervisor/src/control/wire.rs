@@ -12,6 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+mod audit;
 mod doctor;
 mod events;
 mod limits;
@@ -20,6 +21,7 @@ mod queue;
 mod usage;
 
 pub use self::{
+    audit::{AuditEntry, AuditList, AuditQuery},
     doctor::{
         AgentDoctor, AgentLife, CageStep, CgroupHierarchy, Check, CheckState, Containment, Doctor,
         DoctorHost,

@@ -61,6 +61,7 @@ impl Fate {
                 kennel.signal(Signal::SIGKILL);
                 self.again(kennel, load).await
             }
+            2 | 3 if self.rng.u8(..4) == 0 => self.finds_a_full_disk(kennel, load).await,
             2 | 3 => self.dies_in_its_journal(kennel, load).await,
             4 => {
                 self.note("supervisor stopped for a while");
@@ -139,6 +140,23 @@ impl Fate {
             sleep(Duration::from_millis(5)).await;
         }
         self.again(kennel, load).await
+    }
+
+    /// For a while nothing can be written down; then it goes on by itself.
+    async fn finds_a_full_disk(&mut self, kennel: &mut Kennel, load: &Load) -> anyhow::Result<()> {
+        self.note("supervisor killed, the next finds its disk full for a while");
+        kennel.signal(Signal::SIGKILL);
+        kennel.until_down().await;
+        let action = if self.rng.bool() { "full" } else { "io" };
+        let (pass, times) = (self.rng.u64(1..=PASSES), self.rng.u64(1..=3));
+        let points = format!("commit={action}@{pass}x{times}");
+        let began = Instant::now();
+        kennel.launch_with(&[("KENNEL_FAILPOINTS", &points)]);
+        until("an answer after the disk was full", || {
+            load.heard().is_some_and(|heard| heard > began)
+        })
+        .await?;
+        Ok(())
     }
 
     /// Waits for the end of the supervisor, and starts another.
