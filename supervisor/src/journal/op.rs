@@ -163,6 +163,8 @@ pub enum SendEnd {
     Sent {
         /// The platform's id of the last part, if it tells.
         platform_id: Option<String>,
+        /// The platform may have it twice.
+        doubtful: bool,
     },
     /// It is given up.
     Failed {
