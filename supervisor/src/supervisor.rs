@@ -13,6 +13,7 @@
 //! rest ends. A second signal kills the agents at once.
 
 mod home;
+mod inherit;
 mod signals;
 
 use std::{
@@ -24,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use kennel_shared::{cage::CageSpec, ids::AgentId};
+use kennel_shared::ids::{AgentId, Generation};
 use thiserror::Error;
 use tokio::{
     sync::{Mutex, mpsc},
@@ -33,12 +34,15 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-pub use self::home::{Home, HomeError, SOCKET_PATH_MAX};
-use self::signals::Signals;
+pub use self::{
+    home::{Home, HomeError, SOCKET_PATH_MAX},
+    inherit::Inheritance,
+};
+use self::{inherit::Found, signals::Signals};
 use crate::{
     channel::AccountOptions,
     config::{self, Config, Loaded},
-    containment::{BackendKind, Containment, ContainmentError},
+    containment::{Caps, Containment, ContainmentError},
     control::{self, App},
     dispatch::{self, DispatcherHandle, Outside, Restored},
     gateway::{self, Accounts},
@@ -153,15 +157,22 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
         })?;
     let (journal, writer) =
         Journal::open(plan::journal(&loaded.config)).map_err(RunError::Journal)?;
-    let containment = Arc::new(contain(&loaded.config).map_err(RunError::Containment)?);
+    let (containment, inheritance) = contain(&loaded.config, &journal)?;
+    let containment = Arc::new(containment);
     let held = Arc::clone(&containment);
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(|source| RunError::System {
             what: "signals cannot be listened for",
             source,
         })?;
-        let mut running =
-            Running::start(Arc::new(loaded.config), config_path, held, journal).await?;
+        let mut running = Running::start(
+            Arc::new(loaded.config),
+            config_path,
+            held,
+            journal,
+            inheritance,
+        )
+        .await?;
         running.until_told(&mut signals).await;
         running.drain(&mut signals).await;
         Ok(())
@@ -182,12 +193,14 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
     ended
 }
 
-/// Makes the groups. A host that does not let us have them leaves best effort, which is said in
-/// `status`, and which agents refuse that were promised more.
-fn contain(config: &Config) -> Result<Containment, ContainmentError> {
-    let mut containment = plan::containment(config)?;
+/// Makes the groups, and takes over those whose agents live on. A host that does not let us have them
+/// leaves best effort, which is said in `status`, and which agents refuse that were promised more.
+fn contain(config: &Config, journal: &Journal) -> Result<(Containment, Inheritance), RunError> {
+    let mut containment = plan::containment(config).map_err(RunError::Containment)?;
     let instance = plan::instance(&config.supervisor.state_dir);
-    match containment.prepare(&instance, &plan::fleet_caps(config)) {
+    let found = Found::look(config, &containment, journal).map_err(RunError::Restore)?;
+    let fleet = plan::fleet_caps(config);
+    match containment.prepare_keeping(&instance, &fleet, &found.keep()) {
         Ok(cleaned) => {
             if cleaned.groups > 0 {
                 warn!(
@@ -197,7 +210,9 @@ fn contain(config: &Config) -> Result<Containment, ContainmentError> {
                 );
             }
         }
-        Err(error) if config.supervisor.containment != config::Backend::Auto => return Err(error),
+        Err(error) if config.supervisor.containment != config::Backend::Auto => {
+            return Err(RunError::Containment(error));
+        }
         Err(error) => {
             let error = crate::error_chain(&error);
             error!(
@@ -212,7 +227,8 @@ fn contain(config: &Config) -> Result<Containment, ContainmentError> {
         why = containment.why(),
         "containment is ready"
     );
-    Ok(containment)
+    let inheritance = found.take(config, &containment, journal);
+    Ok((containment, inheritance))
 }
 
 /// A supervisor at work.
@@ -237,6 +253,7 @@ impl Running {
         config_path: PathBuf,
         containment: Arc<Containment>,
         journal: Journal,
+        inheritance: Inheritance,
     ) -> Result<Self, RunError> {
         let began = Instant::now();
         let settings = &config.supervisor;
@@ -265,6 +282,7 @@ impl Running {
             .fleet_reader()
             .map(|reader| Box::new(reader) as _);
         sampler.fleet(plan::fleet_caps(&config), fleet);
+        let (leaving, adopted) = (inheritance.users(), inheritance.adopted());
         let (agents, drivers) = start_drivers(
             &config,
             &containment,
@@ -272,12 +290,13 @@ impl Running {
             &mut dispatcher_task,
             &events,
             &sampler,
+            (&journal, inheritance),
         )?;
-        restore(&journal, &mut dispatcher_task).map_err(RunError::Restore)?;
+        restore(&journal, &mut dispatcher_task, &adopted).map_err(RunError::Restore)?;
         let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
         tasks.push(tokio::spawn(links::accept(
             link_listener,
-            Arc::new(doors(&config, &agents)),
+            Arc::new(doors(&config, &agents, &leaving)),
         )));
         let outboxes = start_channels(&config, &accounts, &dispatcher, &journal, &mut tasks)?;
 
@@ -287,6 +306,7 @@ impl Running {
             config_path,
             agents: agents
                 .iter()
+                .filter(|agent| !leaving.contains_key(&agent.agent))
                 .map(|agent| (agent.agent.to_string(), agent.clone()))
                 .collect::<BTreeMap<_, _>>(),
             accounts: accounts.clone(),
@@ -312,14 +332,7 @@ impl Running {
             tasks.push(tokio::spawn(control::serve_tcp(listener, guard, app)));
         }
 
-        for agent in &agents {
-            if config
-                .agent(agent.agent.as_str())
-                .is_some_and(|config| config.autostart)
-            {
-                agent.order(Event::Start).await;
-            }
-        }
+        start_agents(&config, &agents).await;
         info!(
             agents = agents.len(),
             channels = accounts.len(),
@@ -408,9 +421,10 @@ fn outside(accounts: &Accounts, events: &Events) -> Outside {
 fn restore(
     journal: &Journal,
     dispatcher: &mut dispatch::Dispatcher,
+    adopted: &HashSet<(AgentId, Generation)>,
 ) -> Result<(), journal::ReadError> {
     let reader = Reader::open(journal.path())?;
-    let Restored { queued, leased } = dispatcher.restore(&reader, &HashSet::new())?;
+    let Restored { queued, leased } = dispatcher.restore(&reader, adopted)?;
     if queued + leased > 0 {
         info!(
             queued,
@@ -418,6 +432,15 @@ fn restore(
         );
     }
     Ok(())
+}
+
+async fn start_agents(config: &Config, agents: &[AgentHandle]) {
+    for agent in agents {
+        let config = config.agent(agent.agent.as_str());
+        if config.is_some_and(|config| config.enabled && config.autostart) {
+            agent.order(Event::Start).await;
+        }
+    }
 }
 
 async fn all_stopped(agents: &[AgentHandle]) {
@@ -438,14 +461,19 @@ async fn let_go_of_the_start() {
 }
 
 /// The ways from the link socket to the drivers.
-fn doors(config: &Config, agents: &[AgentHandle]) -> HashMap<AgentId, links::Door> {
+fn doors(
+    config: &Config,
+    agents: &[AgentHandle],
+    leaving: &BTreeMap<AgentId, u32>,
+) -> HashMap<AgentId, links::Door> {
     let own = nix::unistd::geteuid().as_raw();
     let door = |agent: &AgentHandle| {
         let settings = config.agent(agent.agent.as_str());
         let user = settings.and_then(|settings| plan::cage(config, settings).ok()?.user);
+        let leaving = leaving.get(&agent.agent).copied();
         links::Door {
             commands: agent.commands.clone(),
-            uid: user.map_or(own, |user| user.uid),
+            uid: leaving.unwrap_or(user.map_or(own, |user| user.uid)),
         }
     };
     agents
@@ -521,6 +549,7 @@ fn start_drivers(
     lanes: &mut dispatch::Dispatcher,
     events: &Events,
     sampler: &SamplerHandle,
+    (journal, mut inheritance): (&Journal, Inheritance),
 ) -> Result<(Vec<AgentHandle>, Vec<JoinHandle<()>>), RunError> {
     let settings = &config.supervisor;
     let system = |what| move |source| RunError::System { what, source };
@@ -532,11 +561,7 @@ fn start_drivers(
     for agent in config.agents.values().filter(|agent| agent.enabled) {
         let id = agent.id.clone();
         let (caps, requested) = plan::caps(&agent.limits);
-        let cage = plan::cage(config, agent).map(|cage| CageSpec {
-            // Else nobody finds whom it starts.
-            pid_namespace: containment.backend() == BackendKind::BestEffort,
-            ..cage
-        });
+        let cage = inherit::cage(config, containment, agent);
         let user = cage.as_ref().ok().and_then(|cage| cage.user);
         let setup = Setup {
             agent: id.clone(),
@@ -551,11 +576,13 @@ fn start_drivers(
             log_level: settings.log_level.as_str().to_owned(),
             orphan_grace: settings.orphan_grace,
             cage,
-            log: AgentLog::new(id, plan::rotation(agent), writer.clone()),
+            log: AgentLog::new(id.clone(), plan::rotation(agent), writer.clone()),
             spawner: spawner.clone(),
             reports: dispatcher.reports(),
             events: events.clone(),
             sampler: sampler.clone(),
+            journal: journal.clone(),
+            past: inheritance.past(&id),
         };
         home::prepare_agent(&setup.directory, &agent.workspace, user)?;
         let (handle, driver) = driver::prepare(setup);
@@ -570,6 +597,34 @@ fn start_drivers(
         agents.push(handle);
         drivers.push(tokio::spawn(driver.run()));
     }
-
+    for id in inheritance.retiring() {
+        let setup = Setup {
+            agent: id.clone(),
+            policy: inherit::RETIRING,
+            spec: inherit::retiring_spec(),
+            containment: Arc::clone(containment),
+            caps: Caps::default(),
+            requested: Vec::new(),
+            program: plan::agent_host(),
+            directory: settings.agent_dir(&id),
+            socket: settings.link_socket(),
+            log_level: settings.log_level.as_str().to_owned(),
+            orphan_grace: settings.orphan_grace,
+            cage: Err("it is not in the configuration any more".into()),
+            log: AgentLog::new(id.clone(), inherit::RETIRING_LOG, writer.clone()),
+            spawner: spawner.clone(),
+            reports: dispatcher.reports(),
+            events: events.clone(),
+            sampler: sampler.clone(),
+            journal: journal.clone(),
+            past: inheritance.past(&id),
+        };
+        let (handle, driver) = driver::prepare(setup);
+        // What is in its hands may come to its end; nothing new comes in.
+        lanes.add(id, handle.commands.clone(), inherit::RETIRING_LANE);
+        lanes.rest(&handle.agent);
+        agents.push(handle);
+        drivers.push(tokio::spawn(driver.run()));
+    }
     Ok((agents, drivers))
 }
