@@ -91,7 +91,7 @@ fn the_first_frame_is_the_one_of_this_protocol_version() {
     let token = "09".repeat(32);
     let expected = format!("3300000003 0130 0161 07 {token} 05 01 02 01 01 04636f7265 01 0178");
     assert_eq!(hex(&hello()), expected.replace(' ', ""));
-    let expected = format!("3f000000 00 {token} 05 03 04 {SPEC}");
+    let expected = format!("3d000000 00 {token} 05 03 04 {SPEC}");
     assert_eq!(hex(&welcome()), expected.replace(' ', ""));
 }
 
@@ -115,7 +115,7 @@ async fn the_version_before_is_still_spoken() {
     reply_hello_in(PROTOCOL_BEFORE, &mut answer, welcome())
         .await
         .unwrap();
-    let expected = format!("3e000000 00 {token} 03 04 {SPEC}");
+    let expected = format!("3c000000 00 {token} 03 04 {SPEC}");
     assert_eq!(answer, bytes(&expected));
     let mut answer = Vec::new();
     let refusal = HelloReply::Refuse(Refusal::Token);
