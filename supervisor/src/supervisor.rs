@@ -366,6 +366,8 @@ impl Running {
     }
 
     async fn drain(mut self, signals: &mut Signals) {
+        // By this the routes know that nothing is to be started any more.
+        self.shutdown.close();
         self.dispatcher.close().await;
         for agent in &self.agents {
             agent.order(Event::Stop).await;
