@@ -21,6 +21,7 @@ mod peer;
 mod processes;
 mod queue;
 mod serve;
+mod sessions;
 mod usage;
 mod view;
 pub mod wire;

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use super::{
     App, audit, doctor,
     error::Failure,
-    idempotency, limits, processes, queue, usage, view,
+    idempotency, limits, processes, queue, sessions, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -68,6 +68,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
             get(limits::limits).patch(limits::set_limits),
         )
         .route("/agents/{id}/turns", post(turn))
+        .route("/agents/{id}/sessions", delete(sessions::delete_session))
         .route("/agents/{id}/logs", get(agent_logs))
         .route("/agents/{id}/processes", get(processes::processes))
         .route("/agents/{id}/doctor", get(doctor::agent_doctor))
@@ -199,6 +200,10 @@ async fn act(
     };
     let handle = find(app, id)?;
     let before = handle.observed.borrow().generation;
+    if app.shutdown.is_closed() {
+        // What is started now would hold up the end.
+        return Err(leaving());
+    }
     let answer = handle.order(event).await.ok_or_else(leaving)?;
     let what = match event {
         Event::Start => "start",

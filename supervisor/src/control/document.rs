@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, audit, doctor, limits, metrics, processes, queue};
+use super::{api, audit, doctor, limits, metrics, processes, queue, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,7 @@ use super::{api, audit, doctor, limits, metrics, processes, queue};
         queue::requeue,
         limits::limits,
         limits::set_limits,
+        sessions::delete_session,
         api::streams::agent_logs,
         processes::processes,
         doctor::doctor,
