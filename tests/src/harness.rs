@@ -415,8 +415,19 @@ impl Kennel {
         process.signal(signal);
     }
 
-    /// Kills the supervisor, and waits until it is gone. What it has started lives on.
+    /// Kills the supervisor once it has written down which processes are its agents, and waits until it is gone.
+    /// What it has started lives on. A life of which nothing is written down yet would be ended by the next.
     pub async fn crash(&mut self) {
+        let journal = self.root().join("state").join(kennel::journal::FILE);
+        let agents = self.agents().await;
+        eventually("every agent's process is in the journal", || async {
+            let written = kennel::journal::Reader::open(&journal).and_then(|read| read.children());
+            let written = written.ok()?;
+            let is_written = |pid: &i32| written.iter().any(|child| child.pid == *pid);
+            let mut pids = agents.iter().filter_map(|agent| agent.pid);
+            pids.all(|pid| is_written(&pid)).then_some(())
+        })
+        .await;
         self.signal(Signal::SIGKILL);
         self.until_down().await;
     }
