@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use check::Host;
+pub use check::{Fault, Host};
 pub use diagnostic::{Diagnostic, Diagnostics, Report, Severity, Style};
 pub use domain::{
     AgentConfig, AgentId, AllowFrom, Amount, Backend, Backoff, Binding, Channel, ChannelId,
@@ -47,7 +47,7 @@ pub use domain::{
 pub use edit::{Change, Edit, EditError, LimitChange};
 pub use schema::json_schema;
 pub use secret::{COMMAND_TIMEOUT, InlineSecret, MAX_SECRET_BYTES, SecretError, SecretRef};
-pub use source::{FRAGMENTS, MAX_FILE_BYTES, MAX_FILES};
+pub use source::{FRAGMENTS, MAX_FILE_BYTES, MAX_FILES, files};
 
 use diagnostic::Location;
 use reader::{Context, PathSite, SecretSite, UserSite};

@@ -11,7 +11,7 @@ pub mod router;
 pub mod turn;
 
 pub use dispatcher::{
-    Accepted, AgentCounts, AgentEvent, Dispatcher, DispatcherHandle, Rejected, Reports, Submission,
-    prepare,
+    Accepted, AgentCounts, AgentEvent, Change, Dispatcher, DispatcherHandle, Rejected, Reports,
+    Submission, prepare,
 };
 pub use turn::{EndKind, ReplySink, TurnEnd, TurnEvent, TurnStream};

@@ -10,7 +10,7 @@ use kennel_shared::{
     ids::{ChannelId, DeliveryId},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::AbortHandle,
     time::interval,
 };
@@ -34,26 +34,46 @@ const UNANSWERED: usize = 256;
 /// The accounts by id.
 pub type Accounts = Arc<HashMap<ChannelId, AccountHandle>>;
 
-/// Runs until no account is left. Takes what they hand in, in order.
+/// Who is connected, and who answers whom: both at one moment.
+#[derive(Default)]
+pub struct Routes {
+    /// The accounts.
+    pub accounts: Accounts,
+    /// The bindings.
+    pub router: Router,
+}
+
+/// The routes as they are now.
+pub type RoutesNow = watch::Receiver<Arc<Routes>>;
+
+/// Runs until nobody can hand anything in. Takes what the accounts hand in, in order, each by the routes of its moment.
 pub async fn run(
     mut inbound: mpsc::Receiver<Inbound>,
-    accounts: Accounts,
-    router: Router,
+    routes_now: RoutesNow,
     dispatcher: DispatcherHandle,
 ) {
-    let places: HashMap<ChannelId, Arc<Semaphore>> = accounts
-        .keys()
-        .map(|id| (id.clone(), Arc::new(Semaphore::new(UNANSWERED))))
-        .collect();
+    let mut places: HashMap<ChannelId, Arc<Semaphore>> = HashMap::new();
     while let Some(Inbound { envelope, verdict }) = inbound.recv().await {
-        let Some(account) = accounts.get(&envelope.channel) else {
-            warn!(channel.id = %envelope.channel, "a message came from an unknown channel");
+        let routes = routes_now.borrow().clone();
+        if !routes.accounts.contains_key(&envelope.channel) {
+            warn!(channel.id = %envelope.channel, "a message came from a channel that is not there any more");
             continue;
-        };
-        let place = places.get(&envelope.channel).map(Arc::clone);
-        let place = place.and_then(|places| places.try_acquire_owned().ok());
+        }
+        let place = places.entry(envelope.channel.clone());
+        let place = place.or_insert_with(|| Arc::new(Semaphore::new(UNANSWERED)));
+        let place = Arc::clone(place).try_acquire_owned().ok();
         let answer = match place {
-            Some(place) => take(envelope, account, place, &router, &dispatcher).await,
+            Some(place) => {
+                let reply = ChannelReply {
+                    routes: routes_now.clone(),
+                    channel: envelope.channel.clone(),
+                    peer: envelope.peer.clone(),
+                    reply_to: envelope.message_id.clone(),
+                    typing: None,
+                    place: Arc::new(place),
+                };
+                take(envelope, reply, &routes.router, &dispatcher).await
+            }
             None => Err(Rejected::Full {
                 retry_after: RETRY_AFTER,
             }),
@@ -65,18 +85,10 @@ pub async fn run(
 
 async fn take(
     envelope: Envelope,
-    account: &AccountHandle,
-    place: OwnedSemaphorePermit,
+    reply: ChannelReply,
     router: &Router,
     dispatcher: &DispatcherHandle,
 ) -> Result<Accepted, Rejected> {
-    let reply = ChannelReply {
-        account: account.clone(),
-        peer: envelope.peer.clone(),
-        reply_to: envelope.message_id.clone(),
-        typing: None,
-        place: Arc::new(place),
-    };
     let session = match router.route(&envelope) {
         Ok(session) => session,
         Err(error) => {
@@ -113,7 +125,9 @@ async fn take(
 /// Where the answer to one message goes.
 #[derive(Clone)]
 struct ChannelReply {
-    account: AccountHandle,
+    /// Where its account is looked up when there is something to send: it may have been connected anew by then.
+    routes: RoutesNow,
+    channel: ChannelId,
     peer: Peer,
     reply_to: String,
     /// Repeats "is typing" while a turn runs.
@@ -123,6 +137,11 @@ struct ChannelReply {
 }
 
 impl ChannelReply {
+    /// The account as it is now; `None` when the channel was removed meanwhile.
+    fn account(&self) -> Option<AccountHandle> {
+        self.routes.borrow().accounts.get(&self.channel).cloned()
+    }
+
     fn outbound(&self, kind: OutboundKind) -> Outbound {
         Outbound {
             peer: self.peer.clone(),
@@ -137,11 +156,14 @@ impl ReplySink for ChannelReply {
         if self.typing.is_some() {
             return;
         }
-        let (account, typing) = (self.account.clone(), self.outbound(OutboundKind::Typing));
+        let (reply, typing) = (self.clone(), self.outbound(OutboundKind::Typing));
         let task = tokio::spawn(async move {
             let mut beat = interval(TYPING_EVERY);
             loop {
                 beat.tick().await;
+                let Some(account) = reply.account() else {
+                    return;
+                };
                 // A full queue has better things to send.
                 let _ = account.try_send(typing.clone());
             }
@@ -168,8 +190,12 @@ impl ReplySink for ChannelReply {
         // Waits for room in the account's queue beside the dispatcher, which must not wait. Its
         // place is held meanwhile, so there are never more of these than places.
         tokio::spawn(async move {
-            if let Err(error) = self.account.send(outbound).await {
-                warn!(%error, "an answer could not be handed to its channel");
+            let sent = match self.account() {
+                Some(account) => account.send(outbound).await.map_err(|error| error.to_string()),
+                None => Err("the channel was removed".to_owned()),
+            };
+            if let Err(error) = sent {
+                warn!(channel.id = %self.channel, error, "an answer could not be handed to its channel");
             }
             drop(self.place);
         });

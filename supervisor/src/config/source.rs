@@ -163,6 +163,14 @@ pub(super) fn read(main: &Path) -> Result<Vec<(PathBuf, String)>, Vec<Diagnostic
     }
 }
 
+/// The files that a configuration consists of now, the main one first, whether they can be read or not.
+pub fn files(main: &Path) -> Vec<PathBuf> {
+    let folder = main.parent().unwrap_or(Path::new("")).join(FRAGMENTS);
+    let mut files = vec![main.to_owned()];
+    files.extend(fragments(&folder).unwrap_or_default());
+    files
+}
+
 /// The `*.toml` files of the fragments folder by name; hidden files are not ours.
 fn fragments(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let failed = |error: std::io::Error| format!("failed to list this folder: {error}");

@@ -25,9 +25,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    App, doctor,
+    App, Current, doctor,
     error::Failure,
-    limits, processes, usage, view,
+    limits, processes, reload, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -53,7 +53,7 @@ use self::streams::{agent_logs, events};
 
 pub(super) type AppState = State<Arc<App>>;
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Router<Current> {
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
@@ -74,6 +74,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/turns/{turn_id}", delete(cancel))
         .route("/channels", get(channels))
         .route("/events", get(events))
+        .route("/reload", post(reload::reload))
         .route("/shutdown", post(shutdown))
         .route("/openapi.json", get(|| async { Json(super::document()) }))
 }
@@ -435,7 +436,7 @@ pub(super) fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failur
     if app.config.agent(id).is_some() {
         return Err(
             Failure::new(ErrorCode::Denied, format!("agent `{id}` is disabled")).hint(format!(
-                "set `enabled = true` under [agents.{id}] and start the supervisor again"
+                "set `enabled = true` under [agents.{id}], then `kennel reload`"
             )),
         );
     }

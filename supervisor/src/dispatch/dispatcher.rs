@@ -5,6 +5,8 @@
 //! is given up, so that a message that kills agents cannot do so for ever. Jobs live in memory: they
 //! survive agents, not the supervisor.
 
+mod roster;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -29,6 +31,8 @@ use super::{
     turn::{EndKind, ReplySink, TurnEnd, TurnStream},
 };
 use crate::supervision::driver::Command;
+
+pub use roster::Change;
 
 /// How many agents a delivery may bring down before it is given up.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
@@ -162,6 +166,7 @@ enum Request {
     Counts {
         reply: oneshot::Sender<HashMap<AgentId, AgentCounts>>,
     },
+    Change(Change),
     Close,
 }
 
@@ -242,6 +247,12 @@ impl DispatcherHandle {
         }
     }
 
+    /// Changes who there is, or how much may run at once.
+    pub async fn change(&self, change: Change) {
+        // The dispatcher outlives whoever changes it, so a failure means that all is over.
+        let _ = self.requests.send(Request::Change(change)).await;
+    }
+
     /// Takes no more submissions.
     pub async fn close(&self) {
         let _ = self.requests.send(Request::Close).await;
@@ -289,6 +300,8 @@ struct Tally {
     input_tokens: u64,
     output_tokens: u64,
     resting: Option<&'static str>,
+    /// It is on its way out of the configuration.
+    retired: bool,
 }
 
 /// See the module.
@@ -390,6 +403,7 @@ impl Dispatcher {
             Request::Counts { reply } => {
                 let _ = reply.send(self.counts());
             }
+            Request::Change(change) => self.on_change(change),
             Request::Close => self.leaving = true,
         }
     }
@@ -406,12 +420,13 @@ impl Dispatcher {
         if self.leaving {
             return Err(Rejected::Leaving);
         }
-        if let Some(state) = self
-            .tallies
-            .get(agent.as_str())
-            .and_then(|tally| tally.resting)
-        {
-            return Err(Rejected::Resting { agent, state });
+        if let Some(tally) = self.tallies.get(agent.as_str()) {
+            if tally.retired {
+                return Err(Rejected::UnknownAgent(agent));
+            }
+            if let Some(state) = tally.resting {
+                return Err(Rejected::Resting { agent, state });
+            }
         }
         let ticket = Ticket { delivery, session };
         self.lanes
@@ -597,7 +612,12 @@ impl Dispatcher {
     fn on_resting(&mut self, agent: &AgentId, state: &'static str) {
         self.lanes.close(agent);
         self.tally(agent).resting = Some(state);
+        let retired = self.tally(agent).retired;
         for ticket in self.lanes.waiting(agent) {
+            if retired {
+                self.end(ticket.delivery, roster::removed(agent));
+                continue;
+            }
             let message = Rejected::Resting {
                 agent: agent.to_string(),
                 state,

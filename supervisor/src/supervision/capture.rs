@@ -20,7 +20,7 @@ use kennel_shared::ids::AgentId;
 use tokio::{
     io::AsyncReadExt,
     net::unix::pipe,
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::AbortHandle,
     time::Instant,
 };
@@ -178,7 +178,7 @@ fn rotate(path: &Path, keep: u32) -> io::Result<()> {
 #[derive(Debug, Clone)]
 pub struct AgentLog {
     agent: AgentId,
-    rotation: Rotation,
+    rotation: watch::Sender<Rotation>,
     writer: LogWriter,
     /// Made for the first follower: its slots are most of what an agent would cost the supervisor.
     lines: Arc<OnceLock<broadcast::Sender<Arc<str>>>>,
@@ -189,10 +189,15 @@ impl AgentLog {
     pub fn new(agent: AgentId, rotation: Rotation, writer: LogWriter) -> Self {
         Self {
             agent,
-            rotation,
+            rotation: watch::Sender::new(rotation),
             writer,
             lines: Arc::default(),
         }
+    }
+
+    /// Puts it aside by another rule from now on, for all who write to it.
+    pub fn rotate_by(&self, rotation: Rotation) {
+        self.rotation.send_replace(rotation);
     }
 
     /// Where its lines are kept.
@@ -266,7 +271,7 @@ impl AgentLog {
     fn batch(&self, bytes: Vec<u8>, done: Option<oneshot::Sender<()>>) -> Batch {
         Batch {
             agent: self.agent.clone(),
-            rotation: self.rotation,
+            rotation: *self.rotation.borrow(),
             bytes,
             done,
         }

@@ -34,7 +34,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 pub use self::handle::{
-    AgentHandle, Applied, Command, HelloReply, LastEnd, Observed, Setup, SpecSource,
+    AgentHandle, Applied, Command, HelloReply, LastEnd, Observed, Setup, SpecSource, Terms,
 };
 use self::{
     guard::{Exceeded, Guard},
@@ -236,6 +236,7 @@ impl Driver {
                 self.link.send(ToAgent::Deliver(*delivery));
             }
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
+            Command::Renew(terms) => self.renew(*terms),
             Command::SetCaps { caps, reply } => {
                 // Who asked may have stopped waiting.
                 let _ = reply.send(self.set_caps(caps).await);
@@ -266,6 +267,20 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Takes other terms. Nothing of the present life changes by it but when it is judged.
+    fn renew(&mut self, terms: Terms) {
+        self.machine.keep_by(terms.policy);
+        self.setup.policy = terms.policy;
+        self.setup.spec = terms.spec;
+        self.setup.requested = terms.requested;
+        self.setup.cage = terms.cage;
+        self.setup.log_level = terms.log_level;
+        self.setup.orphan_grace = terms.orphan_grace;
+        self.setup.log.rotate_by(terms.rotation);
+        let unenforced = self.unenforced().into();
+        self.observed.send_modify(|seen| seen.unenforced = unenforced);
     }
 
     /// Feeds the machine and does what it says.
@@ -526,7 +541,7 @@ impl Driver {
     fn announce(&self, kind: &'static str, detail: Option<String>) {
         self.setup.events.tell(LifecycleEvent {
             at: SystemTime::now(),
-            agent: self.setup.agent.clone(),
+            agent: Some(self.setup.agent.clone()),
             generation: self.machine.generation(),
             kind,
             detail,

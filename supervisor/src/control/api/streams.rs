@@ -14,6 +14,7 @@ use futures::{Stream, StreamExt as _, future::ready, stream};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{AppState, KEEP_ALIVE, find, leaving, sse};
+use crate::supervision::events::LifecycleEvent;
 use crate::control::{
     error::Failure,
     logs, view,
@@ -118,10 +119,10 @@ pub(in crate::control) async fn events(
         find(&app, agent)?;
     }
     let agent = query.agent.map(Arc::<str>::from);
-    let wanted = move |of: &str| agent.as_deref().is_none_or(|agent| agent == of);
+    let wanted = move |event: &LifecycleEvent| agent.as_deref().is_none_or(|agent| event.is_of(agent));
     let (past, live_rx) = app
         .events
-        .follow(query.tail as usize, |event| wanted(event.agent.as_str()));
+        .follow(query.tail as usize, &wanted);
     let past = past.iter().map(view::view_event);
     if !query.follow {
         let events = past.collect();
@@ -131,7 +132,7 @@ pub(in crate::control) async fn events(
     let new = live(
         live_rx,
         move |event| {
-            wanted(event.agent.as_str()).then(|| sse("lifecycle", &view::view_event(&event)))
+            wanted(&event).then(|| sse("lifecycle", &view::view_event(&event)))
         },
         |missed| sse("missed", &serde_json::json!({ "missed": missed })),
     );

@@ -336,7 +336,7 @@ impl Driver {
         let end = Arc::new(end);
         self.setup.events.tell(LifecycleEvent {
             at,
-            agent: self.setup.agent.clone(),
+            agent: Some(self.setup.agent.clone()),
             generation,
             kind: "ended",
             detail: Some(sentence),

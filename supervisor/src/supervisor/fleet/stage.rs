@@ -1,0 +1,106 @@
+//! What every agent and every account is started with.
+
+use std::{path::PathBuf, sync::Arc};
+
+use kennel_shared::cage::CageSpec;
+use tokio::sync::mpsc;
+
+use crate::{
+    channel::Inbound,
+    config::{AgentConfig, Config, Directories},
+    containment::{BackendKind, Containment},
+    dispatch::DispatcherHandle,
+    plan,
+    supervision::{
+        capture::{AgentLog, LogWriter},
+        driver::{self, AgentHandle, Driver, Setup, Terms},
+        events::Events,
+        sampler::SamplerHandle,
+        spawner::Spawner,
+    },
+    supervisor::home::{self, HomeError},
+};
+
+/// See the module. All of it is handles.
+pub(in crate::supervisor) struct Stage {
+    /// The main file of the configuration.
+    pub(in crate::supervisor) config_path: PathBuf,
+    /// Where things go when it does not say.
+    pub(in crate::supervisor) directories: Directories,
+    pub(in crate::supervisor) containment: Arc<Containment>,
+    pub(in crate::supervisor) dispatcher: DispatcherHandle,
+    pub(in crate::supervisor) events: Events,
+    pub(in crate::supervisor) sampler: SamplerHandle,
+    pub(in crate::supervisor) spawner: Spawner,
+    pub(in crate::supervisor) logs: LogWriter,
+    /// Where accounts hand in what they receive.
+    pub(in crate::supervisor) inbound: mpsc::Sender<Inbound>,
+}
+
+impl Stage {
+    /// Makes the folders of an agent. Blocks.
+    pub(super) fn make_room(config: &Config, agent: &AgentConfig) -> Result<(), HomeError> {
+        let user = plan::cage(config, agent).ok().and_then(|cage| cage.user);
+        home::prepare_agent(
+            &config.supervisor.agent_dir(&agent.id),
+            &agent.workspace,
+            user,
+        )
+    }
+
+    /// The driver of an agent, which does not run yet.
+    pub(super) fn driver(
+        &self,
+        config: &Arc<Config>,
+        agent: &AgentConfig,
+    ) -> (AgentHandle, Driver) {
+        let settings = &config.supervisor;
+        let id = agent.id.clone();
+        let Terms {
+            policy,
+            spec,
+            requested,
+            cage,
+            log_level,
+            orphan_grace,
+            rotation,
+        } = self.terms(config, agent);
+        driver::prepare(Setup {
+            agent: id.clone(),
+            policy,
+            spec,
+            containment: Arc::clone(&self.containment),
+            caps: plan::caps(&agent.limits).0,
+            requested,
+            program: plan::agent_host(),
+            directory: settings.agent_dir(&agent.id),
+            socket: settings.link_socket(),
+            log_level,
+            orphan_grace,
+            cage,
+            log: AgentLog::new(id, rotation, self.logs.clone()),
+            spawner: self.spawner.clone(),
+            reports: self.dispatcher.reports(),
+            events: self.events.clone(),
+            sampler: self.sampler.clone(),
+        })
+    }
+
+    /// What of an agent may change while its driver runs.
+    pub(super) fn terms(&self, config: &Arc<Config>, agent: &AgentConfig) -> Terms {
+        let cage = plan::cage(config, agent).map(|cage| CageSpec {
+            // Else nobody finds whom it starts.
+            pid_namespace: self.containment.backend() == BackendKind::BestEffort,
+            ..cage
+        });
+        Terms {
+            policy: plan::policy(agent),
+            spec: plan::spec_source(config, agent),
+            requested: plan::caps(&agent.limits).1,
+            cage,
+            log_level: config.supervisor.log_level.as_str().to_owned(),
+            orphan_grace: config.supervisor.orphan_grace,
+            rotation: plan::rotation(agent),
+        }
+    }
+}
