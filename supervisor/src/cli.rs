@@ -30,6 +30,7 @@ mod logs;
 mod output;
 #[cfg(test)]
 mod reference;
+mod reload;
 mod send;
 mod set;
 mod status;
@@ -92,6 +93,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         }
         Command::Channels(channels) => block_on(channels::run(&client()?, channels.json, out)),
         Command::Events(events) => block_on(events::run(&client()?, events, out)),
+        Command::Reload(reload) => block_on(reload::run(&client()?, &reload, out)),
         Command::Shutdown(shutdown) => block_on(act::shutdown(&client()?, &shutdown, out)),
         Command::Completions(completions) => generate::completions(completions.shell, out),
         Command::Man(man) => generate::man(man.out.as_deref(), out),

@@ -191,7 +191,10 @@ impl ReplySink for ChannelReply {
         // place is held meanwhile, so there are never more of these than places.
         tokio::spawn(async move {
             let sent = match self.account() {
-                Some(account) => account.send(outbound).await.map_err(|error| error.to_string()),
+                Some(account) => account
+                    .send(outbound)
+                    .await
+                    .map_err(|error| error.to_string()),
                 None => Err("the channel was removed".to_owned()),
             };
             if let Err(error) = sent {

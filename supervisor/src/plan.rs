@@ -24,7 +24,9 @@ use kennel_shared::{
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    channel::{AccountHandle, AccountOptions, AllowFrom, Inbound, irc, spawn_account_after, telegram},
+    channel::{
+        AccountHandle, AccountOptions, AllowFrom, Inbound, irc, spawn_account_after, telegram,
+    },
     config::{self, AgentConfig, Config, Limits, NetworkAccess, ProviderKind},
     containment::{BackendKind, Cap, Caps, Containment, ContainmentError},
     dispatch::router::{Binding, Router},

@@ -275,7 +275,7 @@ impl Plan {
             (AgentStep::Remove, "removed"),
             (AgentStep::Restart, "restarted"),
             (AgentStep::Live, "changed live"),
-            (AgentStep::Note, "that is disabled noted"),
+            (AgentStep::Note, "changed while disabled"),
         ] {
             count(self.agents_to(step).count(), "agent", word);
         }

@@ -12,11 +12,12 @@
 //! On the way down: no new messages; agents finish their turns and leave; answers go out; then the
 //! rest ends. A second signal kills the agents at once.
 
+mod fleet;
 mod home;
 mod signals;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -24,31 +25,29 @@ use std::{
     time::Duration,
 };
 
-use kennel_shared::{cage::CageSpec, ids::AgentId};
 use thiserror::Error;
-use tokio::{
-    sync::{Mutex, mpsc},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tracing::{debug, error, info, warn};
 
 pub use self::home::{Home, HomeError, SOCKET_PATH_MAX};
-use self::signals::Signals;
+use self::{
+    fleet::{Fleet, Stage},
+    signals::Signals,
+};
 use crate::{
-    channel::{self, AccountOptions},
-    config::{self, Config, Loaded},
-    containment::{BackendKind, Containment, ContainmentError},
+    channel::Inbound,
+    config::{self, Config, Directories, Loaded},
+    containment::{Containment, ContainmentError},
     control::{self, App},
     dispatch::{self, DispatcherHandle},
     gateway::{self, Accounts},
     journal::{self, Journal},
     plan,
+    reload::{self, Requests, Setting},
     supervision::{
-        capture::{AgentLog, LogWriter},
-        driver::{self, AgentHandle, Setup},
+        capture::LogWriter,
         events::Events,
-        lifecycle::{Event, State},
+        lifecycle::Event,
         links,
         sampler::{self, SamplerHandle},
         spawner::Spawner,
@@ -57,9 +56,6 @@ use crate::{
 
 /// Messages of all channels that wait for the gateway.
 const INBOUND: usize = 64;
-
-/// How long answers may take to leave through their channels when all else is done.
-const CHANNEL_GRACE: Duration = Duration::from_secs(5);
 
 /// How long a start may take with all of its agents.
 const START: Duration = Duration::from_secs(2);
@@ -123,8 +119,9 @@ pub enum RunError {
     },
 }
 
-/// Runs a supervisor until it is told to end. Blocks; sets up its own runtime.
-pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
+/// Runs a supervisor until it is told to end. With `watch` it reads its configuration again whenever that has changed.
+/// Blocks; sets up its own runtime.
+pub fn run(loaded: Loaded, config_path: PathBuf, watch: bool) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
     crate::sys::keep_inherited_descriptors()
         .map_err(system("the inherited descriptors cannot be listed"))?;
@@ -159,7 +156,10 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
             source,
         })?;
         let mut running =
-            Running::start(Arc::new(loaded.config), config_path, held, journal).await?;
+            Running::start(Setting::read(loaded.config), config_path, held, journal).await?;
+        if watch {
+            running.watch();
+        }
         running.until_told(&mut signals).await;
         running.drain(&mut signals).await;
         Ok(())
@@ -215,26 +215,28 @@ fn contain(config: &Config) -> Result<Containment, ContainmentError> {
 
 /// A supervisor at work.
 struct Running {
-    agents: Vec<AgentHandle>,
-    accounts: Accounts,
+    fleet: Fleet,
     dispatcher: DispatcherHandle,
-    stop_grace: Duration,
     shutdown: mpsc::Receiver<()>,
+    reloads: Requests,
+    to_reload: mpsc::Receiver<reload::Request>,
+    config_path: PathBuf,
+    current: control::Current,
     /// Kept until all is over: the one who drops it last closes it.
     _journal: Journal,
     tasks: Vec<JoinHandle<()>>,
-    drivers: Vec<JoinHandle<()>>,
     sockets: Vec<PathBuf>,
 }
 
 impl Running {
     async fn start(
-        config: Arc<Config>,
+        setting: Setting,
         config_path: PathBuf,
         containment: Arc<Containment>,
         journal: Journal,
     ) -> Result<Self, RunError> {
         let began = Instant::now();
+        let config = Arc::new(setting.config);
         let settings = &config.supervisor;
         let (link_path, control_path) = (settings.link_socket(), settings.control_socket());
         let unbound = |path: &Path| {
@@ -256,84 +258,90 @@ impl Running {
             .fleet_reader()
             .map(|reader| Box::new(reader) as _);
         sampler.fleet(plan::fleet_caps(&config), fleet);
-        let (agents, drivers) = start_drivers(
+        let (inbound_tx, inbound) = mpsc::channel(INBOUND);
+        let stage = stage(
             &config,
-            &containment,
-            &dispatcher,
-            &mut dispatcher_task,
-            &events,
-            &sampler,
+            &config_path,
+            (&containment, &dispatcher, &events, &sampler),
+            inbound_tx,
         )?;
-        let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
-        tasks.push(tokio::spawn(links::accept(
-            link_listener,
-            Arc::new(doors(&config, &agents)),
-        )));
-        let (accounts, gateway) = start_channels(&config, &dispatcher)?;
-        tasks.push(gateway);
+        let mut fleet = Fleet::new(stage, Arc::clone(&config), setting.prompts);
+        fleet.start_drivers(&mut dispatcher_task)?;
+        fleet.start_channels()?;
+        fleet.publish();
+        let mut tasks = vec![
+            tokio::spawn(dispatcher_task.run()),
+            tokio::spawn(links::accept(link_listener, fleet.doors())),
+            tokio::spawn(gateway::run(inbound, fleet.routes(), dispatcher.clone())),
+        ];
 
         let (shutdown_tx, shutdown) = mpsc::channel(1);
-        let app = Arc::new(App {
+        let (reloads, to_reload) = Requests::new();
+        let published = fleet.serve(App {
             config: Arc::clone(&config),
-            config_path,
-            agents: agents
-                .iter()
-                .map(|agent| (agent.agent.to_string(), agent.clone()))
-                .collect::<BTreeMap<_, _>>(),
-            accounts: Arc::clone(&accounts),
+            config_path: config_path.clone(),
+            agents: BTreeMap::new(),
+            leaving: Vec::new(),
+            accounts: Accounts::default(),
             dispatcher: dispatcher.clone(),
             sampler,
-            limits_changing: Mutex::default(),
+            limits_changing: Arc::default(),
             events,
             containment: Arc::clone(&containment),
+            reloads: reloads.clone(),
             shutdown: shutdown_tx,
             began,
         });
-        let peers = control::Peers {
-            in_fleet: Arc::new(move |pid| containment.is_member(pid)),
-            agents: agents.clone().into(),
-        };
+        let current = control::Current::new(published);
+        let in_fleet = Arc::new(move |pid| containment.is_member(pid));
         tasks.push(tokio::spawn(control::serve_unix(
             control_listener,
-            Arc::clone(&app),
-            peers,
+            current.clone(),
+            control::Peers::of(current.clone(), in_fleet),
         )));
         if let Some((listener, guard)) = tcp {
-            tasks.push(tokio::spawn(control::serve_tcp(listener, guard, app)));
+            let current = current.clone();
+            tasks.push(tokio::spawn(control::serve_tcp(listener, guard, current)));
         }
 
-        for agent in &agents {
-            if config
-                .agent(agent.agent.as_str())
-                .is_some_and(|config| config.autostart)
-            {
-                agent.order(Event::Start).await;
-            }
-        }
+        fleet.start_agents().await;
+        let (agents, channels) = fleet.counts();
         info!(
-            agents = agents.len(),
-            channels = accounts.len(),
+            agents,
+            channels,
             pid = std::process::id(),
             "the supervisor is up"
         );
         tasks.push(tokio::spawn(let_go_of_the_start()));
         Ok(Self {
-            agents,
-            accounts,
+            fleet,
             dispatcher,
-            stop_grace: config.supervisor.stop_grace,
             shutdown,
+            reloads,
+            to_reload,
+            config_path,
+            current,
             _journal: journal,
             tasks,
-            drivers,
             sockets: vec![link_path, control_path],
         })
     }
 
+    /// Reads the configuration again whenever its files have changed.
+    fn watch(&mut self) {
+        let current = self.current.clone();
+        let named = move || reload::prompt_files(&current.app().config);
+        let (main, reloads) = (self.config_path.clone(), self.reloads.clone());
+        let watch = reload::watch::run(main, named, reloads);
+        self.tasks.push(tokio::spawn(watch));
+    }
+
     async fn until_told(&mut self, signals: &mut Signals) {
         let why = tokio::select! {
-            signal = signals.shutdown() => signal,
+            signal = signals.shutdown(&self.reloads) => signal,
             _ = self.shutdown.recv() => "a request",
+            // What is half done then is taken down as it is.
+            never = self.fleet.serve_reloads(&mut self.to_reload) => match never {},
         };
         info!(
             why,
@@ -342,31 +350,24 @@ impl Running {
     }
 
     async fn drain(mut self, signals: &mut Signals) {
+        // Who waits for a reload is told that there is none any more.
+        self.to_reload.close();
+        while self.to_reload.try_recv().is_ok() {}
         self.dispatcher.close().await;
-        for agent in &self.agents {
-            agent.order(Event::Stop).await;
-        }
-        let stopped = all_stopped(&self.agents);
+        self.fleet.order(Event::Stop).await;
         let now = tokio::select! {
-            () = stopped => false,
-            _ = signals.shutdown() => true,
-            () = tokio::time::sleep(self.stop_grace) => true,
+            () = self.fleet.all_stopped() => false,
+            _ = signals.shutdown(&self.reloads) => true,
+            () = tokio::time::sleep(self.fleet.stop_grace()) => true,
         };
         if now {
             warn!("the agents that are left are being killed");
-            for agent in &self.agents {
-                agent.order(Event::Kill).await;
-            }
+            self.fleet.order(Event::Kill).await;
             // KILL works unless a process is stuck in the kernel, which no wait of ours mends.
-            let _ = tokio::time::timeout(Duration::from_secs(5), all_stopped(&self.agents)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.fleet.all_stopped()).await;
         }
-        let drained =
-            futures::future::join_all(self.accounts.values().map(channel::AccountHandle::drained));
-        let _ = tokio::time::timeout(CHANNEL_GRACE, drained).await;
-        for account in self.accounts.values() {
-            account.stop();
-        }
-        for task in self.tasks.drain(..).chain(self.drivers.drain(..)) {
+        self.fleet.end().await;
+        for task in self.tasks.drain(..) {
             task.abort();
         }
         for socket in &self.sockets {
@@ -378,13 +379,32 @@ impl Running {
     }
 }
 
-async fn all_stopped(agents: &[AgentHandle]) {
-    for agent in agents {
-        let mut observed = agent.observed.clone();
-        let _ = observed
-            .wait_for(|seen| seen.state == State::Stopped && seen.pid.is_none())
-            .await;
-    }
+/// What agents and accounts are started with.
+fn stage(
+    config: &Config,
+    config_path: &Path,
+    (containment, dispatcher, events, sampler): (
+        &Arc<Containment>,
+        &DispatcherHandle,
+        &Events,
+        &SamplerHandle,
+    ),
+    inbound: mpsc::Sender<Inbound>,
+) -> Result<Stage, RunError> {
+    let system = |what| move |source| RunError::System { what, source };
+    let logs = config.supervisor.state_dir.join("logs");
+    let (logs, _) = LogWriter::start(logs).map_err(system("the log writer cannot be started"))?;
+    Ok(Stage {
+        config_path: config_path.to_owned(),
+        directories: Directories::from_env(),
+        containment: Arc::clone(containment),
+        dispatcher: dispatcher.clone(),
+        events: events.clone(),
+        sampler: sampler.clone(),
+        spawner: Spawner::start().map_err(system("the spawner cannot be started"))?,
+        logs,
+        inbound,
+    })
 }
 
 /// Gives the memory of what only a start needs back, once it is over.
@@ -393,23 +413,6 @@ async fn let_go_of_the_start() {
     if let Err(error) = crate::sys::program::let_go() {
         debug!(%error, "the pages of the start stay");
     }
-}
-
-/// The ways from the link socket to the drivers.
-fn doors(config: &Config, agents: &[AgentHandle]) -> HashMap<AgentId, links::Door> {
-    let own = nix::unistd::geteuid().as_raw();
-    let door = |agent: &AgentHandle| {
-        let settings = config.agent(agent.agent.as_str());
-        let user = settings.and_then(|settings| plan::cage(config, settings).ok()?.user);
-        links::Door {
-            commands: agent.commands.clone(),
-            uid: user.map_or(own, |user| user.uid),
-        }
-    };
-    agents
-        .iter()
-        .map(|agent| (agent.agent.clone(), door(agent)))
-        .collect()
 }
 
 async fn bind_tcp(
@@ -440,91 +443,4 @@ async fn bind_tcp(
             source,
         })?;
     Ok(Some((listener, guard)))
-}
-
-fn start_channels(
-    config: &Config,
-    dispatcher: &DispatcherHandle,
-) -> Result<(Accounts, JoinHandle<()>), RunError> {
-    let (inbound_tx, inbound) = mpsc::channel(INBOUND);
-    let mut accounts = HashMap::new();
-    for channel in config.channels.values() {
-        let id = channel.id.clone();
-        let handle = plan::start_account(config, channel, &inbound_tx, AccountOptions::default())
-            .map_err(|detail| RunError::Channel {
-            channel: channel.id.to_string(),
-            detail,
-        })?;
-        accounts.insert(id, handle);
-    }
-    let accounts: Accounts = Arc::new(accounts);
-    let gateway = gateway::run(
-        inbound,
-        Arc::clone(&accounts),
-        plan::router(config),
-        dispatcher.clone(),
-    );
-    Ok((accounts, tokio::spawn(gateway)))
-}
-
-/// Starts a driver for every enabled agent. No agent runs yet.
-fn start_drivers(
-    config: &Arc<Config>,
-    containment: &Arc<Containment>,
-    dispatcher: &DispatcherHandle,
-    lanes: &mut dispatch::Dispatcher,
-    events: &Events,
-    sampler: &SamplerHandle,
-) -> Result<(Vec<AgentHandle>, Vec<JoinHandle<()>>), RunError> {
-    let settings = &config.supervisor;
-    let system = |what| move |source| RunError::System { what, source };
-    let spawner = Spawner::start().map_err(system("the spawner cannot be started"))?;
-    let logs = settings.state_dir.join("logs");
-    let (writer, _) = LogWriter::start(logs).map_err(system("the log writer cannot be started"))?;
-    let mut agents = Vec::new();
-    let mut drivers = Vec::new();
-    for agent in config.agents.values().filter(|agent| agent.enabled) {
-        let id = agent.id.clone();
-        let (caps, requested) = plan::caps(&agent.limits);
-        let cage = plan::cage(config, agent).map(|cage| CageSpec {
-            // Else nobody finds whom it starts.
-            pid_namespace: containment.backend() == BackendKind::BestEffort,
-            ..cage
-        });
-        let user = cage.as_ref().ok().and_then(|cage| cage.user);
-        let setup = Setup {
-            agent: id.clone(),
-            policy: plan::policy(agent),
-            spec: plan::spec_source(config, agent),
-            containment: Arc::clone(containment),
-            caps,
-            requested,
-            program: plan::agent_host(),
-            directory: settings.agent_dir(&agent.id),
-            socket: settings.link_socket(),
-            log_level: settings.log_level.as_str().to_owned(),
-            orphan_grace: settings.orphan_grace,
-            cage,
-            log: AgentLog::new(id, plan::rotation(agent), writer.clone()),
-            spawner: spawner.clone(),
-            reports: dispatcher.reports(),
-            events: events.clone(),
-            sampler: sampler.clone(),
-        };
-        home::prepare_agent(&setup.directory, &agent.workspace, user)?;
-        let (handle, driver) = driver::prepare(setup);
-        lanes.add(
-            handle.agent.clone(),
-            handle.commands.clone(),
-            agent.max_concurrent as usize,
-            agent.max_queued as usize,
-        );
-        if !agent.autostart {
-            lanes.rest(&handle.agent);
-        }
-        agents.push(handle);
-        drivers.push(tokio::spawn(driver.run()));
-    }
-
-    Ok((agents, drivers))
 }

@@ -42,7 +42,7 @@ use crate::{
 const ACTION_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The longest that a caller may wait for an action.
-const ACTION_TIMEOUT_MAX: Duration = Duration::from_mins(10);
+pub(super) const ACTION_TIMEOUT_MAX: Duration = Duration::from_mins(10);
 
 /// How often a quiet stream says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -233,7 +233,7 @@ async fn act(
 }
 
 /// Whether an action has come to its end, good or bad.
-fn settled(seen: &Observed, event: Event, before: Generation) -> bool {
+pub(super) fn settled(seen: &Observed, event: Event, before: Generation) -> bool {
     let renewed = event != Event::Restart || seen.generation > before;
     match seen.state {
         Life::Ready { .. } => event != Event::Stop && renewed,

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, doctor, limits, metrics, processes};
+use super::{api, doctor, limits, metrics, processes, reload};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,7 @@ use super::{api, doctor, limits, metrics, processes};
         doctor::agent_doctor,
         api::channels,
         api::streams::events,
+        reload::reload,
         api::shutdown,
         metrics::metrics,
     ),

@@ -25,7 +25,7 @@ use super::Current;
 use crate::supervision::{ancestry, driver::AgentHandle};
 
 /// The children that run now.
-pub type Children = Arc<dyn Fn() -> Vec<i32> + Send + Sync>;
+pub(super) type Children = Arc<dyn Fn() -> Vec<i32> + Send + Sync>;
 
 /// Says whether a process is in a group of the fleet; `None` where nothing can be said.
 pub type InFleet = Arc<dyn Fn(i32) -> Option<bool> + Send + Sync>;
@@ -36,7 +36,7 @@ pub struct Peers {
     /// By group, where there are groups.
     pub in_fleet: InFleet,
     /// By descent.
-    pub children: Children,
+    pub(super) children: Children,
 }
 
 impl Peers {
@@ -45,7 +45,11 @@ impl Peers {
         let children = move || {
             let app = current.app();
             let pid = |agent: &AgentHandle| agent.observed.borrow().pid;
-            app.agents.values().chain(&app.leaving).filter_map(pid).collect()
+            app.agents
+                .values()
+                .chain(&app.leaving)
+                .filter_map(pid)
+                .collect()
         };
         Self {
             in_fleet,

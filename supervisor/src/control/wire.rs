@@ -16,6 +16,7 @@ mod doctor;
 mod events;
 mod limits;
 mod processes;
+mod reload;
 mod usage;
 
 pub use self::{
@@ -26,6 +27,10 @@ pub use self::{
     events::{AgentEnd, EventList, EventsQuery, HeldBack, InterruptedTurn, LifecycleEvent},
     limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap},
     processes::{AgentProcess, ProcessList},
+    reload::{
+        ReloadChange, ReloadDiagnostic, ReloadKey, ReloadOutcome, ReloadReply, ReloadRequest,
+        ReloadStep, ReloadSubject,
+    },
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
 };
 

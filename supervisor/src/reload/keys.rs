@@ -52,9 +52,12 @@ pub(super) struct Key<T: 'static> {
 
 macro_rules! key {
     ($name:literal, $effect:ident, $($field:ident).+) => {
-        key!($name, $effect, $($field).+, |_| None)
+        key!($name, $effect, $($field).+ => |_| None)
     };
-    ($name:literal, $effect:ident, $($field:ident).+, $show:expr) => {
+    ($name:literal, $effect:ident, $($field:ident).+, $of:ident => $show:expr) => {
+        key!($name, $effect, $($field).+ => |$of| Some($show))
+    };
+    ($name:literal, $effect:ident, $($field:ident).+ => $show:expr) => {
         Key {
             name: $name,
             effect: |_, _| Effect::$effect,
@@ -66,91 +69,38 @@ macro_rules! key {
 }
 
 /// Those of an agent.
+#[rustfmt::skip]
 pub(super) const AGENT: &[Key<AgentConfig>] = &[
-    key!("enabled", Live, enabled, |a| Some(a.enabled.to_string())),
-    key!("autostart", NextStart, autostart, |a| Some(
-        a.autostart.to_string()
-    )),
-    key!("model", Restart, model, |a| Some(a.model.to_string())),
-    key!("temperature", Restart, sampling.temperature, |a| {
-        Some(or_none(a.sampling.temperature))
-    }),
-    key!("max_tokens", Restart, sampling.max_tokens, |a| {
-        Some(or_none(a.sampling.max_tokens))
-    }),
+    key!("enabled", Live, enabled, a => a.enabled.to_string()),
+    key!("autostart", NextStart, autostart, a => a.autostart.to_string()),
+    key!("model", Restart, model, a => a.model.to_string()),
+    key!("temperature", Restart, sampling.temperature, a => or_none(a.sampling.temperature)),
+    key!("max_tokens", Restart, sampling.max_tokens, a => or_none(a.sampling.max_tokens)),
     key!("workspace", Restart, workspace),
     key!("system_prompt", Restart, system_prompt),
-    key!("restart", Live, restart.mode, |a| Some(
-        a.restart.mode.as_str().to_owned()
-    )),
+    key!("restart", Live, restart.mode, a => a.restart.mode.as_str().to_owned()),
     key!("backoff", Live, restart.backoff),
-    key!("max_restarts", Live, restart.max_restarts, |a| Some(
-        a.restart.max_restarts.to_string()
-    )),
-    key!("window", Live, restart.window, |a| time(a.restart.window)),
-    key!("stable_after", Live, restart.stable_after, |a| time(
-        a.restart.stable_after
-    )),
-    key!("start_timeout", Live, timeouts.start, |a| time(
-        a.timeouts.start
-    )),
-    key!(
-        "heartbeat_interval",
-        Restart,
-        timeouts.heartbeat_interval,
-        |a| time(a.timeouts.heartbeat_interval)
-    ),
-    key!("watchdog", Live, timeouts.watchdog, |a| time(
-        a.timeouts.watchdog
-    )),
-    key!("stop_grace", Live, timeouts.stop_grace, |a| time(
-        a.timeouts.stop_grace
-    )),
-    key!("drain_timeout", Live, timeouts.drain, |a| time(
-        a.timeouts.drain
-    )),
-    key!("turn_timeout", Restart, timeouts.turn, |a| time(
-        a.timeouts.turn
-    )),
+    key!("max_restarts", Live, restart.max_restarts, a => a.restart.max_restarts.to_string()),
+    key!("window", Live, restart.window, a => time(a.restart.window)),
+    key!("stable_after", Live, restart.stable_after, a => time(a.restart.stable_after)),
+    key!("start_timeout", Live, timeouts.start, a => time(a.timeouts.start)),
+    key!("heartbeat_interval", Restart, timeouts.heartbeat_interval, a => time(a.timeouts.heartbeat_interval)),
+    key!("watchdog", Live, timeouts.watchdog, a => time(a.timeouts.watchdog)),
+    key!("stop_grace", Live, timeouts.stop_grace, a => time(a.timeouts.stop_grace)),
+    key!("drain_timeout", Live, timeouts.drain, a => time(a.timeouts.drain)),
+    key!("turn_timeout", Restart, timeouts.turn, a => time(a.timeouts.turn)),
     key!("tools", Restart, tools.enabled),
-    key!("max_steps", Restart, tools.max_steps, |a| Some(
-        a.tools.max_steps.to_string()
-    )),
-    key!("tool_timeout", Restart, tools.timeout, |a| time(
-        a.tools.timeout
-    )),
-    key!("limits.memory", Live, limits.memory, |a| cap(
-        &a.limits,
-        Cap::Memory
-    )),
-    key!("limits.memory_high", Live, limits.memory_high, |a| cap(
-        &a.limits,
-        Cap::MemoryHigh
-    )),
-    key!("limits.cpu", Live, limits.cpu, |a| cap(
-        &a.limits,
-        Cap::Cpu
-    )),
-    key!("limits.cpu_weight", Live, limits.cpu_weight, |a| cap(
-        &a.limits,
-        Cap::CpuWeight
-    )),
-    key!("limits.pids", Live, limits.pids, |a| cap(
-        &a.limits,
-        Cap::Pids
-    )),
-    key!("limits.open_files", Live, limits.open_files, |a| cap(
-        &a.limits,
-        Cap::OpenFiles
-    )),
-    key!("limits.io_weight", Live, limits.io_weight, |a| cap(
-        &a.limits,
-        Cap::IoWeight
-    )),
-    key!("enforcement", Restart, enforcement, |a| Some(
-        a.enforcement.as_str().to_owned()
-    )),
-    key!("user", Restart, user, |a| Some(or_none(a.user.as_ref()))),
+    key!("max_steps", Restart, tools.max_steps, a => a.tools.max_steps.to_string()),
+    key!("tool_timeout", Restart, tools.timeout, a => time(a.tools.timeout)),
+    key!("limits.memory", Live, limits.memory, a => cap(&a.limits, Cap::Memory)),
+    key!("limits.memory_high", Live, limits.memory_high, a => cap(&a.limits, Cap::MemoryHigh)),
+    key!("limits.cpu", Live, limits.cpu, a => cap(&a.limits, Cap::Cpu)),
+    key!("limits.cpu_weight", Live, limits.cpu_weight, a => cap(&a.limits, Cap::CpuWeight)),
+    key!("limits.pids", Live, limits.pids, a => cap(&a.limits, Cap::Pids)),
+    key!("limits.open_files", Live, limits.open_files, a => cap(&a.limits, Cap::OpenFiles)),
+    key!("limits.io_weight", Live, limits.io_weight, a => cap(&a.limits, Cap::IoWeight)),
+    key!("enforcement", Restart, enforcement, a => a.enforcement.as_str().to_owned()),
+    key!("user", Restart, user, a => or_none(a.user.as_ref())),
     key!("sandbox", Restart, sandbox),
     // An agent learns how many turns it may run at once when it starts, and takes no more. Fewer are a matter of
     // what is handed to it.
@@ -167,53 +117,30 @@ pub(super) const AGENT: &[Key<AgentConfig>] = &[
         copy: |from, to| to.max_concurrent = from.max_concurrent,
         show: |a| Some(a.max_concurrent.to_string()),
     },
-    key!("max_queued", Live, max_queued, |a| Some(
-        a.max_queued.to_string()
-    )),
-    key!("class", Live, class, |a| Some(a.class.clone())),
+    key!("max_queued", Live, max_queued, a => a.max_queued.to_string()),
+    key!("class", Live, class, a => a.class.clone()),
     key!("context", Restart, context),
     key!("log", Live, log),
 ];
 
 /// Those of the supervisor.
+#[rustfmt::skip]
 pub(super) const SUPERVISOR: &[Key<Supervisor>] = &[
     key!("state_dir", Fixed, state_dir),
     key!("runtime_dir", Supervisor, runtime_dir),
-    key!("max_concurrent", Live, max_concurrent, |s| Some(
-        s.max_concurrent.to_string()
-    )),
-    key!("default_agent", Live, default_agent, |s| Some(or_none(
-        s.default_agent.as_ref()
-    ))),
-    key!("orphan_grace", NextStart, orphan_grace, |s| time(
-        s.orphan_grace
-    )),
-    key!("stop_grace", Live, stop_grace, |s| time(s.stop_grace)),
-    key!("log_level", Supervisor, log_level, |s| Some(
-        s.log_level.as_str().to_owned()
-    )),
+    key!("max_concurrent", Live, max_concurrent, s => s.max_concurrent.to_string()),
+    key!("default_agent", Live, default_agent, s => or_none(s.default_agent.as_ref())),
+    key!("orphan_grace", NextStart, orphan_grace, s => time(s.orphan_grace)),
+    key!("stop_grace", Live, stop_grace, s => time(s.stop_grace)),
+    key!("log_level", Supervisor, log_level, s => s.log_level.as_str().to_owned()),
     key!("log_format", Supervisor, log_format),
     key!("http", Supervisor, http),
     key!("containment", Supervisor, containment),
-    key!("fleet.memory", Live, fleet.limits.memory, |s| cap(
-        &s.fleet.limits,
-        Cap::Memory
-    )),
-    key!("fleet.cpu", Live, fleet.limits.cpu, |s| cap(
-        &s.fleet.limits,
-        Cap::Cpu
-    )),
-    key!("fleet.cpu_weight", Live, fleet.limits.cpu_weight, |s| cap(
-        &s.fleet.limits,
-        Cap::CpuWeight
-    )),
-    key!("fleet.pids", Live, fleet.limits.pids, |s| cap(
-        &s.fleet.limits,
-        Cap::Pids
-    )),
-    key!("fleet.overcommit", Live, fleet.overcommit, |s| Some(
-        s.fleet.overcommit.to_string()
-    )),
+    key!("fleet.memory", Live, fleet.limits.memory, s => cap(&s.fleet.limits, Cap::Memory)),
+    key!("fleet.cpu", Live, fleet.limits.cpu, s => cap(&s.fleet.limits, Cap::Cpu)),
+    key!("fleet.cpu_weight", Live, fleet.limits.cpu_weight, s => cap(&s.fleet.limits, Cap::CpuWeight)),
+    key!("fleet.pids", Live, fleet.limits.pids, s => cap(&s.fleet.limits, Cap::Pids)),
+    key!("fleet.overcommit", Live, fleet.overcommit, s => s.fleet.overcommit.to_string()),
 ];
 
 /// The names of the keys in which two versions of a channel differ. All of them take a new connection.
@@ -245,12 +172,12 @@ pub(super) fn of_channel(old: &Channel, new: &Channel) -> Vec<&'static str> {
     keys
 }
 
-fn time(duration: Duration) -> Option<String> {
-    Some(humantime::format_duration(duration).to_string())
+fn time(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
 }
 
-fn cap(limits: &Limits, cap: Cap) -> Option<String> {
-    Some(or_none(limits.get(cap)))
+fn cap(limits: &Limits, cap: Cap) -> String {
+    or_none(limits.get(cap))
 }
 
 fn or_none(value: Option<impl std::fmt::Display>) -> String {

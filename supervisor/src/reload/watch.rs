@@ -103,13 +103,12 @@ pub async fn run(
         let Ok(look) = look else {
             return;
         };
-        let read = match &mut watch {
-            Some(watch) => watch.look(look),
-            None => {
-                watch = Some(Watch::new(look));
-                // Whatever was changed between the start and this first look.
-                true
-            }
+        let read = if let Some(watch) = &mut watch {
+            watch.look(look)
+        } else {
+            watch = Some(Watch::new(look));
+            // Whatever was changed between the start and this first look.
+            true
         };
         if read {
             requests.hint(Asker::Watch);
@@ -150,7 +149,11 @@ mod tests {
         let mut differs = |what: &str| {
             let look = Look::at(&main, vec![prompt.clone()]);
             assert_ne!(last.as_ref(), Some(&look), "{what}");
-            assert_eq!(Look::at(&main, vec![prompt.clone()]), look, "{what}: and stays");
+            assert_eq!(
+                Look::at(&main, vec![prompt.clone()]),
+                look,
+                "{what}: and stays"
+            );
             last = Some(look);
         };
         differs("nothing is there");

@@ -280,7 +280,8 @@ impl Driver {
         self.setup.orphan_grace = terms.orphan_grace;
         self.setup.log.rotate_by(terms.rotation);
         let unenforced = self.unenforced().into();
-        self.observed.send_modify(|seen| seen.unenforced = unenforced);
+        self.observed
+            .send_modify(|seen| seen.unenforced = unenforced);
     }
 
     /// Feeds the machine and does what it says.

@@ -20,7 +20,10 @@ const AGENT: &[&[&str]] = &[
     &["workspace = '/w/one'", "workspace = '/w/two'"],
     &["system_prompt = 'A'", "system_prompt_file = 'p.md'"],
     &["restart = 'always'", "restart = 'never'"],
-    &["backoff = { initial = '1ms' }", "backoff = { jitter = 0.5 }"],
+    &[
+        "backoff = { initial = '1ms' }",
+        "backoff = { jitter = 0.5 }",
+    ],
     &["max_restarts = 3", "max_restarts = 4"],
     &["window = '20m'", "window = '30m'"],
     &["stable_after = '3m'"],
@@ -42,7 +45,10 @@ const AGENT: &[&[&str]] = &[
     &["limits.io_weight = 99"],
     &["enforcement = 'best-effort'"],
     &["user = '7:8'", "user = '7:9'"],
-    &["sandbox = { network = 'closed' }", "sandbox = { read = ['/r'] }"],
+    &[
+        "sandbox = { network = 'closed' }",
+        "sandbox = { read = ['/r'] }",
+    ],
     &["max_concurrent = 2", "max_concurrent = 3"],
     &["max_queued = 2"],
     &["class = 'batch'"],
@@ -105,26 +111,29 @@ fn any_setting() -> impl Strategy<Value = Setting> {
     let rest = (select(PROVIDERS), 0_usize..4, 0_u64..3);
     (lines(SUPERVISOR), agents, channels, rest).prop_map(
         |(supervisor, (first, second, third), (irc, other), (far, bound, digest))| {
-            let mut text = format!("[supervisor]\n{supervisor}\n[defaults]\nmodel = 'echo/x'\n");
-            text += &format!("[providers]\necho.kind = 'echo'\nfar = {{ kind = {far} }}\n");
-            for (id, keys) in [("a0", Some(first)), ("a1", second), ("a2", third)] {
-                if let Some(keys) = keys {
-                    text += &format!("[agents.{id}]\n{keys}\n");
-                }
-            }
-            text += "[channels]\n";
-            for (id, keys) in [("c0", irc), ("c1", other)] {
-                if !keys.is_empty() {
-                    text += &format!("{id} = {{ {keys} }}\n");
-                }
-            }
-            if !irc.is_empty() {
-                for kind in ["direct", "group"].iter().take(bound) {
-                    text += &format!(
-                        "[[bindings]]\nchannel = 'c0'\nagent = 'a0'\nkind = '{kind}'\n"
-                    );
-                }
-            }
+            let agents = [("a0", Some(first)), ("a1", second), ("a2", third)];
+            let agents = agents
+                .into_iter()
+                .filter_map(|(id, keys)| Some((id, keys?)));
+            let agents = agents.map(|(id, keys)| format!("[agents.{id}]\n{keys}"));
+            let channels = [("c0", irc), ("c1", other)];
+            let channels = channels.into_iter().filter(|(_, keys)| !keys.is_empty());
+            let channels = channels.map(|(id, keys)| format!("{id} = {{ {keys} }}"));
+            let bound = if irc.is_empty() { 0 } else { bound };
+            let bindings = ["direct", "group"].into_iter().take(bound);
+            let bindings = bindings
+                .map(|kind| format!("[[bindings]]\nchannel = 'c0'\nagent = 'a0'\nkind = '{kind}'"));
+            let text: Vec<String> = [
+                format!("[supervisor]\n{supervisor}\n[defaults]\nmodel = 'echo/x'"),
+                format!("[providers]\necho.kind = 'echo'\nfar = {{ kind = {far} }}"),
+            ]
+            .into_iter()
+            .chain(agents)
+            .chain(["[channels]".to_owned()])
+            .chain(channels)
+            .chain(bindings)
+            .collect();
+            let text = text.join("\n");
             let prompts: &[(&str, u64)] = if digest == 0 { &[] } else { &[("a0", digest)] };
             setting(&text, prompts)
         },
@@ -186,9 +195,14 @@ const BASE: &str = "[providers.echo]\nkind = 'echo'\n[providers.far]\nkind = 'ol
                     [defaults]\nmodel = 'echo/x'\n[agents.a0]\n";
 
 fn change(agent: &str) -> AgentChange {
-    let plan = Plan::between(&setting(BASE, &[]), &setting(&format!("{BASE}{agent}\n"), &[]));
+    let plan = Plan::between(
+        &setting(BASE, &[]),
+        &setting(&format!("{BASE}{agent}\n"), &[]),
+    );
     let mut agents = plan.agents.into_iter();
-    let (id, change) = agents.next().unwrap_or_else(|| panic!("{agent} is nothing"));
+    let (id, change) = agents
+        .next()
+        .unwrap_or_else(|| panic!("{agent} is nothing"));
     assert_eq!(id.as_str(), "a0");
     change
 }
@@ -241,7 +255,11 @@ fn every_key_of_the_supervisor_is_known_by_its_name() {
         let name = name.replace("http.listen", "http");
         let (old, new) = (base.replace("XXX", ""), base.replace("XXX", line));
         let plan = Plan::between(&setting(&old, &[]), &setting(&new, &[]));
-        let names: Vec<_> = plan.supervisor.iter().map(|key| key.name.as_str()).collect();
+        let names: Vec<_> = plan
+            .supervisor
+            .iter()
+            .map(|key| key.name.as_str())
+            .collect();
         assert_eq!(names, [name.as_str()], "{line}");
         assert!(plan.agents.is_empty(), "{line}");
     }
@@ -257,7 +275,9 @@ fn fewer_turns_at_once_hold_at_once_and_more_take_a_new_process() {
 
 #[test]
 fn a_provider_that_changes_restarts_those_that_use_it() {
-    let text = format!("{BASE}model = 'far/x'\n[agents.other]\n[agents.off]\nenabled = false\nmodel = 'far/x'\n");
+    let text = format!(
+        "{BASE}model = 'far/x'\n[agents.other]\n[agents.off]\nenabled = false\nmodel = 'far/x'\n"
+    );
     let old = setting(&text, &[]);
     let new = setting(&text.replace("'ollama'", "'ollama'\nmax_retries = 9"), &[]);
     let plan = Plan::between(&old, &new);

@@ -80,8 +80,7 @@ impl Fleet {
         let mut config = (*self.config).clone();
         for (id, handle) in &self.agents {
             if let Some(agent) = config.agents.get_mut(id) {
-                agent.limits =
-                    plan::limits_in_force(&agent.limits, &handle.observed.borrow().caps);
+                agent.limits = plan::limits_in_force(&agent.limits, &handle.observed.borrow().caps);
             }
         }
         Setting {
@@ -130,7 +129,10 @@ impl Fleet {
     async fn carry_out(&mut self, ready: Ready) -> Done {
         let Ready { proposal, accounts } = ready;
         let Proposal { plan, next, loaded } = proposal;
-        let lock = self.app.as_ref().map(|app| Arc::clone(&app.borrow().limits_changing));
+        let lock = self
+            .app
+            .as_ref()
+            .map(|app| Arc::clone(&app.borrow().limits_changing));
         let _alone = match &lock {
             Some(lock) => Some(lock.lock().await),
             None => None,
@@ -153,7 +155,11 @@ impl Fleet {
             added.extend(self.add(id).await);
         }
         self.publish();
-        for id in done.plan.agents_to(AgentStep::Restart).chain(done.plan.agents_to(AgentStep::Live)) {
+        for id in done
+            .plan
+            .agents_to(AgentStep::Restart)
+            .chain(done.plan.agents_to(AgentStep::Live))
+        {
             self.limit(id).await;
         }
         self.renew(&before, &mut done.troubles).await;
@@ -311,12 +317,21 @@ impl Fleet {
                     self.tell_agent(id, change);
                 }
                 for key in done.plan.supervisor_keys(Effect::Supervisor) {
-                    warn!(key = key.name, "this takes effect when the supervisor is started again");
+                    warn!(
+                        key = key.name,
+                        "this takes effect when the supervisor is started again"
+                    );
                 }
                 for trouble in &done.troubles {
-                    error!(error = trouble, "a part of the configuration could not be carried out");
+                    error!(
+                        error = trouble,
+                        "a part of the configuration could not be carried out"
+                    );
                 }
-                ("reloaded", [vec![summary], done.troubles.clone()].concat().join("; "))
+                (
+                    "reloaded",
+                    [vec![summary], done.troubles.clone()].concat().join("; "),
+                )
             }
         };
         self.stage.events.tell(LifecycleEvent {
@@ -335,7 +350,9 @@ impl Fleet {
         let keys = keys.join(", ");
         let detail = match change.step {
             AgentStep::Add => "added".to_owned(),
-            AgentStep::Remove => "removed; it finishes its turns, and what it has kept stays".to_owned(),
+            AgentStep::Remove => {
+                "removed; it finishes its turns, and what it has kept stays".to_owned()
+            }
             AgentStep::Restart => format!("restarts after its turns: {keys}"),
             AgentStep::Live => format!("changed while it runs: {keys}"),
             AgentStep::Note => return,
@@ -381,8 +398,10 @@ fn make_ready(proposal: Proposal) -> Result<Ready, Diagnostics> {
             remedy: "nothing was changed".to_owned(),
         });
     }
+    // The folders of one that gets another user are given away between its lives.
     let new_lives = proposal.plan.agents.iter().filter(|(_, change)| {
-        matches!(change.step, AgentStep::Add | AgentStep::Restart)
+        let same_user = !change.keys.iter().any(|key| key.name == "user");
+        change.step == AgentStep::Add || (change.step == AgentStep::Restart && same_user)
     });
     let agents = new_lives.filter_map(|(id, _)| config.agents.get(id));
     faults.extend(agents.filter_map(|agent| no_room(config, agent)));
@@ -414,7 +433,11 @@ fn no_room(config: &Config, agent: &AgentConfig) -> Option<Fault> {
     let error = Stage::make_room(config, agent).err()?;
     Some(Fault {
         agent: Some(agent.id.clone()),
-        says: format!("`{}` has no place: {}", agent.id, crate::error_chain(&error)),
+        says: format!(
+            "`{}` has no place: {}",
+            agent.id,
+            crate::error_chain(&error)
+        ),
         remedy: "see to its folders; nothing was changed".to_owned(),
     })
 }

@@ -13,7 +13,7 @@ use crate::{
     plan,
     supervision::{
         capture::{AgentLog, LogWriter},
-        driver::{self, AgentHandle, Driver, Setup, Terms},
+        driver::{self, AgentHandle, Driver, Setup, SpecSource, Terms},
         events::Events,
         sampler::SamplerHandle,
         spawner::Spawner,
@@ -35,6 +35,17 @@ pub(in crate::supervisor) struct Stage {
     pub(in crate::supervisor) logs: LogWriter,
     /// Where accounts hand in what they receive.
     pub(in crate::supervisor) inbound: mpsc::Sender<Inbound>,
+}
+
+/// What an agent is told to be, once it has its folders: at each start they are given to the user that it runs as,
+/// and no process of another user is left in them then.
+fn with_room(config: &Arc<Config>, agent: &AgentConfig) -> SpecSource {
+    let spec = plan::spec_source(config, agent);
+    let (config, agent) = (Arc::clone(config), agent.clone());
+    Arc::new(move || {
+        Stage::make_room(&config, &agent).map_err(|error| crate::error_chain(&error))?;
+        spec()
+    })
 }
 
 impl Stage {
@@ -95,7 +106,7 @@ impl Stage {
         });
         Terms {
             policy: plan::policy(agent),
-            spec: plan::spec_source(config, agent),
+            spec: with_room(config, agent),
             requested: plan::caps(&agent.limits).1,
             cage,
             log_level: config.supervisor.log_level.as_str().to_owned(),
