@@ -11,12 +11,14 @@ mod body;
 pub(crate) mod doctor;
 mod document;
 mod error;
+mod idempotency;
 mod limits;
 mod logs;
 mod metrics;
 mod openai;
 mod peer;
 mod processes;
+mod queue;
 mod reload;
 mod serve;
 mod usage;
@@ -51,6 +53,7 @@ use crate::{
     containment::Containment,
     dispatch::DispatcherHandle,
     gateway::Accounts,
+    journal::Journal,
     reload::Requests,
     supervision::{driver::AgentHandle, events::Events, sampler::SamplerHandle},
 };
@@ -74,6 +77,8 @@ pub struct App {
     pub accounts: Accounts,
     /// Where messages go.
     pub dispatcher: DispatcherHandle,
+    /// What was accepted, and what became of it.
+    pub journal: Journal,
     /// What processes use.
     pub sampler: SamplerHandle,
     /// Held while caps change: each change is held against the caps of all agents.

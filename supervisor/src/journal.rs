@@ -133,6 +133,16 @@ pub enum JournalError {
     Closed,
 }
 
+/// An operation that was not taken, back in the hands of who wanted it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{error}")]
+pub struct NotTaken {
+    /// What was to be put down.
+    pub op: Box<Op>,
+    /// Why it was not taken.
+    pub error: JournalError,
+}
+
 /// A handle of the journal; cheap to clone. When the last one is dropped, the thread writes what waits and
 /// ends.
 #[derive(Debug, Clone)]
@@ -194,29 +204,38 @@ impl Journal {
         }
     }
 
-    fn send(&self, op: Op, place: OwnedSemaphorePermit) -> Result<Pending, JournalError> {
+    fn send(&self, op: Op, place: OwnedSemaphorePermit) -> Result<Pending, NotTaken> {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Job { op, reply, place });
-        match self.queue.try_send(Request::Do(job)) {
-            Ok(()) => Ok(Pending(answer)),
+        let (request, error) = match self.queue.try_send(Request::Do(job)) {
+            Ok(()) => return Ok(Pending(answer)),
             // There are as many places as the queue is long.
-            Err(TrySendError::Full(_)) => Err(JournalError::Busy),
-            Err(TrySendError::Disconnected(_)) => Err(JournalError::Closed),
-        }
+            Err(TrySendError::Full(request)) => (request, JournalError::Busy),
+            Err(TrySendError::Disconnected(request)) => (request, JournalError::Closed),
+        };
+        let Request::Do(job) = request else {
+            unreachable!("it is the one that was sent")
+        };
+        let op = Box::new(job.op);
+        Err(NotTaken { op, error })
     }
 
     /// Hands an operation in without waiting; for tasks that never wait. They are put down in this order.
-    pub fn submit(&self, op: Op) -> Result<Pending, JournalError> {
-        let place = Arc::clone(self.places(&op))
-            .try_acquire_owned()
-            .map_err(|_| JournalError::Busy)?;
-        self.send(op, place)
+    pub fn submit(&self, op: Op) -> Result<Pending, NotTaken> {
+        match Arc::clone(self.places(&op)).try_acquire_owned() {
+            Ok(place) => self.send(op, place),
+            Err(_) => Err(NotTaken {
+                op: Box::new(op),
+                error: JournalError::Busy,
+            }),
+        }
     }
 
     /// Hands an operation in, once there is a place for it, and waits until it is put down.
     pub async fn put(&self, op: Op) -> Result<Answer, JournalError> {
         let place = Arc::clone(self.places(&op)).acquire_owned().await;
-        self.send(op, place.map_err(|_| JournalError::Closed)?)?
+        self.send(op, place.map_err(|_| JournalError::Closed)?)
+            .map_err(|not_taken| not_taken.error)?
             .await
     }
 

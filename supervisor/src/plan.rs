@@ -29,7 +29,10 @@ use crate::{
     },
     config::{self, AgentConfig, Config, Limits, NetworkAccess, ProviderKind},
     containment::{BackendKind, Cap, Caps, Containment, ContainmentError},
-    dispatch::router::{Binding, Router},
+    dispatch::{
+        self,
+        router::{Binding, Router},
+    },
     supervision::{
         backoff::{BackoffPolicy, IntensityPolicy},
         capture::Rotation,
@@ -62,6 +65,15 @@ pub fn policy(agent: &AgentConfig) -> Policy {
         watchdog: timeouts.watchdog,
         drain_timeout: timeouts.drain,
         stop_grace: timeouts.stop_grace,
+    }
+}
+
+/// How an agent's messages are handed out.
+pub fn lane_limits(agent: &AgentConfig) -> dispatch::Limits {
+    dispatch::Limits {
+        max_concurrent: agent.max_concurrent as usize,
+        max_waiting: agent.max_queued as usize,
+        poison_after: agent.poison_after,
     }
 }
 

@@ -17,7 +17,7 @@ mod home;
 mod signals;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -35,22 +35,16 @@ use self::{
     signals::Signals,
 };
 use crate::{
-    channel::Inbound,
     config::{self, Config, Directories, Loaded},
     containment::{Containment, ContainmentError},
     control::{self, App},
-    dispatch::{self, DispatcherHandle},
+    dispatch::{self, Dispatcher, DispatcherHandle, Outside, Restored},
     gateway::{self, Accounts},
-    journal::{self, Journal},
+    journal::{self, Journal, Reader},
     plan,
     reload::{self, Requests, Setting},
     supervision::{
-        capture::LogWriter,
-        events::Events,
-        lifecycle::Event,
-        links,
-        sampler::{self, SamplerHandle},
-        spawner::Spawner,
+        capture::LogWriter, events::Events, lifecycle::Event, links, sampler, spawner::Spawner,
     },
 };
 
@@ -109,6 +103,9 @@ pub enum RunError {
     /// What was accepted cannot be read or written down.
     #[error("the journal cannot be opened")]
     Journal(#[source] journal::OpenError),
+    /// What an earlier supervisor has left cannot be read.
+    #[error("what waits in the journal cannot be read")]
+    Restore(#[source] journal::ReadError),
     /// Something that the operating system owes every program.
     #[error("{what}")]
     System {
@@ -248,8 +245,11 @@ impl Running {
         let control_listener = control::bind(&control_path).map_err(unbound(&control_path))?;
         let tcp = bind_tcp(&config).await?;
 
-        let (dispatcher, mut dispatcher_task) = dispatch::prepare(settings.max_concurrent as usize);
         let events = Events::default();
+        let accounts = Accounts::default();
+        let outside = outside(&accounts, &events);
+        let (dispatcher, mut dispatcher_task) =
+            dispatch::prepare(settings.max_concurrent as usize, journal.clone(), outside);
         let sampler = sampler::start().map_err(|source| RunError::System {
             what: "the sampler cannot be started",
             source,
@@ -259,20 +259,37 @@ impl Running {
             .map(|reader| Box::new(reader) as _);
         sampler.fleet(plan::fleet_caps(&config), fleet);
         let (inbound_tx, inbound) = mpsc::channel(INBOUND);
-        let stage = stage(
-            &config,
-            &config_path,
-            (&containment, &dispatcher, &events, &sampler),
-            inbound_tx,
-        )?;
+        let system = |what| move |source| RunError::System { what, source };
+        let logs = LogWriter::start(settings.state_dir.join("logs"));
+        let (logs, _) = logs.map_err(system("the log writer cannot be started"))?;
+        let stage = Stage {
+            config_path: config_path.clone(),
+            directories: Directories::from_env(),
+            containment: Arc::clone(&containment),
+            dispatcher: dispatcher.clone(),
+            events: events.clone(),
+            sampler: sampler.clone(),
+            spawner: Spawner::start().map_err(system("the spawner cannot be started"))?,
+            logs,
+            accounts: accounts.clone(),
+            journal: journal.clone(),
+            inbound: inbound_tx,
+        };
         let mut fleet = Fleet::new(stage, Arc::clone(&config), setting.prompts);
         fleet.start_drivers(&mut dispatcher_task)?;
+        restore(&mut dispatcher_task, &journal)?;
         fleet.start_channels()?;
         fleet.publish();
+        let gateway = gateway::run(
+            inbound,
+            accounts.clone(),
+            fleet.router(),
+            dispatcher.clone(),
+        );
         let mut tasks = vec![
             tokio::spawn(dispatcher_task.run()),
             tokio::spawn(links::accept(link_listener, fleet.doors())),
-            tokio::spawn(gateway::run(inbound, fleet.routes(), dispatcher.clone())),
+            tokio::spawn(gateway),
         ];
 
         let (shutdown_tx, shutdown) = mpsc::channel(1);
@@ -282,8 +299,9 @@ impl Running {
             config_path: config_path.clone(),
             agents: BTreeMap::new(),
             leaving: Vec::new(),
-            accounts: Accounts::default(),
+            accounts,
             dispatcher: dispatcher.clone(),
+            journal: journal.clone(),
             sampler,
             limits_changing: Arc::default(),
             events,
@@ -379,32 +397,29 @@ impl Running {
     }
 }
 
-/// What agents and accounts are started with.
-fn stage(
-    config: &Config,
-    config_path: &Path,
-    (containment, dispatcher, events, sampler): (
-        &Arc<Containment>,
-        &DispatcherHandle,
-        &Events,
-        &SamplerHandle,
-    ),
-    inbound: mpsc::Sender<Inbound>,
-) -> Result<Stage, RunError> {
-    let system = |what| move |source| RunError::System { what, source };
-    let logs = config.supervisor.state_dir.join("logs");
-    let (logs, _) = LogWriter::start(logs).map_err(system("the log writer cannot be started"))?;
-    Ok(Stage {
-        config_path: config_path.to_owned(),
-        directories: Directories::from_env(),
-        containment: Arc::clone(containment),
-        dispatcher: dispatcher.clone(),
+/// What the dispatcher knows of the rest.
+fn outside(accounts: &Accounts, events: &Events) -> Outside {
+    let (senders, bells) = (accounts.clone(), accounts.clone());
+    Outside {
+        sink_for: Arc::new(move |message| gateway::sink_for(&senders, message)),
+        ring: Arc::new(move |channel| bells.ring(channel)),
         events: events.clone(),
-        sampler: sampler.clone(),
-        spawner: Spawner::start().map_err(system("the spawner cannot be started"))?,
-        logs,
-        inbound,
-    })
+    }
+}
+
+/// Takes over what an earlier supervisor has left.
+fn restore(dispatcher: &mut Dispatcher, journal: &Journal) -> Result<(), RunError> {
+    let restored = Reader::open(journal.path())
+        .and_then(|reader| dispatcher.restore(&reader, &HashSet::new()))
+        .map_err(RunError::Restore)?;
+    if restored != Restored::default() {
+        info!(
+            queued = restored.queued,
+            leased = restored.leased,
+            "messages that an earlier supervisor took go on"
+        );
+    }
+    Ok(())
 }
 
 /// Gives the memory of what only a start needs back, once it is over.

@@ -12,7 +12,7 @@ use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use super::backoff::{Backoff, BackoffSettings};
 use super::inlet::{Inbound, Inlet};
-use super::outlet::{Outlet, Parcel};
+use super::outlet::{Outlet, Parcel, Tell};
 use super::status::{Board, ChannelState, ChannelStatus};
 use super::{ChannelError, Outbound, Platform};
 
@@ -54,17 +54,31 @@ pub enum Settlement {
     /// It was given up, with the reason.
     Failed(String),
     /// The account ended first.
-    Abandoned,
+    Abandoned {
+        /// The platform may have it all the same.
+        tried: bool,
+    },
 }
 
-/// Tells what became of an outbound. Dropping it is fine.
+/// Tells what becomes of an outbound. Dropping it is fine.
 #[derive(Debug)]
-pub struct Receipt(oneshot::Receiver<Settlement>);
+pub struct Receipt {
+    settlement: oneshot::Receiver<Settlement>,
+    parts: watch::Receiver<usize>,
+}
 
 impl Receipt {
+    /// How many parts of a split text are out, when more are; `None` once nothing more comes.
+    pub async fn progress(&mut self) -> Option<usize> {
+        // What was marked last is told also when the other end is gone.
+        self.parts.changed().await.ok()?;
+        Some(*self.parts.borrow_and_update())
+    }
+
     /// Waits until it is known. Bounded by the hour after which an outbound is given up.
     pub async fn settled(self) -> Settlement {
-        self.0.await.unwrap_or(Settlement::Abandoned)
+        let settled = self.settlement.await;
+        settled.unwrap_or(Settlement::Abandoned { tried: true })
     }
 }
 
@@ -91,8 +105,17 @@ pub struct AccountHandle {
 impl AccountHandle {
     /// Queues something to send; waits while the queue is full.
     pub async fn send(&self, outbound: Outbound) -> Result<Receipt, SendRefused> {
+        self.send_from(outbound, 0).await
+    }
+
+    /// Like [`AccountHandle::send`], for a text of which so many parts are out already.
+    pub async fn send_from(
+        &self,
+        outbound: Outbound,
+        parts_done: usize,
+    ) -> Result<Receipt, SendRefused> {
         match self.outbound_tx.reserve().await {
-            Ok(permit) => Ok(self.hand_in(permit, outbound)),
+            Ok(permit) => Ok(self.hand_in(permit, outbound, parts_done)),
             Err(_) => Err(SendRefused::Stopped(Box::new(outbound))),
         }
     }
@@ -100,7 +123,7 @@ impl AccountHandle {
     /// Queues something to send, or gives it back when the queue is full.
     pub fn try_send(&self, outbound: Outbound) -> Result<Receipt, SendRefused> {
         match self.outbound_tx.try_reserve() {
-            Ok(permit) => Ok(self.hand_in(permit, outbound)),
+            Ok(permit) => Ok(self.hand_in(permit, outbound, 0)),
             Err(mpsc::error::TrySendError::Full(())) => Err(SendRefused::Full(Box::new(outbound))),
             Err(mpsc::error::TrySendError::Closed(())) => {
                 Err(SendRefused::Stopped(Box::new(outbound)))
@@ -108,20 +131,39 @@ impl AccountHandle {
         }
     }
 
-    fn hand_in(&self, permit: mpsc::Permit<'_, Parcel>, outbound: Outbound) -> Receipt {
-        let (settlement, receipt) = oneshot::channel();
+    fn hand_in(
+        &self,
+        permit: mpsc::Permit<'_, Parcel>,
+        outbound: Outbound,
+        parts_done: usize,
+    ) -> Receipt {
+        let (settlement, settled) = oneshot::channel();
+        let (parts, marked) = watch::channel(parts_done);
         self.outstanding.send_modify(|count| *count += 1);
         permit.send(Parcel {
             outbound,
             handed_in: Instant::now(),
-            settlement,
+            parts_done,
+            tell: Tell { settlement, parts },
         });
-        Receipt(receipt)
+        Receipt {
+            settlement: settled,
+            parts: marked,
+        }
     }
 
     /// How the account stands, and a way to wait for changes.
     pub fn status(&self) -> watch::Receiver<ChannelStatus> {
         self.status_rx.clone()
+    }
+
+    /// Waits until the account has ended.
+    pub async fn ended(&self) {
+        let mut status = self.status();
+        // Its end is also that of the task that tells.
+        let _ = status
+            .wait_for(|status| status.state == ChannelState::Stopped)
+            .await;
     }
 
     /// Waits until everything that was queued is settled. Bound it: an account that cannot connect settles nothing.

@@ -52,7 +52,16 @@ pub struct Sending {
 pub(super) struct Parcel {
     pub(super) outbound: Outbound,
     pub(super) handed_in: Instant,
+    /// Parts that went out in an earlier life.
+    pub(super) parts_done: usize,
+    pub(super) tell: Tell,
+}
+
+/// Who wants to know.
+#[derive(Debug)]
+pub(super) struct Tell {
     pub(super) settlement: oneshot::Sender<Settlement>,
+    pub(super) parts: watch::Sender<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +78,8 @@ struct Item<T> {
     parts_done: usize,
     attempts: u32,
     stage: Stage,
+    /// It was with a connection that broke: nobody knows what became of it.
+    doubtful: bool,
     tag: T,
 }
 
@@ -113,15 +124,16 @@ impl<T> Queue<T> {
         }
     }
 
-    fn push(&mut self, outbound: Outbound, handed_in: Instant, tag: T) {
+    fn push(&mut self, outbound: Outbound, handed_in: Instant, parts_done: usize, tag: T) {
         self.last_id += 1;
         self.items.push_back(Item {
             id: self.last_id,
             outbound,
             handed_in,
-            parts_done: 0,
+            parts_done,
             attempts: 0,
             stage: Stage::Waiting { not_before: None },
+            doubtful: false,
             tag,
         });
     }
@@ -182,10 +194,14 @@ impl<T> Queue<T> {
         items.find(|(_, item)| item.id == id && item.stage == Stage::InFlight)
     }
 
-    fn progress(&mut self, id: u64, parts_done: usize) {
-        if let Some((_, item)) = self.in_flight(id) {
-            item.parts_done = item.parts_done.max(parts_done);
+    /// Who is to know of it, when there is something new.
+    fn progress(&mut self, id: u64, parts_done: usize) -> Option<&T> {
+        let (_, item) = self.in_flight(id)?;
+        if parts_done <= item.parts_done {
+            return None;
         }
+        item.parts_done = parts_done;
+        Some(&item.tag)
     }
 
     fn sent(&mut self, id: u64, result: Result<(), SendError>, now: Instant) -> Verdict<T> {
@@ -226,6 +242,7 @@ impl<T> Queue<T> {
         for item in &mut self.items {
             if item.stage == Stage::InFlight {
                 item.stage = Stage::Waiting { not_before: None };
+                item.doubtful = true;
             }
         }
     }
@@ -236,7 +253,7 @@ impl<T> Queue<T> {
 pub struct Outlet {
     channel: ChannelId,
     outbound_rx: mpsc::Receiver<Parcel>,
-    queue: Queue<oneshot::Sender<Settlement>>,
+    queue: Queue<Tell>,
     outstanding: watch::Sender<usize>,
     board: Board,
 }
@@ -294,13 +311,20 @@ impl Outlet {
     }
 
     fn hold(&mut self, parcel: Parcel) {
-        self.queue
-            .push(parcel.outbound, parcel.handed_in, parcel.settlement);
+        let Parcel {
+            outbound,
+            handed_in,
+            parts_done,
+            tell,
+        } = parcel;
+        self.queue.push(outbound, handed_in, parts_done, tell);
     }
 
     /// Remembers how many parts of a split text are out, so that another attempt goes on behind them.
     pub fn progress(&mut self, id: u64, parts_done: usize) {
-        self.queue.progress(id, parts_done);
+        if let Some(tell) = self.queue.progress(id, parts_done) {
+            tell.parts.send_replace(parts_done);
+        }
     }
 
     /// Ends a loan. After a passing failure it is tried again later, before anything else for that peer.
@@ -320,7 +344,7 @@ impl Outlet {
         }
     }
 
-    fn note(&self, tag: oneshot::Sender<Settlement>, outbound: &Outbound, failure: Option<String>) {
+    fn note(&self, tag: Tell, outbound: &Outbound, failure: Option<String>) {
         let text = outbound.kind != OutboundKind::Typing;
         match &failure {
             None if text => self.board.note(|status| status.sent += 1),
@@ -334,9 +358,9 @@ impl Outlet {
         self.settle(tag, settlement);
     }
 
-    fn settle(&self, tag: oneshot::Sender<Settlement>, settlement: Settlement) {
+    fn settle(&self, tag: Tell, settlement: Settlement) {
         // Whoever handed it in need not care.
-        let _ = tag.send(settlement);
+        let _ = tag.settlement.send(settlement);
         self.outstanding
             .send_modify(|count| *count = count.saturating_sub(1));
     }
@@ -353,7 +377,8 @@ impl Outlet {
             self.hold(parcel);
         }
         for item in std::mem::take(&mut self.queue.items) {
-            self.settle(item.tag, Settlement::Abandoned);
+            let tried = item.doubtful || item.stage == Stage::InFlight;
+            self.settle(item.tag, Settlement::Abandoned { tried });
         }
     }
 }

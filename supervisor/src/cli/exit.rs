@@ -147,6 +147,9 @@ fn from_api(failure: Failure, error: ApiError, status: u16) -> Failure {
         ErrorCode::InvalidRequest | ErrorCode::TooLarge => Exit::Usage,
         ErrorCode::NotFound
         | ErrorCode::TurnNotFound
+        | ErrorCode::DeliveryNotFound
+        | ErrorCode::KeyReused
+        | ErrorCode::Unavailable
         | ErrorCode::MethodNotAllowed
         | ErrorCode::Overloaded
         | ErrorCode::TurnFailed

@@ -9,6 +9,7 @@ use axum::{
         Path, Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
+    http::HeaderMap,
     response::{
         IntoResponse, Response,
         sse::{Event as SseEvent, KeepAlive, Sse},
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 use super::{
     App, Current, doctor,
     error::Failure,
-    limits, processes, reload, usage, view,
+    idempotency, limits, processes, queue, reload, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -72,6 +73,11 @@ pub(super) fn routes() -> Router<Current> {
         .route("/agents/{id}/doctor", get(doctor::agent_doctor))
         .route("/doctor", get(doctor::doctor))
         .route("/turns/{turn_id}", delete(cancel))
+        .route("/queue", get(queue::queue))
+        .route("/queue/{id}", get(queue::show))
+        .route("/queue/{id}/drop", post(queue::drop))
+        .route("/queue/{id}/retry", post(queue::retry))
+        .route("/queue/{id}/requeue", post(queue::requeue))
         .route("/channels", get(channels))
         .route("/events", get(events))
         .route("/reload", post(reload::reload))
@@ -247,16 +253,27 @@ pub(super) fn settled(seen: &Observed, event: Event, before: Generation) -> bool
 }
 
 /// Sends a message to an agent and answers with its reply, whole or as it comes.
-#[utoipa::path(post, path = "/api/v1/agents/{id}/turns", params(("id" = String, Path)), request_body = wire::TurnRequest, responses(
+#[utoipa::path(post, path = "/api/v1/agents/{id}/turns", params(("id" = String, Path),
+    ("idempotency-key" = Option<String>, Header, description = "a name for this request: the same again gets the same answer")),
+    request_body = wire::TurnRequest, responses(
     (status = 200, body = wire::TurnReply, description = "with `stream`, server-sent events of TurnEvent"),
-    (status = 404, body = wire::ErrorBody), (status = 429, body = wire::ErrorBody), (status = 502, body = wire::ErrorBody)))]
+    (status = 404, body = wire::ErrorBody), (status = 409, body = wire::ErrorBody), (status = 429, body = wire::ErrorBody),
+    (status = 502, body = wire::ErrorBody), (status = 503, body = wire::ErrorBody)))]
 pub(super) async fn turn(
     State(app): AppState,
     Path(id): Path<String>,
+    headers: HeaderMap,
     body: Result<Json<wire::TurnRequest>, JsonRejection>,
 ) -> Result<Response, Failure> {
     let Json(request) = body?;
     let handle = find(&app, &id)?;
+    let named = request.session.as_deref();
+    let parts = [
+        id.as_bytes(),
+        named.map_or(b"", str::as_bytes),
+        request.text.as_bytes(),
+    ];
+    let key = idempotency::key(&headers, &parts)?;
     if request.text.trim().is_empty() {
         return Err(Failure::new(ErrorCode::InvalidRequest, "the text is empty"));
     }
@@ -266,17 +283,22 @@ pub(super) async fn turn(
             format!("the text is longer than {TEXT_MAX_BYTES} bytes"),
         ));
     }
-    let session = session(&handle.agent, request.session.as_deref())
+    let session = session(&handle.agent, named)
         .map_err(|error| Failure::new(ErrorCode::InvalidRequest, error.to_string()))?;
     let sender = Sender {
         id: "api".into(),
         name: None,
     };
+    let began = Instant::now();
+    let stream = app
+        .dispatcher
+        .ask(session, sender, request.text, key)
+        .await?;
     let turn = Turn {
-        began: Instant::now(),
+        began,
         agent: id,
-        session: session.clone(),
-        stream: app.dispatcher.ask(session, sender, request.text).await?,
+        session: stream.session().clone(),
+        stream,
     };
     if request.stream {
         Ok(turn.stream().into_response())

@@ -176,8 +176,9 @@ fn stage(state: &Lives) -> Stage {
 }
 
 fn channels(app: &App) -> Vec<Channel> {
-    let accounts = app.accounts.values();
+    let accounts = app.accounts.all();
     let mut channels: Vec<_> = accounts
+        .iter()
         .map(|account| channel(&account.status().borrow()))
         .collect();
     channels.sort_by(|a, b| a.id.cmp(&b.id));

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, doctor, limits, metrics, processes, reload};
+use super::{api, doctor, limits, metrics, processes, queue, reload};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +20,11 @@ use super::{api, doctor, limits, metrics, processes, reload};
         api::restart,
         api::turn,
         api::cancel,
+        queue::queue,
+        queue::show,
+        queue::drop,
+        queue::retry,
+        queue::requeue,
         limits::limits,
         limits::set_limits,
         api::streams::agent_logs,

@@ -8,8 +8,9 @@ use axum::{
 };
 use serde_json::json;
 
+use super::idempotency::InvalidKey;
 use super::wire::{ApiError, ErrorBody, ErrorCode};
-use crate::dispatch::Rejected;
+use crate::{dispatch::Rejected, journal::JournalError};
 
 /// A failure of a route of Kennel's own API.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl IntoResponse for Failure {
             hint: self.hint,
         };
         let mut response = (status, Json(ErrorBody { error })).into_response();
-        if status == StatusCode::TOO_MANY_REQUESTS {
+        if matches!(self.code, ErrorCode::Overloaded | ErrorCode::Unavailable) {
             response
                 .headers_mut()
                 .insert("retry-after", axum::http::HeaderValue::from_static("1"));
@@ -86,9 +87,18 @@ impl From<Rejected> for Failure {
             Rejected::UnknownAgent(_) => ErrorCode::AgentNotFound,
             Rejected::QueueFull { .. } => ErrorCode::Overloaded,
             Rejected::Resting { .. } => ErrorCode::Denied,
-            Rejected::Leaving => ErrorCode::ShuttingDown,
+            Rejected::Journal(JournalError::Refused(_)) => ErrorCode::KeyReused,
+            Rejected::Journal(JournalError::Internal(_)) => ErrorCode::Internal,
+            Rejected::Journal(JournalError::Closed) | Rejected::Leaving => ErrorCode::ShuttingDown,
+            Rejected::Journal(_) => ErrorCode::Unavailable,
         };
         Self::new(code, rejected.to_string())
+    }
+}
+
+impl From<InvalidKey> for Failure {
+    fn from(invalid: InvalidKey) -> Self {
+        Self::new(ErrorCode::InvalidRequest, invalid.to_string())
     }
 }
 

@@ -32,8 +32,12 @@ use self::request::{ChatRequest, Invalid};
 use super::{
     App, Current, api,
     error::{openai_error, openai_error_body},
+    idempotency::{self, InvalidKey},
 };
-use crate::dispatch::{EndKind, Rejected, TurnEnd, TurnEvent, TurnStream};
+use crate::{
+    dispatch::{EndKind, Rejected, TurnEnd, TurnEvent, TurnStream},
+    journal::JournalError,
+};
 
 /// The header that names a session.
 const SESSION_HEADER: &str = "x-kennel-session";
@@ -131,6 +135,17 @@ impl From<Invalid> for Problem {
     }
 }
 
+impl From<InvalidKey> for Problem {
+    fn from(invalid: InvalidKey) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_request_error",
+            "invalid_idempotency_key",
+            invalid.to_string(),
+        )
+    }
+}
+
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
         Self::new(
@@ -160,10 +175,20 @@ impl From<Rejected> for Problem {
                 "server_error",
                 "agent_not_running",
             ),
-            Rejected::Leaving => (
+            Rejected::Journal(JournalError::Refused(_)) => (
+                StatusCode::CONFLICT,
+                "invalid_request_error",
+                "idempotency_key_reused",
+            ),
+            Rejected::Journal(JournalError::Closed) | Rejected::Leaving => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "server_error",
                 "shutting_down",
+            ),
+            Rejected::Journal(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "server_error",
+                "journal_unavailable",
             ),
         };
         Self::new(status, kind, code, rejected.to_string())
@@ -194,7 +219,8 @@ async fn chat(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let request = ChatRequest::parse(&body?)?;
+    let body = body?;
+    let request = ChatRequest::parse(&body)?;
     let id = request
         .model
         .strip_prefix(MODEL_PREFIX)
@@ -214,7 +240,9 @@ async fn chat(
         id: "openai".into(),
         name: None,
     };
-    let turn = app.dispatcher.ask(session, sender, text).await?;
+    let parts = [named.map_or(b"".as_slice(), str::as_bytes), &body];
+    let key = idempotency::key(&headers, &parts)?;
+    let turn = app.dispatcher.ask(session, sender, text, key).await?;
     let answer = Answer {
         id: format!("chatcmpl-{}", turn.delivery()),
         created: unix_now(),

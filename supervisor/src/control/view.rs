@@ -110,7 +110,8 @@ impl App {
     pub(super) fn view_channels(&self) -> Vec<wire::ChannelStatus> {
         let mut channels: Vec<_> = self
             .accounts
-            .values()
+            .all()
+            .iter()
             .map(|account| view_channel(&account.status().borrow()))
             .collect();
         channels.sort_by(|a, b| a.id.cmp(&b.id));

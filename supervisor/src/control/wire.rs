@@ -16,6 +16,7 @@ mod doctor;
 mod events;
 mod limits;
 mod processes;
+mod queue;
 mod reload;
 mod usage;
 
@@ -27,6 +28,10 @@ pub use self::{
     events::{AgentEnd, EventList, EventsQuery, HeldBack, InterruptedTurn, LifecycleEvent},
     limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap},
     processes::{AgentProcess, ProcessList},
+    queue::{
+        Delivery, DeliveryDetail, DeliveryState, Queue, QueueAction, QueueCount, QueueQuery,
+        QueueReply, QueueView, Send,
+    },
     reload::{
         ReloadChange, ReloadDiagnostic, ReloadKey, ReloadOutcome, ReloadReply, ReloadRequest,
         ReloadStep, ReloadSubject,
@@ -583,10 +588,14 @@ pub enum ErrorCode {
     AgentNotFound,
     /// 404: no such turn.
     TurnNotFound,
+    /// 404: no such delivery.
+    DeliveryNotFound,
     /// 405: not with this method.
     MethodNotAllowed,
     /// 409: refused, because of the state that the agent is in.
     Denied,
+    /// 409: the idempotency key was used before, for another request.
+    KeyReused,
     /// 413: the body is too large.
     TooLarge,
     /// 429: the queue is full.
@@ -595,6 +604,8 @@ pub enum ErrorCode {
     TurnFailed,
     /// 503: the supervisor is ending.
     ShuttingDown,
+    /// 503: nothing can be written down at the moment, so nothing is accepted.
+    Unavailable,
     /// 504: it took longer than it may.
     Timeout,
     /// 500: a fault of the supervisor.
@@ -611,13 +622,15 @@ impl ErrorCode {
             Self::InvalidRequest => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
-            Self::NotFound | Self::AgentNotFound | Self::TurnNotFound => 404,
+            Self::NotFound | Self::AgentNotFound | Self::TurnNotFound | Self::DeliveryNotFound => {
+                404
+            }
             Self::MethodNotAllowed => 405,
-            Self::Denied => 409,
+            Self::Denied | Self::KeyReused => 409,
             Self::TooLarge => 413,
             Self::Overloaded => 429,
             Self::TurnFailed => 502,
-            Self::ShuttingDown => 503,
+            Self::ShuttingDown | Self::Unavailable => 503,
             Self::Timeout => 504,
             Self::Internal | Self::Unknown => 500,
         }

@@ -90,12 +90,12 @@ impl Lanes {
         self.agents.insert(agent, lane);
     }
 
-    /// Other limits for an agent. What is over them has been admitted, and goes on.
-    pub fn limit(&mut self, agent: &AgentId, max_concurrent: usize, max_waiting: usize) {
-        if let Some(lane) = self.agents.get_mut(agent) {
-            lane.max_concurrent = max_concurrent;
-            lane.max_waiting = max_waiting;
-        }
+    /// Other limits for an agent; false when there is none of the name. What is over them has been admitted, and goes
+    /// on.
+    pub fn limit(&mut self, agent: &AgentId, max_concurrent: usize, max_waiting: usize) -> bool {
+        let lane = self.agents.get_mut(agent);
+        lane.map(|lane| (lane.max_concurrent, lane.max_waiting) = (max_concurrent, max_waiting))
+            .is_some()
     }
 
     /// Another number of turns at once for the fleet.
@@ -112,17 +112,28 @@ impl Lanes {
         lane.running.into_iter().chain(lane.waiting).collect()
     }
 
-    /// Takes a delivery into its agent's queue.
-    pub fn admit(&mut self, ticket: Ticket) -> Result<(), Refused> {
-        let lane = self
-            .agents
-            .get_mut(ticket.session.agent_str())
-            .ok_or(Refused::UnknownAgent)?;
-        if lane.waiting.len() >= lane.max_waiting {
+    /// Whether an agent's queue has room for another delivery, beside `coming` ones that are not
+    /// admitted yet.
+    pub fn room(&self, agent: &str, coming: usize) -> Result<(), Refused> {
+        let lane = self.agents.get(agent).ok_or(Refused::UnknownAgent)?;
+        if lane.waiting.len() + coming >= lane.max_waiting {
             return Err(Refused::QueueFull(lane.max_waiting));
         }
-        lane.waiting.push_back(ticket);
         Ok(())
+    }
+
+    /// Takes a delivery into its agent's queue, at its end. The bound is [`Lanes::room`]'s: what is on
+    /// the disk is not turned away. False when there is no such agent.
+    pub fn admit(&mut self, ticket: Ticket) -> bool {
+        let lane = self.agents.get_mut(ticket.session.agent_str());
+        lane.map(|lane| lane.waiting.push_back(ticket)).is_some()
+    }
+
+    /// Takes a delivery in ahead of all that wait: it was there before them. False when there is no
+    /// such agent.
+    pub fn admit_first(&mut self, ticket: Ticket) -> bool {
+        let lane = self.agents.get_mut(ticket.session.agent_str());
+        lane.map(|lane| lane.waiting.push_front(ticket)).is_some()
     }
 
     /// Starts the next delivery that may run.
@@ -257,7 +268,7 @@ mod tests {
         let mut lanes = lanes(2, &[("a", 1), ("b", 1)]);
         let (a1, a2, b1) = (ticket("a", "x"), ticket("a", "y"), ticket("b", "x"));
         for ticket in [&a1, &a2, &b1] {
-            lanes.admit(ticket.clone()).unwrap();
+            assert!(lanes.admit(ticket.clone()));
         }
         assert_eq!(lanes.start_next(), Some(a1.clone()));
         assert_eq!(lanes.start_next(), Some(b1));
@@ -271,7 +282,7 @@ mod tests {
         let mut lanes = lanes(8, &[("a", 8)]);
         let (x1, x2, y1) = (ticket("a", "x"), ticket("a", "x"), ticket("a", "y"));
         for ticket in [&x1, &x2, &y1] {
-            lanes.admit(ticket.clone()).unwrap();
+            assert!(lanes.admit(ticket.clone()));
         }
         assert_eq!(
             (lanes.start_next(), lanes.start_next(), lanes.start_next()),
@@ -285,9 +296,9 @@ mod tests {
     fn the_fleet_s_places_go_round() {
         let mut lanes = lanes(1, &[("a", 1), ("b", 1)]);
         for _ in 0..3 {
-            lanes.admit(ticket("a", "x")).unwrap();
+            assert!(lanes.admit(ticket("a", "x")));
         }
-        lanes.admit(ticket("b", "x")).unwrap();
+        assert!(lanes.admit(ticket("b", "x")));
         let mut order = Vec::new();
         while let Some(next) = lanes.start_next() {
             order.push(next.session.agent_str().to_owned());
@@ -300,8 +311,8 @@ mod tests {
     fn what_is_requeued_comes_first_and_a_closed_agent_starts_nothing() {
         let mut lanes = lanes(1, &[("a", 1)]);
         let (first, second) = (ticket("a", "x"), ticket("a", "x"));
-        lanes.admit(first.clone()).unwrap();
-        lanes.admit(second).unwrap();
+        assert!(lanes.admit(first.clone()));
+        assert!(lanes.admit(second));
         assert_eq!(lanes.start_next(), Some(first.clone()));
         let agent = "a".parse().unwrap();
         lanes.close(&agent);
@@ -316,21 +327,22 @@ mod tests {
         let mut lanes = lanes(8, &[("a", 4), ("b", 4)]);
         let agent = "a".parse().unwrap();
         for n in 0..6 {
-            lanes.admit(ticket("a", &n.to_string())).unwrap();
+            assert!(lanes.admit(ticket("a", &n.to_string())));
         }
         let first = lanes.start_next().unwrap();
         lanes.start_next().unwrap();
-        lanes.limit(&agent, 1, 2);
+        assert!(lanes.limit(&agent, 1, 2));
         assert_eq!(lanes.start_next(), None, "one too many run already");
         lanes.finish(&first);
         assert_eq!(lanes.start_next(), None);
-        assert_eq!(lanes.admit(ticket("a", "x")), Err(Refused::QueueFull(2)));
+        assert_eq!(lanes.room("a", 0), Err(Refused::QueueFull(2)));
         lanes.limit(&agent, 8, 9);
         lanes.limit_fleet(3);
         assert!(lanes.start_next().is_some() && lanes.start_next().is_some());
         assert_eq!(lanes.start_next(), None, "the fleet runs three");
         lanes.limit_fleet(4);
         assert!(lanes.start_next().is_some());
+        assert!(!lanes.limit(&"z".parse().unwrap(), 1, 1));
     }
 
     #[test]
@@ -338,7 +350,7 @@ mod tests {
         let mut lanes = lanes(1, &[("a", 1), ("b", 1)]);
         let (a1, a2, b1) = (ticket("a", "x"), ticket("a", "x"), ticket("b", "x"));
         for ticket in [&a1, &a2, &b1] {
-            lanes.admit(ticket.clone()).unwrap();
+            assert!(lanes.admit(ticket.clone()));
         }
         assert_eq!(lanes.start_next(), Some(a1.clone()));
         let agent: AgentId = "a".parse().unwrap();
@@ -346,17 +358,26 @@ mod tests {
         assert!(lanes.remove(&agent).is_empty());
         assert_eq!(lanes.start_next(), Some(b1));
         assert!(!lanes.finish(&a1), "it is nobody's any more");
-        assert_eq!(lanes.admit(ticket("a", "x")), Err(Refused::UnknownAgent));
+        assert!(!lanes.admit(ticket("a", "x")));
     }
 
     #[test]
     fn a_full_queue_and_an_unknown_agent_refuse() {
         let mut lanes = lanes(1, &[("a", 1)]);
         for _ in 0..10 {
-            lanes.admit(ticket("a", "x")).unwrap();
+            assert!(lanes.admit(ticket("a", "x")));
         }
-        assert_eq!(lanes.admit(ticket("a", "x")), Err(Refused::QueueFull(10)));
-        assert_eq!(lanes.admit(ticket("z", "x")), Err(Refused::UnknownAgent));
+        assert_eq!(lanes.room("a", 0), Err(Refused::QueueFull(10)));
+        assert_eq!(lanes.room("z", 0), Err(Refused::UnknownAgent));
+        assert!(!lanes.admit(ticket("z", "x")));
+        let first = lanes.start_next().unwrap();
+        assert_eq!(lanes.room("a", 0), Ok(()));
+        assert_eq!(lanes.room("a", 1), Err(Refused::QueueFull(10)));
+        // What was admitted once has its place.
+        lanes.requeue(&first);
+        let again = ticket("a", "y");
+        assert!(lanes.admit_first(again.clone()));
+        assert_eq!(lanes.start_next(), Some(again));
     }
 
     #[derive(Debug, Clone)]
@@ -389,7 +410,8 @@ mod tests {
                 match step {
                     Step::Admit(agent, session) => {
                         let ticket = ticket(&format!("a{agent}"), &session.to_string());
-                        if lanes.admit(ticket.clone()).is_ok() {
+                        if lanes.room(ticket.session.agent_str(), 0).is_ok() {
+                            prop_assert!(lanes.admit(ticket.clone()));
                             inside.push(ticket);
                         }
                     }

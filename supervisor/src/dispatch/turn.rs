@@ -5,10 +5,11 @@
 //! pieces are queued, and the rest comes from the whole reply at the end. So what the caller reads
 //! is complete and in order, and a slow one costs no memory.
 
-use kennel_shared::{ids::DeliveryId, protocol::Spent};
+use kennel_shared::{ids::DeliveryId, protocol::Spent, session_key::SessionKey};
 use tokio::sync::{mpsc, oneshot};
 
-use super::dispatcher::DispatcherHandle;
+use super::dispatcher::{Accepted, DispatcherHandle};
+use crate::journal::entry::NewSend;
 
 /// Pieces of text that wait for one caller.
 const PIECES: usize = 64;
@@ -53,6 +54,15 @@ pub enum TurnEnd {
 
 /// Somebody who waits for an answer. Its methods must not block.
 pub trait ReplySink: Send {
+    /// What is to be sent to the chat because of this end; it is put down together with the end, and
+    /// sent whatever becomes of this supervisor.
+    fn sends(&self, _end: &TurnEnd) -> Vec<NewSend> {
+        Vec::new()
+    }
+    /// Whether the turn is still wanted when this one is gone: somebody will read the answer later.
+    fn outlasts(&self) -> bool;
+    /// It joins a turn that may have said something already: only the end will be whole.
+    fn late(&mut self) {}
     /// An agent has begun; more than once if one crashed and the message was handed out again.
     fn started(&mut self);
     /// The next piece of text.
@@ -84,9 +94,18 @@ struct StreamSink {
     pieces: Option<mpsc::Sender<Piece>>,
     attempts: u32,
     end: oneshot::Sender<TurnEnd>,
+    outlasts: bool,
 }
 
 impl ReplySink for StreamSink {
+    fn outlasts(&self) -> bool {
+        self.outlasts
+    }
+
+    fn late(&mut self) {
+        self.pieces = None;
+    }
+
     fn started(&mut self) {
         self.attempts += 1;
         if self.attempts > 1 {
@@ -111,7 +130,8 @@ impl ReplySink for StreamSink {
     }
 }
 
-/// A caller's end of one turn. Dropping it before the end cancels the turn.
+/// A caller's end of one turn. Dropping it before the end cancels the turn, unless the caller has a
+/// key by which to ask again.
 pub struct TurnStream {
     delivery: DeliveryId,
     pieces: mpsc::Receiver<Piece>,
@@ -120,13 +140,17 @@ pub struct TurnStream {
     read: String,
     queued: Vec<TurnEvent>,
     dispatcher: DispatcherHandle,
+    session: SessionKey,
+    keyed: bool,
 }
 
 impl TurnStream {
-    /// A stream for `delivery`, and the sink to submit with it.
+    /// A stream for `delivery`, and the sink to submit with it. Whoever is `keyed` may ask again.
     pub(super) fn new(
         delivery: DeliveryId,
+        session: SessionKey,
         dispatcher: DispatcherHandle,
+        keyed: bool,
     ) -> (Self, Box<dyn ReplySink>) {
         let (pieces, read_pieces) = mpsc::channel(PIECES);
         let (end, read_end) = oneshot::channel();
@@ -134,6 +158,7 @@ impl TurnStream {
             pieces: Some(pieces),
             attempts: 0,
             end,
+            outlasts: keyed,
         };
         let stream = Self {
             delivery,
@@ -142,8 +167,21 @@ impl TurnStream {
             read: String::new(),
             queued: Vec::new(),
             dispatcher,
+            session,
+            keyed,
         };
         (stream, Box::new(sink))
+    }
+
+    /// The delivery that it turned out to be.
+    pub(super) fn is_for(&mut self, accepted: Accepted) {
+        self.delivery = accepted.delivery;
+        self.session = accepted.session;
+    }
+
+    /// The conversation that it is in.
+    pub fn session(&self) -> &SessionKey {
+        &self.session
     }
 
     /// Names the turn, for a cancellation.
@@ -200,7 +238,7 @@ impl TurnStream {
 
 impl Drop for TurnStream {
     fn drop(&mut self) {
-        if self.end.is_some() {
+        if self.end.is_some() && !self.keyed {
             self.dispatcher.cancel_in_passing(self.delivery);
         }
     }
@@ -209,12 +247,23 @@ impl Drop for TurnStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::prepare;
+    use crate::{
+        dispatch::{Outside, prepare},
+        journal::{Journal, Options},
+    };
 
     #[tokio::test]
     async fn pieces_that_are_not_the_reply_are_void() {
-        let (dispatcher, _task) = prepare(1);
-        let (mut stream, mut sink) = TurnStream::new(DeliveryId::new(), dispatcher);
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("journal.db");
+        let (journal, _writer) = Journal::open(Options::new(path)).unwrap();
+        let (dispatcher, _task) = prepare(1, journal, Outside::default());
+        let (mut stream, mut sink) = TurnStream::new(
+            DeliveryId::new(),
+            "agent:a:x".parse().unwrap(),
+            dispatcher,
+            false,
+        );
         sink.started();
         sink.delta("lies");
         let end = TurnEnd::Replied {

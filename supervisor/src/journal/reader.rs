@@ -315,6 +315,16 @@ impl Reader {
         })
     }
 
+    /// How much is still to be sent through `channel`.
+    pub fn owed_count(&self, channel: &ChannelId) -> Result<usize, ReadError> {
+        let counted = self.one(
+            "SELECT count(*) FROM outbox WHERE channel = ?1 AND state IN (0, 1, 4)",
+            params![channel.as_str()],
+            |row| row.get::<_, i64>(0),
+        )?;
+        Ok(usize::try_from(counted.unwrap_or(0)).unwrap_or(0))
+    }
+
     /// The accounts that something is still to be sent through.
     pub fn owing(&self) -> Result<Vec<ChannelId>, ReadError> {
         self.rows(

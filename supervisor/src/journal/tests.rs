@@ -255,7 +255,7 @@ async fn a_full_queue_says_so_and_the_other_kind_still_has_places() {
     let busy = loop {
         match journal.submit(Op::Accept(Box::new(message("a", "x")))) {
             Ok(one) => pending.push(one),
-            Err(error) => break error,
+            Err(refused) => break refused.error,
         }
         assert!(pending.len() <= QUEUE);
     };

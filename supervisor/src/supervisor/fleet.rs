@@ -2,7 +2,7 @@
 //! from one configuration to another (`reload`).
 //!
 //! Owned by the supervisor's main task; everybody else sees what it publishes, each time whole: [`App`] for the control
-//! API, [`Routes`] for the gateway, [`Doors`] for links. Its maps are changed in the same breath as what they hold is
+//! API, a [`Router`] for the gateway, [`Doors`] for links. Its maps are changed in the same breath as what they hold is
 //! started, so that whoever takes the supervisor down finds everything that runs, whenever that is.
 
 mod reload;
@@ -14,6 +14,10 @@ use std::{
     time::Duration,
 };
 
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
 use kennel_shared::ids::{AgentId, ChannelId};
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -23,9 +27,8 @@ use crate::{
     channel::{AccountHandle, AccountOptions},
     config::{AgentConfig, Config},
     control::App,
-    dispatch::Dispatcher,
-    gateway::{Accounts, Routes},
-    plan,
+    dispatch::{Dispatcher, router::Router},
+    gateway, plan,
     supervision::{
         driver::AgentHandle,
         lifecycle::{Event, State},
@@ -34,13 +37,21 @@ use crate::{
 };
 
 /// How long answers may take to leave through a channel that ends.
-pub(super) const CHANNEL_GRACE: Duration = Duration::from_secs(5);
+const CHANNEL_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the journal may take to write what was not sent.
+const OUTBOX_GRACE: Duration = Duration::from_secs(2);
 
 /// A running account.
 struct Connected {
     handle: AccountHandle,
     task: JoinHandle<()>,
+    /// Sends what it owes; ends after it.
+    outbox: JoinHandle<()>,
 }
+
+/// The end of an account.
+type Closing = Shared<BoxFuture<'static, ()>>;
 
 /// An agent that was removed: its driver sees to its end.
 struct Leaving {
@@ -59,10 +70,10 @@ pub(super) struct Fleet {
     leaving: BTreeMap<AgentId, Leaving>,
     accounts: HashMap<ChannelId, Connected>,
     /// Accounts that are on their way out; one of the same name connects after them.
-    closing: HashMap<ChannelId, JoinHandle<()>>,
+    closing: HashMap<ChannelId, Closing>,
     /// What is published, once the control API is there.
     app: Option<watch::Sender<Arc<App>>>,
-    routes: watch::Sender<Arc<Routes>>,
+    router: watch::Sender<Arc<Router>>,
     doors: watch::Sender<Doors>,
 }
 
@@ -79,7 +90,7 @@ impl Fleet {
             accounts: HashMap::new(),
             closing: HashMap::new(),
             app: None,
-            routes: watch::Sender::default(),
+            router: watch::Sender::default(),
             doors: watch::Sender::default(),
         }
     }
@@ -93,8 +104,7 @@ impl Fleet {
             lanes.add(
                 handle.agent.clone(),
                 handle.commands.clone(),
-                agent.max_concurrent as usize,
-                agent.max_queued as usize,
+                plan::lane_limits(agent),
             );
             if !agent.autostart {
                 lanes.rest(&handle.agent);
@@ -126,32 +136,45 @@ impl Fleet {
 
     fn connect(&mut self, id: ChannelId, account: plan::PreparedAccount) {
         let before = self.closing.remove(&id);
-        let before = async move {
-            if let Some(before) = before {
-                // It ends as it ends.
-                let _ = before.await;
-            }
+        let before = before.unwrap_or_else(|| async {}.boxed().shared());
+        let options = AccountOptions::default();
+        let (handle, task) = account.start(&self.stage.inbound, options, before.clone());
+        let (accounts, journal) = (&self.stage.accounts, self.stage.journal.clone());
+        let outbox = gateway::open(accounts, id.clone(), handle.clone(), journal, before);
+        let connected = Connected {
+            handle,
+            task,
+            outbox,
         };
-        let (handle, task) = account.start(&self.stage.inbound, AccountOptions::default(), before);
-        self.accounts.insert(id, Connected { handle, task });
+        self.accounts.insert(id, connected);
     }
 
-    /// Lets an account send what it has, and ends it.
+    /// Lets an account send what it owes, and ends it. What it takes in from now on is not taken.
     fn disconnect(&mut self, id: &ChannelId) {
-        let Some(Connected { handle, task }) = self.accounts.remove(id) else {
+        let Some(Connected {
+            handle,
+            task,
+            outbox,
+        }) = self.accounts.remove(id)
+        else {
             return;
         };
+        let drained = self.stage.accounts.drained_of(id);
+        self.stage.accounts.remove(id);
         let closing = tokio::spawn(async move {
-            let _ = tokio::time::timeout(CHANNEL_GRACE, handle.drained()).await;
+            let _ = tokio::time::timeout(CHANNEL_GRACE, drained).await;
             handle.stop();
+            // They end as they end.
             let _ = task.await;
+            let _ = outbox.await;
         });
+        let closing = closing.map(|_| ()).boxed().shared();
         self.closing.insert(id.clone(), closing);
     }
 
-    /// Where the gateway finds the routes.
-    pub(super) fn routes(&self) -> watch::Receiver<Arc<Routes>> {
-        self.routes.subscribe()
+    /// Where the gateway finds the bindings.
+    pub(super) fn router(&self) -> watch::Receiver<Arc<Router>> {
+        self.router.subscribe()
     }
 
     /// Where links find the drivers.
@@ -172,17 +195,10 @@ impl Fleet {
     pub(super) fn publish(&mut self) {
         self.leaving
             .retain(|_, leaving| !leaving.farewell.is_finished());
-        self.closing.retain(|_, closing| !closing.is_finished());
-        let accounts: Accounts = Arc::new(
-            self.accounts
-                .iter()
-                .map(|(id, connected)| (id.clone(), connected.handle.clone()))
-                .collect(),
-        );
-        self.routes.send_replace(Arc::new(Routes {
-            accounts: Arc::clone(&accounts),
-            router: plan::router(&self.config),
-        }));
+        self.closing
+            .retain(|_, closing| closing.clone().now_or_never().is_none());
+        self.router
+            .send_replace(Arc::new(plan::router(&self.config)));
         self.doors.send_replace(Arc::new(self.all_doors()));
         if let Some(app) = &self.app {
             let before = app.borrow().clone();
@@ -198,7 +214,6 @@ impl Fleet {
                     .values()
                     .map(|leaving| leaving.handle.clone())
                     .collect(),
-                accounts,
                 ..(*before).clone()
             }));
         }
@@ -260,14 +275,21 @@ impl Fleet {
         }
     }
 
-    /// Ends the accounts, once what they have has been sent or has had its time, and then the drivers.
+    /// Ends the accounts, once what they owe is sent or has had its time, and then the drivers.
     pub(super) async fn end(self) {
-        let accounts = || self.accounts.values().map(|connected| &connected.handle);
-        let drained = futures::future::join_all(accounts().map(AccountHandle::drained));
-        let _ = tokio::time::timeout(CHANNEL_GRACE, drained).await;
-        for account in accounts() {
-            account.stop();
+        let out = async {
+            self.stage.dispatcher.flushed().await;
+            self.stage.accounts.drained().await;
+        };
+        let _ = tokio::time::timeout(CHANNEL_GRACE, out).await;
+        let mut ends = Vec::new();
+        for connected in self.accounts.into_values() {
+            connected.handle.stop();
+            ends.push(connected.outbox.map(|_| ()).boxed());
         }
+        ends.extend(self.closing.into_values().map(FutureExt::boxed));
+        // What they could not send is put back, for the next supervisor.
+        let _ = tokio::time::timeout(OUTBOX_GRACE, futures::future::join_all(ends)).await;
         let leaving = self.leaving.into_values().map(|leaving| leaving.farewell);
         for task in self.drivers.into_values().chain(leaving) {
             task.abort();

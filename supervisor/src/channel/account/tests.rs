@@ -284,7 +284,10 @@ async fn a_full_queue_refuses_and_a_stop_settles_all() {
     rig.handle.stop();
     rig.task.await.unwrap();
     for receipt in receipts {
-        assert_eq!(receipt.settled().await, Settlement::Abandoned);
+        assert_eq!(
+            receipt.settled().await,
+            Settlement::Abandoned { tried: false }
+        );
     }
     rig.handle.drained().await;
     assert_eq!(rig.handle.status().borrow().state, ChannelState::Stopped);

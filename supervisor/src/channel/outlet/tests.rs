@@ -21,7 +21,7 @@ fn outbound(peer: &str, text: &str) -> Outbound {
 fn queue(now: Instant, items: &[(&str, &str)]) -> Queue<String> {
     let mut queue = Queue::new();
     for (peer, text) in items {
-        queue.push(outbound(peer, text), now, (*text).into());
+        queue.push(outbound(peer, text), now, 0, (*text).into());
     }
     queue
 }
@@ -140,7 +140,7 @@ proptest! {
         let mut now = Instant::now();
         let mut queue = Queue::new();
         for (n, peer) in peers.iter().enumerate() {
-            queue.push(outbound(&peer.to_string(), &n.to_string()), now, (*peer, n));
+            queue.push(outbound(&peer.to_string(), &n.to_string()), now, 0, (*peer, n));
         }
         let mut delivered: Vec<(u8, usize)> = Vec::new();
         let mut out: Vec<u64> = Vec::new();

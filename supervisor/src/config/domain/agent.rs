@@ -43,6 +43,8 @@ pub struct AgentConfig {
     pub max_concurrent: u32,
     /// Messages that wait; more are refused.
     pub max_queued: u32,
+    /// How often its process may die of a message before that is set aside.
+    pub poison_after: u32,
     /// The class of its turns.
     pub class: String,
     /// How much history a turn sees.

@@ -223,6 +223,9 @@ pub struct AgentTable {
     /// Messages that wait; more are refused. Default: 100.
     #[schemars(range(min = 1, max = 100_000))]
     pub max_queued: Option<u32>,
+    /// How often its process may die of a message before that is set aside. Default: 3.
+    #[schemars(range(min = 1, max = 100))]
+    pub poison_after: Option<u32>,
     /// The class of its turns, as in `interactive` or `batch`. Default: interactive.
     pub class: Option<Name>,
     /// How much of a session's end a turn sees.

@@ -96,6 +96,7 @@ patch! {
         network: NetworkAccess,
         max_concurrent: u32,
         max_queued: u32,
+        poison_after: u32,
         class: String,
         context_messages: u32,
         context_bytes: u64,
@@ -130,6 +131,7 @@ pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatc
         tool_timeout: table.optional("tool_timeout", value::duration),
         max_concurrent: table.optional("max_concurrent", value::integer(1..=1_000)),
         max_queued: table.optional("max_queued", value::integer(1..=100_000)),
+        poison_after: table.optional("poison_after", value::integer(1..=100)),
         class: table.optional("class", value::name),
         enforcement: table.optional("enforcement", value::choice(sandbox::ENFORCEMENT)),
         user: user(&mut table),
@@ -313,6 +315,7 @@ impl AgentPatch {
             system_prompt: self.system_prompt.map(|prompt| prompt.value),
             max_concurrent: self.max_concurrent.unwrap_or(1),
             max_queued: self.max_queued.unwrap_or(100),
+            poison_after: self.poison_after.unwrap_or(3),
             class: self.class.unwrap_or_else(|| "interactive".to_owned()),
             context: ContextWindow {
                 max_messages: self.context_messages.unwrap_or(100),

@@ -78,6 +78,7 @@ fn agent(id: &str, sample: &AgentSample) -> Agent {
             replied: 10,
             failed: 2,
             cancelled: 1,
+            poison: 1,
             input_tokens: 1000,
             output_tokens: 200,
         },

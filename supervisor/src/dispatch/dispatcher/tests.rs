@@ -1,15 +1,39 @@
 //! The dispatcher's task with scripted drivers at one end and callers at the other.
 
+use kennel_shared::{envelope::Sender, session_key::SessionKey};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::dispatch::turn::TurnEvent;
+use crate::{
+    dispatch::turn::{TurnEvent, TurnStream},
+    journal::{Options, Reader, entry::CallerKey},
+};
+
+mod durable;
+
+const POISON_AFTER: u32 = 3;
 
 /// A dispatcher with the agents `a` and `b`, whose drivers are the test.
 struct Bench {
     handle: DispatcherHandle,
     drivers: HashMap<&'static str, mpsc::Receiver<Command>>,
     task: JoinHandle<()>,
+    home: TempDir,
+}
+
+fn journal(home: &TempDir) -> Journal {
+    Journal::open(Options::new(home.path().join("journal.db")))
+        .unwrap()
+        .0
+}
+
+fn limits(max_waiting: usize) -> Limits {
+    Limits {
+        max_concurrent: 1,
+        max_waiting,
+        poison_after: POISON_AFTER,
+    }
 }
 
 impl Drop for Bench {
@@ -20,21 +44,36 @@ impl Drop for Bench {
 
 impl Bench {
     async fn new(max_waiting: usize) -> Self {
-        let (handle, mut dispatcher) = prepare(8);
-        let mut drivers = HashMap::new();
-        for id in ["a", "b"] {
-            let (commands, inbox) = mpsc::channel(16);
-            dispatcher.add(agent(id), commands, 1, max_waiting);
-            drivers.insert(id, inbox);
-        }
-        let bench = Self {
-            handle,
-            drivers,
-            task: tokio::spawn(dispatcher.run()),
-        };
+        let home = tempfile::tempdir().unwrap();
+        let bench = Self::over(home, max_waiting, Outside::default(), &HashSet::new());
         bench.report("a", AgentEvent::Up).await;
         bench.report("b", AgentEvent::Up).await;
         bench
+    }
+
+    /// Takes over what is in the journal. No agent is up.
+    fn over(
+        home: TempDir,
+        max_waiting: usize,
+        outside: Outside,
+        adopted: &HashSet<(AgentId, Generation)>,
+    ) -> Self {
+        let journal = journal(&home);
+        let reader = Reader::open(journal.path()).unwrap();
+        let (handle, mut dispatcher) = prepare(8, journal, outside);
+        let mut drivers = HashMap::new();
+        for id in ["a", "b"] {
+            let (commands, inbox) = mpsc::channel(16);
+            dispatcher.add(agent(id), commands, limits(max_waiting));
+            drivers.insert(id, inbox);
+        }
+        dispatcher.restore(&reader, adopted).unwrap();
+        Self {
+            handle,
+            drivers,
+            task: tokio::spawn(dispatcher.run()),
+            home,
+        }
     }
 
     async fn report(&self, id: &str, event: AgentEvent) {
@@ -50,7 +89,7 @@ impl Bench {
             id: "1".into(),
             name: None,
         };
-        self.handle.ask(session, sender, text.into()).await
+        self.handle.ask(session, sender, text.into(), None).await
     }
 
     /// The next command for an agent's driver.
@@ -90,7 +129,7 @@ fn replied(end: &TurnEnd) -> &str {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn pieces_come_in_order_and_then_the_end() {
     let mut bench = Bench::new(10).await;
     let mut stream = bench.ask("a", "hi").await.unwrap();
@@ -128,7 +167,7 @@ async fn pieces_come_in_order_and_then_the_end() {
     assert_eq!(stream.next().await, None);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn who_reads_slowly_still_reads_everything() {
     let mut bench = Bench::new(10).await;
     let mut stream = bench.ask("a", "count").await.unwrap();
@@ -159,7 +198,7 @@ async fn who_reads_slowly_still_reads_everything() {
     assert_eq!(read, pieces.concat());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_delivery_outlives_its_agent_and_the_reader_is_told() {
     let mut bench = Bench::new(10).await;
     let mut stream = bench.ask("a", "hi").await.unwrap();
@@ -196,12 +235,12 @@ async fn a_delivery_outlives_its_agent_and_the_reader_is_told() {
     assert!(matches!(&seen[4..], [TurnEvent::End(TurnEnd::Replied { text, .. })] if text == "two"));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_delivery_that_kills_its_agent_is_given_up_and_the_next_goes_on() {
     let mut bench = Bench::new(10).await;
     let deadly = bench.ask("a", "deadly").await.unwrap();
     let next = bench.ask("a", "next").await.unwrap();
-    for _ in 0..MAX_ATTEMPTS {
+    for _ in 0..POISON_AFTER {
         assert_eq!(bench.delivery("a").await.text, "deadly");
         bench.report("a", AgentEvent::Down { asked: false }).await;
         bench.report("a", AgentEvent::Up).await;
@@ -219,7 +258,7 @@ async fn a_delivery_that_kills_its_agent_is_given_up_and_the_next_goes_on() {
     assert_eq!(replied(&next.finish().await), "done");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_agent_cannot_answer_for_another() {
     let mut bench = Bench::new(10).await;
     let stream = bench.ask("a", "secret question").await.unwrap();
@@ -234,7 +273,7 @@ async fn an_agent_cannot_answer_for_another() {
     assert_eq!(replied(&stream.finish().await), "true");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_resting_agent_refuses_and_fails_what_waits() {
     let mut bench = Bench::new(10).await;
     let running = bench.ask("a", "one").await.unwrap();
@@ -264,7 +303,7 @@ async fn a_resting_agent_refuses_and_fails_what_waits() {
     assert!(bench.ask("a", "four").await.is_ok());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_is_sent_to_an_agent_that_is_being_started_waits() {
     let mut bench = Bench::new(10).await;
     bench.report("a", AgentEvent::Resting("stopped")).await;
@@ -276,7 +315,7 @@ async fn what_is_sent_to_an_agent_that_is_being_started_waits() {
     assert_eq!(replied(&stream.finish().await), "done");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn cancelling_takes_out_what_waits_and_tells_the_agent_of_what_runs() {
     let mut bench = Bench::new(10).await;
     let running = bench.ask("a", "one").await.unwrap();
@@ -290,7 +329,7 @@ async fn cancelling_takes_out_what_waits_and_tells_the_agent_of_what_runs() {
     assert!(!bench.handle.cancel(DeliveryId::new()).await);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_full_queue_and_a_closed_dispatcher_refuse() {
     let mut bench = Bench::new(1).await;
     let _running = bench.ask("a", "one").await.unwrap();
@@ -310,16 +349,18 @@ async fn a_full_queue_and_a_closed_dispatcher_refuse() {
 }
 
 /// A driver that is busy for a moment must not cost its agent all later messages.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_delivery_that_a_busy_driver_did_not_take_is_offered_again() {
-    let (handle, mut dispatcher) = prepare(8);
+    let home = tempfile::tempdir().unwrap();
+    let (handle, mut dispatcher) = prepare(8, journal(&home), Outside::default());
     let (commands, mut inbox) = mpsc::channel(1);
     commands.try_send(Command::Cancel(TurnId::new())).unwrap();
-    dispatcher.add(agent("a"), commands, 1, 10);
+    dispatcher.add(agent("a"), commands, limits(10));
     let bench = Bench {
         handle,
         drivers: HashMap::new(),
         task: tokio::spawn(dispatcher.run()),
+        home,
     };
     bench.report("a", AgentEvent::Up).await;
     let _turn = bench.ask("a", "hi").await.unwrap();
@@ -330,7 +371,7 @@ async fn a_delivery_that_a_busy_driver_did_not_take_is_offered_again() {
 }
 
 /// A long turn under which operators restart the agent is no poison; one that its agent dies of is.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn only_deaths_count_against_a_delivery() {
     let mut bench = Bench::new(10).await;
     let turn = bench.ask("a", "long").await.unwrap();
@@ -399,16 +440,14 @@ async fn an_agent_that_is_added_gets_its_messages_once_it_is_up() {
     let add = |rests, commands| Change::Add {
         agent: agent("c"),
         commands,
-        max_concurrent: 1,
-        max_waiting: 1,
+        limits: limits(1),
         rests,
+        found: Vec::new(),
     };
     let (commands, _inbox) = mpsc::channel(16);
     bench.handle.change(add(true, commands)).await;
-    assert!(matches!(
-        bench.ask("c", "no").await,
-        Err(Rejected::Resting { .. })
-    ));
+    let refused = bench.ask("c", "no").await.err();
+    assert!(matches!(refused, Some(Rejected::Resting { .. })));
     bench.handle.change(Change::Remove(agent("c"))).await;
     let (commands, inbox) = mpsc::channel(16);
     bench.handle.change(add(false, commands)).await;
@@ -420,8 +459,7 @@ async fn an_agent_that_is_added_gets_its_messages_once_it_is_up() {
     ));
     let limit = Change::Limit {
         agent: agent("c"),
-        max_concurrent: 1,
-        max_waiting: 2,
+        limits: limits(2),
     };
     bench.handle.change(limit).await;
     let _second = bench.ask("c", "second").await.unwrap();

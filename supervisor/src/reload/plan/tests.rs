@@ -51,6 +51,7 @@ const AGENT: &[&[&str]] = &[
     ],
     &["max_concurrent = 2", "max_concurrent = 3"],
     &["max_queued = 2"],
+    &["poison_after = 9"],
     &["class = 'batch'"],
     &["context = { max_messages = 2 }"],
     &["log = { keep = 2 }"],

@@ -20,6 +20,7 @@ use super::*;
 use crate::{
     containment::{BackendKind, Containment},
     dispatch,
+    journal::{self, Journal},
     supervision::{
         backoff::{BackoffPolicy, IntensityPolicy},
         capture::{AgentLog, LogWriter, Rotation},
@@ -85,6 +86,11 @@ fn contained() -> Arc<Containment> {
     Arc::new(containment)
 }
 
+fn journal(directory: &Path) -> Journal {
+    let path = directory.join("journal.db");
+    Journal::open(journal::Options::new(path)).unwrap().0
+}
+
 fn setup(
     agent: &AgentId,
     directory: &Path,
@@ -125,7 +131,8 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
     let (go_tx, go) = sync_channel::<()>(1);
     let go = std::sync::Mutex::new(go);
     let agent: AgentId = "early".parse().unwrap();
-    let (dispatcher, mut dispatching) = dispatch::prepare(1);
+    let (dispatcher, mut dispatching) =
+        dispatch::prepare(1, journal(directory.path()), dispatch::Outside::default());
     let wait_then_spec: SpecSource = Arc::new(move || {
         go.lock()
             .unwrap()
@@ -134,7 +141,12 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
         Ok(spec())
     });
     let (handle, driver) = prepare(setup(&agent, directory.path(), wait_then_spec, &dispatcher));
-    dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
+    let limits = dispatch::Limits {
+        max_concurrent: 1,
+        max_waiting: 1,
+        poison_after: 3,
+    };
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), limits);
     let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
 
     handle.order(Event::Start).await.unwrap();
@@ -180,7 +192,8 @@ async fn strain_is_told_and_a_standstill_is_an_end() {
     std::fs::write(&program, "#!/bin/sh\nexec sleep 60\n").unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
     let agent: AgentId = "strained".parse().unwrap();
-    let (dispatcher, mut dispatching) = dispatch::prepare(1);
+    let (dispatcher, mut dispatching) =
+        dispatch::prepare(1, journal(directory.path()), dispatch::Outside::default());
     let mut setup = setup(
         &agent,
         directory.path(),
@@ -196,7 +209,12 @@ async fn strain_is_told_and_a_standstill_is_an_end() {
     let events = setup.events.clone();
     let (handle, driver) = prepare(setup);
     let notices = driver.notices.clone();
-    dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
+    let limits = dispatch::Limits {
+        max_concurrent: 1,
+        max_waiting: 1,
+        poison_after: 3,
+    };
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), limits);
     let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
     handle.order(Event::Start).await.unwrap();
     assert!(handle.wait(PATIENCE, |seen| seen.pid.is_some()).await);
@@ -270,10 +288,16 @@ async fn strain_is_told_and_a_standstill_is_an_end() {
 async fn an_agent_that_waits_for_its_start_takes_no_message() {
     let directory = tempfile::tempdir().unwrap();
     let agent: AgentId = "lazy".parse().unwrap();
-    let (dispatcher, mut dispatching) = dispatch::prepare(1);
+    let (dispatcher, mut dispatching) =
+        dispatch::prepare(1, journal(directory.path()), dispatch::Outside::default());
     let source: SpecSource = Arc::new(|| Ok(spec()));
     let (handle, _driver) = prepare(setup(&agent, directory.path(), source, &dispatcher));
-    dispatching.add(handle.agent.clone(), handle.commands.clone(), 1, 1);
+    let limits = dispatch::Limits {
+        max_concurrent: 1,
+        max_waiting: 1,
+        poison_after: 3,
+    };
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), limits);
     dispatching.rest(&agent);
     let task = tokio::spawn(dispatching.run());
 
@@ -282,7 +306,7 @@ async fn an_agent_that_waits_for_its_start_takes_no_message() {
         name: None,
     };
     let session = "agent:lazy:test".parse().unwrap();
-    let refused = dispatcher.ask(session, sender, "hi".into()).await;
+    let refused = dispatcher.ask(session, sender, "hi".into(), None).await;
     let state = "stopped";
     let agent = agent.to_string();
     assert_eq!(

@@ -13,7 +13,7 @@ use super::{Fleet, Leaving, Stage, until_gone};
 use crate::{
     config::{AgentConfig, Config, Diagnostics, Fault},
     containment::Caps,
-    dispatch::Change,
+    dispatch::{Change, waiting_for},
     plan::{self, PreparedAccount},
     reload::{
         AgentChange, AgentStep, Asker, ChannelChange, Done, Effect, Goal, Outcome, Plan, Proposal,
@@ -146,6 +146,8 @@ impl Fleet {
             troubles: Vec::new(),
         };
         self.channels(&done.plan, accounts);
+        // Before anybody leaves, so that no message is on its way to whom it is no longer for.
+        self.publish();
         for id in done.plan.agents_to(AgentStep::Remove) {
             done.underway.extend(self.remove(id).await);
         }
@@ -219,12 +221,23 @@ impl Fleet {
         let config = Arc::clone(&self.config);
         let agent = config.agents.get(id)?;
         let handle = self.start_driver(agent);
+        // Somebody may have left it something while it was not there.
+        let own = id.clone();
+        let found = self
+            .stage
+            .journal
+            .read(move |reader| waiting_for(reader, &own));
+        let found = found.await.unwrap_or_else(|error| {
+            let error = crate::error_chain(&error);
+            warn!(agent.id = %id, error, "it is not known what waits for an agent");
+            Vec::new()
+        });
         let change = Change::Add {
             agent: id.clone(),
             commands: handle.commands.clone(),
-            max_concurrent: agent.max_concurrent as usize,
-            max_waiting: agent.max_queued as usize,
+            limits: plan::lane_limits(agent),
             rests: !agent.autostart,
+            found,
         };
         self.stage.dispatcher.change(change).await;
         Some((handle, agent.autostart))
@@ -236,8 +249,7 @@ impl Fleet {
         };
         let change = Change::Limit {
             agent: id.clone(),
-            max_concurrent: agent.max_concurrent as usize,
-            max_waiting: agent.max_queued as usize,
+            limits: plan::lane_limits(agent),
         };
         self.stage.dispatcher.change(change).await;
     }

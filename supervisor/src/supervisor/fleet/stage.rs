@@ -10,6 +10,8 @@ use crate::{
     config::{AgentConfig, Config, Directories},
     containment::{BackendKind, Containment},
     dispatch::DispatcherHandle,
+    gateway::Accounts,
+    journal::Journal,
     plan,
     supervision::{
         capture::{AgentLog, LogWriter},
@@ -33,6 +35,9 @@ pub(in crate::supervisor) struct Stage {
     pub(in crate::supervisor) sampler: SamplerHandle,
     pub(in crate::supervisor) spawner: Spawner,
     pub(in crate::supervisor) logs: LogWriter,
+    /// Where accounts are found, and what they owe.
+    pub(in crate::supervisor) accounts: Accounts,
+    pub(in crate::supervisor) journal: Journal,
     /// Where accounts hand in what they receive.
     pub(in crate::supervisor) inbound: mpsc::Sender<Inbound>,
 }

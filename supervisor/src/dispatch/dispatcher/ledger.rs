@@ -1,0 +1,158 @@
+//! What the dispatcher hands to the journal, and what it hears back: it never waits for either.
+//!
+//! Operations go in order. Those that tell what has happened are kept here while the journal's queue
+//! is full, so none is lost; one that begins something is refused instead.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures::{StreamExt, stream::FuturesOrdered};
+use kennel_shared::{
+    envelope::Sender,
+    ids::{ChannelId, DeliveryId},
+};
+use tokio::sync::oneshot;
+
+use super::{
+    super::{lanes::Ticket, turn::ReplySink},
+    handle::{Accepted, Operation, OperationReply, Rejected},
+};
+use crate::journal::{Answer, Journal, JournalError, Op, Pending};
+
+/// A message on its way to the disk.
+pub(super) struct Accepting {
+    pub(super) ticket: Ticket,
+    pub(super) sender: Sender,
+    pub(super) text: String,
+    pub(super) sink: Box<dyn ReplySink>,
+    pub(super) reply: oneshot::Sender<Result<Accepted, Rejected>>,
+}
+
+/// What an operator wants of a delivery.
+pub(super) struct Operating {
+    pub(super) operation: Operation,
+    pub(super) ticket: Ticket,
+    /// It was taken out of its lane for this.
+    pub(super) withdrawn: bool,
+    pub(super) reply: OperationReply,
+}
+
+/// What is to be done once something is written down.
+pub(super) enum Then {
+    /// A message is accepted.
+    Accept(Box<Accepting>),
+    /// An operator is told.
+    Operate(Box<Operating>),
+    /// What is now in the outboxes of these accounts is sent.
+    Send(DeliveryId, Vec<ChannelId>),
+    /// Nothing.
+    Nothing(DeliveryId),
+}
+
+struct Written {
+    then: Option<Then>,
+    pending: Pending,
+}
+
+impl Future for Written {
+    type Output = (Then, Result<Answer, JournalError>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.pending).poll(context));
+        let then = self.then.take().expect("a future is not polled again");
+        Poll::Ready((then, answer))
+    }
+}
+
+/// See the module.
+pub(super) struct Ledger {
+    journal: Journal,
+    /// What begins something, and what tells what happened, apart: while the disk is full, only the
+    /// second kind waits.
+    beginning: FuturesOrdered<Written>,
+    telling: FuturesOrdered<Written>,
+    /// What found the journal's queue full, in order.
+    kept: VecDeque<(Op, Then)>,
+}
+
+impl Ledger {
+    pub(super) fn new(journal: Journal) -> Self {
+        Self {
+            journal,
+            beginning: FuturesOrdered::new(),
+            telling: FuturesOrdered::new(),
+            kept: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Whether all that has happened is written down.
+    pub(super) fn is_settled(&self) -> bool {
+        self.telling.is_empty() && self.kept.is_empty()
+    }
+
+    /// Hands in what begins something; gives back what was to be done if there is no room.
+    pub(super) fn begin(&mut self, op: Op, then: Then) -> Result<(), (Then, JournalError)> {
+        match self.journal.submit(op) {
+            Ok(pending) => {
+                self.beginning.push_back(Written {
+                    then: Some(then),
+                    pending,
+                });
+                Ok(())
+            }
+            Err(refused) => Err((then, refused.error)),
+        }
+    }
+
+    /// Hands in what has happened.
+    pub(super) fn tell(&mut self, op: Op, then: Then) {
+        if self.kept.is_empty() {
+            self.try_tell(op, then);
+        } else {
+            self.kept.push_back((op, then));
+        }
+    }
+
+    fn try_tell(&mut self, op: Op, then: Then) -> bool {
+        match self.journal.submit(op) {
+            Ok(pending) => {
+                self.telling.push_back(Written {
+                    then: Some(then),
+                    pending,
+                });
+                true
+            }
+            Err(refused) => {
+                // A closed journal is the end of the whole supervisor.
+                if refused.error == JournalError::Busy {
+                    self.kept.push_front((*refused.op, then));
+                }
+                false
+            }
+        }
+    }
+
+    /// The next thing that was written down, or refused. Cancel-safe; waits for ever when there is none.
+    pub(super) async fn next(&mut self) -> (Then, Result<Answer, JournalError>) {
+        let (beginning, telling) = (&mut self.beginning, &mut self.telling);
+        let written = tokio::select! {
+            Some(written) = telling.next(), if !telling.is_empty() => written,
+            Some(written) = beginning.next(), if !beginning.is_empty() => written,
+            else => std::future::pending().await,
+        };
+        while let Some((op, then)) = self.kept.pop_front() {
+            if !self.try_tell(op, then) {
+                break;
+            }
+        }
+        written
+    }
+}

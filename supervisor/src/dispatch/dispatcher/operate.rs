@@ -1,0 +1,107 @@
+//! What operators do with single deliveries: drop, try again, put back.
+
+use kennel_shared::ids::DeliveryId;
+
+use super::{
+    Dispatcher,
+    handle::{Operation, OperationError, OperationReply},
+    job::Job,
+    ledger::{Operating, Then},
+};
+use crate::{
+    dispatch::{
+        lanes::Ticket,
+        turn::{EndKind, TurnEnd},
+    },
+    journal::{Answer, JournalError, Op},
+};
+
+impl Dispatcher {
+    /// Has the journal decide. What waits is held back meanwhile, so that no agent gets it.
+    pub(super) fn operate(&mut self, operation: Operation, ticket: Ticket, reply: OperationReply) {
+        if self.leaving {
+            let _ = reply.send(Err(OperationError::Leaving));
+            return;
+        }
+        let delivery = ticket.delivery;
+        let withdrawn = operation == Operation::Drop && self.lanes.withdraw(&ticket);
+        if operation == Operation::Drop && !withdrawn && self.jobs.contains_key(&delivery) {
+            let _ = reply.send(Err(OperationError::Running));
+            return;
+        }
+        let op = match operation {
+            Operation::Drop => Op::Drop { delivery },
+            Operation::Retry => Op::Retry {
+                delivery,
+                anew: DeliveryId::new(),
+            },
+            Operation::Requeue => Op::Revive { delivery },
+        };
+        let operating = Operating {
+            operation,
+            ticket,
+            withdrawn,
+            reply,
+        };
+        let then = Then::Operate(Box::new(operating));
+        if let Err((then, error)) = self.ledger.begin(op, then) {
+            self.on_written(then, Err(error));
+        }
+    }
+
+    pub(super) fn on_operated(
+        &mut self,
+        operating: Operating,
+        answer: Result<Answer, JournalError>,
+    ) {
+        let Operating {
+            operation,
+            ticket,
+            withdrawn,
+            reply,
+        } = operating;
+        let done = match (operation, answer) {
+            (_, Err(error)) => {
+                if withdrawn {
+                    self.lanes.admit_first(ticket);
+                }
+                Err(OperationError::Journal(error))
+            }
+            (Operation::Drop, Ok(_)) => {
+                let job = self.take_out(ticket.delivery);
+                let end = TurnEnd::Failed {
+                    kind: EndKind::Stopped,
+                    message: "an operator took the message out of the queue".into(),
+                };
+                for sink in job.into_iter().flat_map(|job| job.sinks) {
+                    sink.end(end.clone());
+                }
+                Ok(ticket.delivery)
+            }
+            (
+                Operation::Retry,
+                Ok(Answer::Retried {
+                    delivery, session, ..
+                }),
+            ) => {
+                // Asked for twice, it is here already, or has ended.
+                if delivery != ticket.delivery && !self.jobs.contains_key(&delivery) {
+                    self.hold(Job::found(Ticket { delivery, session }));
+                }
+                Ok(delivery)
+            }
+            (Operation::Requeue, Ok(_)) => {
+                let delivery = ticket.delivery;
+                if !self.jobs.contains_key(&delivery) && self.lanes.admit_first(ticket.clone()) {
+                    self.jobs.insert(delivery, Job::found(ticket));
+                }
+                Ok(delivery)
+            }
+            (Operation::Retry, Ok(other)) => Err(OperationError::Journal(JournalError::Internal(
+                format!("an odd answer: {other:?}"),
+            ))),
+        };
+        // An operator who has gone can look.
+        let _ = reply.send(done);
+    }
+}

@@ -1,0 +1,107 @@
+//! What an earlier supervisor has left: everything that waits or was in hand when it ended.
+
+use std::collections::HashSet;
+
+use kennel_shared::ids::{AgentId, Generation};
+
+use super::{Dispatcher, job::Job, ledger::Then};
+use crate::{
+    dispatch::lanes::Ticket,
+    journal::{Op, ReadError, Reader, entry::State, reader::Waiting},
+};
+
+/// Deliveries that are read at once.
+const WINDOW: u32 = 1000;
+
+/// What was taken over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Deliveries that waited.
+    pub queued: usize,
+    /// Deliveries that an agent had.
+    pub leased: usize,
+}
+
+impl Dispatcher {
+    /// Takes over what the journal has for the agents that were added. What a life in `adopted` has
+    /// stays its own, and is handed to it again, since its end may have been lost on the way; what another
+    /// life had goes back to the queue. Nobody is to blame: the supervisor ended, not the agent.
+    ///
+    /// Reads from the disk; for before the task runs.
+    pub fn restore(
+        &mut self,
+        reader: &Reader,
+        adopted: &HashSet<(AgentId, Generation)>,
+    ) -> Result<Restored, ReadError> {
+        let mut restored = Restored::default();
+        let agents: Vec<AgentId> = self.agents.keys().cloned().collect();
+        for agent in agents {
+            let found = waiting_for(reader, &agent)?;
+            let taken = self.take_over(&agent, found, adopted);
+            restored.queued += taken.queued;
+            restored.leased += taken.leased;
+        }
+        Ok(restored)
+    }
+
+    /// Takes over what was found for one agent.
+    pub(super) fn take_over(
+        &mut self,
+        agent: &AgentId,
+        found: Vec<Waiting>,
+        adopted: &HashSet<(AgentId, Generation)>,
+    ) -> Restored {
+        let mut restored = Restored::default();
+        let mut leased = Vec::new();
+        for entry in found {
+            if self.jobs.contains_key(&entry.delivery) {
+                continue;
+            }
+            let ticket = Ticket {
+                delivery: entry.delivery,
+                session: entry.session,
+            };
+            let mut job = Job::found(ticket.clone());
+            job.attempts = entry.attempts;
+            if entry.state == State::Leased {
+                restored.leased += 1;
+                job.lease = entry.lease;
+                leased.push(job);
+            } else {
+                restored.queued += 1;
+                self.hold(job);
+            }
+        }
+        // They were first, and are again.
+        for mut job in leased.into_iter().rev() {
+            let lease = job
+                .lease
+                .take_if(|lease| !adopted.contains(&(agent.clone(), lease.generation)));
+            if let Some(lease) = lease {
+                let requeue = Op::Requeue {
+                    delivery: job.ticket.delivery,
+                    generation: lease.generation,
+                    blame: None,
+                };
+                self.ledger
+                    .tell(requeue, Then::Nothing(job.ticket.delivery));
+            }
+            self.lanes.admit_first(job.ticket.clone());
+            self.jobs.insert(job.ticket.delivery, job);
+        }
+        restored
+    }
+}
+
+/// All that the journal has for an agent, in order. Reads from the disk.
+pub fn waiting_for(reader: &Reader, agent: &AgentId) -> Result<Vec<Waiting>, ReadError> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let window = reader.waiting(agent, after, WINDOW)?;
+        found.extend(window.entries);
+        match window.next {
+            Some(next) => after = Some(next),
+            None => return Ok(found),
+        }
+    }
+}

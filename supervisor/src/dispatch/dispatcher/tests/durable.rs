@@ -1,0 +1,432 @@
+//! What survives the dispatcher: it is ended at every turn of events, and another goes on.
+
+use std::sync::Mutex;
+
+use kennel_shared::{
+    envelope::{Peer, PeerKind},
+    ids::ChannelId,
+};
+
+use super::*;
+use crate::journal::{
+    entry::{Digest, NewSend, SendState, State},
+    reader::{Shown, View},
+};
+
+/// Answers go to a chat.
+struct Chat;
+
+impl ReplySink for Chat {
+    fn sends(&self, end: &TurnEnd) -> Vec<NewSend> {
+        let text = match end {
+            TurnEnd::Replied { text, .. } => text.clone(),
+            TurnEnd::Failed { message, .. } => message.clone(),
+            TurnEnd::Cancelled => return Vec::new(),
+        };
+        vec![NewSend {
+            channel: channel(),
+            peer: Peer {
+                kind: PeerKind::Direct,
+                id: "9".into(),
+            },
+            reply_to: None,
+            text,
+        }]
+    }
+    fn outlasts(&self) -> bool {
+        true
+    }
+    fn started(&mut self) {}
+    fn delta(&mut self, _: &str) {}
+    fn end(self: Box<Self>, _: TurnEnd) {}
+}
+
+fn channel() -> ChannelId {
+    "tg".parse().unwrap()
+}
+
+/// With chats behind it, and how often the outbox was rung for.
+fn outside() -> (Outside, Arc<Mutex<usize>>) {
+    let rung = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&rung);
+    let outside = Outside {
+        sink_for: Arc::new(|message| match message.origin {
+            Origin::Channel { .. } => Box::new(Chat),
+            Origin::Caller { .. } => Box::new(Nobody),
+        }),
+        ring: Arc::new(move |_| *counter.lock().unwrap() += 1),
+        events: Events::default(),
+    };
+    (outside, rung)
+}
+
+fn key(text: &str) -> CallerKey {
+    CallerKey {
+        key: "k".into(),
+        body: Digest::of(&[text.as_bytes()]),
+    }
+}
+
+fn sender() -> Sender {
+    Sender {
+        id: "1".into(),
+        name: None,
+    }
+}
+
+fn session() -> SessionKey {
+    SessionKey::new(&agent("a"), "test").unwrap()
+}
+
+impl Bench {
+    /// A message from the chat; what the platform calls it.
+    async fn hear(&self, message_id: &str, text: &str) -> Result<Accepted, Rejected> {
+        self.handle
+            .submit(Submission {
+                delivery: DeliveryId::new(),
+                origin: Origin::Channel {
+                    channel: channel(),
+                    message_id: message_id.into(),
+                },
+                session: session(),
+                sender: sender(),
+                text: text.into(),
+                reply_to: None,
+                sink: Box::new(Chat),
+            })
+            .await
+    }
+
+    async fn ask_by_key(&self, text: &str) -> Result<TurnStream, Rejected> {
+        self.handle
+            .ask(session(), sender(), text.into(), Some(key(text)))
+            .await
+    }
+
+    fn read(&self) -> Reader {
+        Reader::open(&self.home.path().join("journal.db")).unwrap()
+    }
+
+    /// How a delivery stands once all is written.
+    async fn shown(&self, delivery: DeliveryId) -> Shown {
+        self.handle.flushed().await;
+        self.read().show(delivery).unwrap().unwrap()
+    }
+
+    /// Ends this dispatcher as a crash would, and begins another.
+    async fn next(mut self, adopted: &[u64]) -> Self {
+        self.handle.flushed().await;
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        let empty = tempfile::tempdir().unwrap();
+        let home = std::mem::replace(&mut self.home, empty);
+        let adopted = adopted
+            .iter()
+            .map(|generation| (agent("a"), Generation(*generation)))
+            .collect();
+        Self::over(home, 10, outside().0, &adopted)
+    }
+
+    async fn up(&self, generation: u64) {
+        self.handle
+            .reports()
+            .tell(&agent("a"), Generation(generation), AgentEvent::Up)
+            .await;
+    }
+
+    async fn down(&self, generation: u64, asked: bool) {
+        self.handle
+            .reports()
+            .tell(
+                &agent("a"),
+                Generation(generation),
+                AgentEvent::Down { asked },
+            )
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_and_what_runs_goes_on_under_the_next_dispatcher_in_order() {
+    let bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        10,
+        outside().0,
+        &HashSet::new(),
+    );
+    bench.up(1).await;
+    let mut bench = bench;
+    let first = bench.hear("1", "one").await.unwrap().delivery;
+    let second = bench.hear("2", "two").await.unwrap().delivery;
+    assert_eq!(bench.delivery("a").await.delivery, first);
+    assert_eq!(bench.shown(first).await.listed.state, State::Leased);
+    let mut bench = bench.next(&[]).await;
+    assert_eq!(bench.shown(first).await.listed.state, State::Queued);
+    bench.up(2).await;
+    for (expected, text) in [(first, "one"), (second, "two")] {
+        let delivery = bench.delivery("a").await;
+        assert_eq!(
+            (delivery.delivery, delivery.text.as_str()),
+            (expected, text)
+        );
+        bench.reply("a", expected, "done").await;
+        let shown = bench.shown(expected).await;
+        assert_eq!(
+            (shown.listed.state, shown.listed.attempts),
+            (State::Replied, 0),
+            "a supervisor's end is nobody's fault"
+        );
+        assert_eq!(
+            (shown.sends[0].text.as_str(), shown.sends[0].state),
+            ("done", SendState::Pending)
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_adopted_life_is_handed_again_what_it_has_under_the_name_it_knows() {
+    let mut bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        10,
+        outside().0,
+        &HashSet::new(),
+    );
+    bench.up(7).await;
+    let accepted = bench.hear("1", "one").await.unwrap();
+    let first = bench.delivery("a").await;
+    let mut bench = bench.next(&[7]).await;
+    assert_eq!(
+        bench.shown(accepted.delivery).await.listed.state,
+        State::Leased
+    );
+    bench.up(7).await;
+    let again = bench.delivery("a").await;
+    assert_eq!((again.delivery, again.turn), (first.delivery, first.turn));
+    // It dies after all: that is its own doing.
+    bench.down(7, false).await;
+    let shown = bench.shown(accepted.delivery).await;
+    assert_eq!(
+        (shown.listed.state, shown.listed.attempts),
+        (State::Queued, 1)
+    );
+    // One that dies before it was handed anything again has had it all the same.
+    let bench = bench.next(&[]).await;
+    bench.up(8).await;
+    let mut bench = bench;
+    bench.delivery("a").await;
+    let bench = bench.next(&[8]).await;
+    bench.down(8, false).await;
+    let shown = bench.shown(accepted.delivery).await;
+    assert_eq!(
+        (shown.listed.state, shown.listed.attempts),
+        (State::Queued, 2)
+    );
+}
+
+#[tokio::test]
+async fn a_message_that_comes_twice_is_answered_once() {
+    let (outside, rung) = outside();
+    let mut bench = Bench::over(tempfile::tempdir().unwrap(), 10, outside, &HashSet::new());
+    bench.up(1).await;
+    let first = bench.hear("1", "one").await.unwrap();
+    let second = bench.hear("1", "one").await.unwrap();
+    assert!(!first.repeat && second.repeat);
+    assert_eq!(first.delivery, second.delivery);
+    bench.delivery("a").await;
+    bench.reply("a", first.delivery, "done").await;
+    assert_eq!(bench.shown(first.delivery).await.sends.len(), 1);
+    assert_eq!(*rung.lock().unwrap(), 1);
+    let third = bench.hear("1", "one").await.unwrap();
+    assert!(third.repeat);
+    // Not a second time, neither now nor later.
+    let other = bench.hear("2", "two").await.unwrap();
+    assert_eq!(bench.delivery("a").await.delivery, other.delivery);
+}
+
+#[tokio::test]
+async fn a_caller_with_a_key_gets_the_same_answer_before_and_after_the_end_and_a_restart() {
+    let mut bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        10,
+        outside().0,
+        &HashSet::new(),
+    );
+    bench.up(1).await;
+    let first = bench.ask_by_key("hi").await.unwrap();
+    let delivery = bench.delivery("a").await;
+    // It goes away and comes back; the turn was not cancelled.
+    drop(first);
+    let second = bench.ask_by_key("hi").await.unwrap();
+    assert_eq!(second.delivery(), delivery.delivery);
+    bench.reply("a", delivery.delivery, "hello").await;
+    assert_eq!(replied(&second.finish().await), "hello");
+    let third = bench.ask_by_key("hi").await.unwrap();
+    assert_eq!(replied(&third.finish().await), "hello");
+    let bench = bench.next(&[]).await;
+    let fourth = bench.ask_by_key("hi").await.unwrap();
+    assert_eq!(replied(&fourth.finish().await), "hello");
+    let other = bench
+        .handle
+        .ask(session(), sender(), "other".into(), Some(key("other")))
+        .await;
+    let error = other.err().unwrap();
+    assert!(matches!(error, Rejected::Journal(JournalError::Refused(_))));
+    assert!(error.to_string().contains("used before"), "{error}");
+}
+
+#[tokio::test]
+async fn a_caller_with_a_key_finds_its_turn_under_the_next_dispatcher() {
+    let mut bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        10,
+        outside().0,
+        &HashSet::new(),
+    );
+    bench.up(1).await;
+    let _gone = bench.ask_by_key("hi").await.unwrap();
+    let delivery = bench.delivery("a").await;
+    let mut bench = bench.next(&[]).await;
+    let again = bench.ask_by_key("hi").await.unwrap();
+    bench.up(2).await;
+    assert_eq!(bench.delivery("a").await.delivery, delivery.delivery);
+    bench.reply("a", delivery.delivery, "hello").await;
+    assert_eq!(replied(&again.finish().await), "hello");
+}
+
+#[tokio::test]
+async fn poison_is_set_aside_over_restarts_told_to_the_chat_and_can_be_put_back() {
+    let mut bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        10,
+        outside().0,
+        &HashSet::new(),
+    );
+    let deadly = bench.hear("1", "deadly").await.unwrap().delivery;
+    let next = bench.hear("2", "next").await.unwrap().delivery;
+    for generation in 1..=u64::from(POISON_AFTER) {
+        bench.up(generation).await;
+        assert_eq!(bench.delivery("a").await.delivery, deadly);
+        bench.down(generation, false).await;
+        bench = bench.next(&[]).await;
+    }
+    let shown = bench.shown(deadly).await;
+    assert_eq!(shown.listed.state, State::Poison);
+    assert!(shown.sends[0].text.contains("set aside"), "{shown:?}");
+    bench.up(9).await;
+    assert_eq!(bench.delivery("a").await.delivery, next);
+    bench.reply("a", next, "done").await;
+    // An operator has mended what was wrong.
+    let operate = |operation| bench.handle.operate(operation, deadly, session());
+    let refused = operate(Operation::Retry).await;
+    assert!(matches!(refused, Err(OperationError::Journal(_))));
+    assert_eq!(operate(Operation::Requeue).await, Ok(deadly));
+    assert_eq!(bench.delivery("a").await.delivery, deadly);
+    bench.reply("a", deadly, "fine").await;
+    assert_eq!(bench.shown(deadly).await.listed.state, State::Replied);
+}
+
+#[tokio::test]
+async fn an_operator_drops_what_waits_and_has_it_tried_again() {
+    let mut bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        10,
+        outside().0,
+        &HashSet::new(),
+    );
+    bench.up(1).await;
+    let runs = bench.hear("1", "one").await.unwrap().delivery;
+    let waits = bench.hear("2", "two").await.unwrap().delivery;
+    bench.delivery("a").await;
+    let operate = |operation, delivery| bench.handle.operate(operation, delivery, session());
+    assert_eq!(
+        operate(Operation::Drop, runs).await,
+        Err(OperationError::Running)
+    );
+    assert_eq!(operate(Operation::Drop, waits).await, Ok(waits));
+    assert_eq!(bench.shown(waits).await.listed.state, State::Dropped);
+    let anew = bench
+        .handle
+        .operate(Operation::Retry, waits, session())
+        .await
+        .unwrap();
+    assert_ne!(anew, waits);
+    // Asked twice, done once.
+    let twice = bench
+        .handle
+        .operate(Operation::Retry, waits, session())
+        .await;
+    assert_eq!(twice, Ok(anew));
+    bench.reply("a", runs, "done").await;
+    let delivery = bench.delivery("a").await;
+    assert_eq!((delivery.delivery, delivery.text.as_str()), (anew, "two"));
+    bench.reply("a", anew, "done").await;
+    assert_eq!(bench.shown(anew).await.sends.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_kept_in_memory_is_read_when_its_turn_comes() {
+    let mut bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        100,
+        outside().0,
+        &HashSet::new(),
+    );
+    let text = |n: u32| format!("{n} {}", "x".repeat(AT_HAND_BYTES / 8));
+    for n in 0..20 {
+        bench.hear(&n.to_string(), &text(n)).await.unwrap();
+    }
+    bench.up(1).await;
+    for n in 0..20 {
+        let delivery = bench.delivery("a").await;
+        assert_eq!(delivery.text, text(n));
+        bench.reply("a", delivery.delivery, "done").await;
+    }
+    bench.handle.flushed().await;
+    let open = bench.read().list(View::Open, None, None, 10).unwrap();
+    assert_eq!(open.entries, []);
+}
+
+#[tokio::test]
+async fn a_supervisor_that_leaves_keeps_what_waits_and_tells_who_cannot_come_back() {
+    let mut bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        10,
+        outside().0,
+        &HashSet::new(),
+    );
+    bench.up(1).await;
+    let runs = bench.ask("a", "one").await.unwrap();
+    let delivery = bench.delivery("a").await;
+    let chat = bench.hear("2", "two").await.unwrap().delivery;
+    let caller = bench.ask("a", "three").await.unwrap();
+    bench.handle.close().await;
+    assert!(matches!(
+        caller.finish().await,
+        TurnEnd::Failed {
+            kind: EndKind::Stopped,
+            ..
+        }
+    ));
+    bench.reply("a", delivery.delivery, "done").await;
+    assert_eq!(replied(&runs.finish().await), "done");
+    bench.report("a", AgentEvent::Down { asked: true }).await;
+    bench.report("a", AgentEvent::Resting("stopped")).await;
+    let mut bench = bench.next(&[]).await;
+    bench.up(2).await;
+    assert_eq!(bench.delivery("a").await.delivery, chat);
+}
+
+#[tokio::test]
+async fn a_chat_of_an_agent_that_rests_is_told_so_through_the_outbox() {
+    let bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        10,
+        outside().0,
+        &HashSet::new(),
+    );
+    bench.report("a", AgentEvent::Resting("stopped")).await;
+    let told = bench.hear("1", "hello?").await.unwrap().delivery;
+    let shown = bench.shown(told).await;
+    assert_eq!(shown.listed.state, State::Failed);
+    assert!(shown.sends[0].text.contains("kennel start a"), "{shown:?}");
+}
