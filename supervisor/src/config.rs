@@ -144,6 +144,18 @@ impl Config {
         Ok(loaded)
     }
 
+    /// Where a supervisor of this file listens, as far as the file says so, whatever else is wrong with it; `None` where
+    /// it cannot be read at all.
+    pub fn control_socket_of(path: &Path, directories: &Directories) -> Option<PathBuf> {
+        let text = source::text_of(path)?;
+        let absolute = std::path::absolute(path).ok()?;
+        let context = Context::new(folder(&absolute).to_owned(), directories.home.clone());
+        let draft = draft::read(&context, &[(path.to_owned(), text)], directories);
+        let said = draft.supervisor.map(|draft| draft.supervisor);
+        let otherwise = || directories.runtime.join("control.sock");
+        Some(said.map_or_else(otherwise, |supervisor| supervisor.control_socket()))
+    }
+
     /// Reads texts; the first is the main file. Touches neither files nor the environment.
     pub fn parse(
         files: &[(PathBuf, String)],

@@ -20,7 +20,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -235,15 +235,11 @@ impl Running {
         let began = Instant::now();
         let config = Arc::new(setting.config);
         let settings = &config.supervisor;
-        let (link_path, control_path) = (settings.link_socket(), settings.control_socket());
-        let unbound = |path: &Path| {
-            let path = path.to_owned();
-            move |source| RunError::Socket { path, source }
-        };
-        let link_listener =
-            links::bind(&link_path, home::is_shared(&config)).map_err(unbound(&link_path))?;
-        let control_listener = control::bind(&control_path).map_err(unbound(&control_path))?;
-        let tcp = bind_tcp(&config).await?;
+        let Sockets {
+            link: link_listener,
+            control: control_listener,
+            tcp,
+        } = Sockets::bind(&config).await?;
 
         let events = Events::default();
         let accounts = Accounts::default();
@@ -311,16 +307,7 @@ impl Running {
             began,
         });
         let current = control::Current::new(published);
-        let in_fleet = Arc::new(move |pid| containment.is_member(pid));
-        tasks.push(tokio::spawn(control::serve_unix(
-            control_listener,
-            current.clone(),
-            control::Peers::of(current.clone(), in_fleet),
-        )));
-        if let Some((listener, guard)) = tcp {
-            let current = current.clone();
-            tasks.push(tokio::spawn(control::serve_tcp(listener, guard, current)));
-        }
+        tasks.extend(serve(&current, control_listener, tcp, containment));
 
         fleet.start_agents().await;
         let (agents, channels) = fleet.counts();
@@ -341,7 +328,7 @@ impl Running {
             current,
             _journal: journal,
             tasks,
-            sockets: vec![link_path, control_path],
+            sockets: vec![settings.link_socket(), settings.control_socket()],
         })
     }
 
@@ -397,6 +384,26 @@ impl Running {
     }
 }
 
+/// What is listened on.
+struct Sockets {
+    link: links::Listener,
+    control: tokio::net::UnixListener,
+    tcp: Option<(tokio::net::TcpListener, control::Guard)>,
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> Result<Self, RunError> {
+        let settings = &config.supervisor;
+        let unbound = |path: PathBuf| move |source| RunError::Socket { path, source };
+        let (link, control) = (settings.link_socket(), settings.control_socket());
+        Ok(Self {
+            link: links::bind(&link, home::is_shared(config)).map_err(unbound(link))?,
+            control: control::bind(&control).map_err(unbound(control))?,
+            tcp: bind_tcp(config).await?,
+        })
+    }
+}
+
 /// What the dispatcher knows of the rest.
 fn outside(accounts: &Accounts, events: &Events) -> Outside {
     let (senders, bells) = (accounts.clone(), accounts.clone());
@@ -405,6 +412,24 @@ fn outside(accounts: &Accounts, events: &Events) -> Outside {
         ring: Arc::new(move |channel| bells.ring(channel)),
         events: events.clone(),
     }
+}
+
+/// Serves the control API.
+fn serve(
+    current: &control::Current,
+    control: tokio::net::UnixListener,
+    tcp: Option<(tokio::net::TcpListener, control::Guard)>,
+    containment: Arc<Containment>,
+) -> Vec<JoinHandle<()>> {
+    let in_fleet = Arc::new(move |pid| containment.is_member(pid));
+    let peers = control::Peers::of(current.clone(), in_fleet);
+    let unix = tokio::spawn(control::serve_unix(control, current.clone(), peers));
+    let serve_tcp =
+        |(listener, guard)| tokio::spawn(control::serve_tcp(listener, guard, current.clone()));
+    [Some(unix), tcp.map(serve_tcp)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Takes over what an earlier supervisor has left.

@@ -109,6 +109,7 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         child: None,
         group: None,
         caps: setup.caps,
+        next_caps: None,
         guard: Guard::default(),
         over: None,
         clearing: None,
@@ -157,6 +158,8 @@ pub struct Driver {
     group: Option<Group>,
     /// The caps of the present child, and of the next.
     caps: Caps,
+    /// Those of the next, where they are others.
+    next_caps: Option<Caps>,
     /// Watches them.
     guard: Guard,
     /// Why we ended it, where no other cap did.
@@ -275,6 +278,7 @@ impl Driver {
         self.setup.policy = terms.policy;
         self.setup.spec = terms.spec;
         self.setup.requested = terms.requested;
+        self.next_caps = Some(terms.caps);
         self.setup.cage = terms.cage;
         self.setup.log_level = terms.log_level;
         self.setup.orphan_grace = terms.orphan_grace;

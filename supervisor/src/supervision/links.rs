@@ -16,7 +16,7 @@ use std::{
 use interprocess::{
     local_socket::{
         GenericFilePath, ListenerOptions, ToFsName,
-        tokio::{Listener, Stream},
+        tokio::Stream,
         traits::{StreamCommon, tokio::Listener as _},
     },
     os::unix::local_socket::ListenerOptionsExt,
@@ -59,6 +59,9 @@ pub struct Door {
     /// The user that the agent runs as.
     pub uid: u32,
 }
+
+/// What agents connect to.
+pub type Listener = interprocess::local_socket::tokio::Listener;
 
 /// A connected agent, past its handshake.
 pub type LinkStream = Stream;

@@ -23,6 +23,8 @@ pub struct Builder {
     misbehaving: Option<PathBuf>,
     passable: bool,
     environment: Vec<(String, String)>,
+    up: Vec<String>,
+    more: String,
 }
 
 fn table(pairs: &[(&str, &str)]) -> Table {
@@ -62,6 +64,8 @@ impl Default for Builder {
             misbehaving: None,
             passable: false,
             environment: Vec::new(),
+            up: Vec::new(),
+            more: String::new(),
         }
     }
 }
@@ -125,6 +129,24 @@ impl Builder {
         self
     }
 
+    /// Gives `kennel up` more to go by.
+    #[must_use]
+    pub fn up(mut self, argument: &str) -> Self {
+        self.up.push(argument.to_owned());
+        self
+    }
+
+    /// Adds tables to the end of the configuration, and a secret for them to the environment.
+    #[must_use]
+    pub fn tables(mut self, toml: &str, secrets: &[(&str, &str)]) -> Self {
+        self.more += toml;
+        for (name, value) in secrets {
+            self.environment
+                .push(((*name).to_owned(), (*value).to_owned()));
+        }
+        self
+    }
+
     /// Other users may pass through its directory, as agents with users of their own must.
     #[must_use]
     pub fn passable(mut self) -> Self {
@@ -163,7 +185,7 @@ impl Builder {
         for (id, keys) in &self.agents {
             section(&format!("agents.{id}"), keys);
         }
-        text
+        text + "\n" + &self.more
     }
 
     /// Starts it, and waits until every agent is ready but those that begin with `bad-`.
@@ -201,7 +223,7 @@ impl Builder {
                 link("misbehaving-agent", misbehaving)
             }
         };
-        let mut kennel = Kennel::new(directory, host, self.environment);
+        let mut kennel = Kennel::new(directory, host, self.environment, self.up);
         kennel.start_again().await;
         kennel
     }

@@ -54,6 +54,15 @@ impl Driver {
         self.speaker = None;
         self.observed.send_modify(|seen| seen.cage = Arc::default());
         self.hang = None;
+        if let Some(caps) = self.next_caps.take() {
+            self.caps = caps;
+            self.setup.sampler.caps(&self.setup.agent, caps);
+            let unenforced = self.unenforced().into();
+            self.observed.send_modify(|seen| {
+                seen.caps = caps;
+                seen.unenforced = unenforced;
+            });
+        }
         let cage = match &self.setup.cage {
             Ok(cage) => cage.clone(),
             Err(why) => {
@@ -134,6 +143,7 @@ impl Driver {
         self.setup.requested.extend(changed);
         info!(agent.id = %self.setup.agent, live, "the caps of an agent were changed");
         self.caps = caps;
+        self.next_caps = None;
         self.setup.sampler.caps(&self.setup.agent, caps);
         let unenforced = self.unenforced().into();
         self.observed.send_modify(|seen| {

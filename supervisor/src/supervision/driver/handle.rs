@@ -130,7 +130,9 @@ pub struct Terms {
     pub policy: Policy,
     /// What its next life is told to be.
     pub spec: SpecSource,
-    /// Which caps the operator asked for.
+    /// What its next life may use; [`Command::SetCaps`] is for the present one.
+    pub caps: Caps,
+    /// Which of that the operator asked for.
     pub requested: Vec<Cap>,
     /// How its next life is to close itself in.
     pub cage: Result<CageSpec, String>,

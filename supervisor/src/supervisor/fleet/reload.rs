@@ -304,7 +304,9 @@ impl Fleet {
             if (differ || (all && caps.cpu.is_some()))
                 && let Err(error) = handle.set_caps(caps).await
             {
-                troubles.push(format!("the caps of `{id}` could not be changed: {error}"));
+                troubles.push(format!(
+                    "the caps of `{id}` could not be changed while it runs, and hold from its next start on: {error}"
+                ));
             }
         }
     }

@@ -75,6 +75,7 @@ impl Stage {
         let Terms {
             policy,
             spec,
+            caps,
             requested,
             cage,
             log_level,
@@ -86,7 +87,7 @@ impl Stage {
             policy,
             spec,
             containment: Arc::clone(&self.containment),
-            caps: plan::caps(&agent.limits).0,
+            caps,
             requested,
             program: plan::agent_host(),
             directory: settings.agent_dir(&agent.id),
@@ -109,10 +110,12 @@ impl Stage {
             pid_namespace: self.containment.backend() == BackendKind::BestEffort,
             ..cage
         });
+        let (caps, requested) = plan::caps(&agent.limits);
         Terms {
             policy: plan::policy(agent),
             spec: with_room(config, agent),
-            requested: plan::caps(&agent.limits).1,
+            caps,
+            requested,
             cage,
             log_level: config.supervisor.log_level.as_str().to_owned(),
             orphan_grace: config.supervisor.orphan_grace,
