@@ -13,6 +13,7 @@
 
 mod act;
 mod args;
+mod audit;
 mod channels;
 mod chat;
 mod check;
@@ -28,6 +29,7 @@ mod interrupt;
 mod locate;
 mod logs;
 mod output;
+mod queue;
 #[cfg(test)]
 mod reference;
 mod reload;
@@ -93,6 +95,8 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         }
         Command::Channels(channels) => block_on(channels::run(&client()?, channels.json, out)),
         Command::Events(events) => block_on(events::run(&client()?, events, out)),
+        Command::Audit(audit) => block_on(audit::run(&client()?, &audit, out)),
+        Command::Queue(queue) => block_on(queue::run(&client()?, &queue, out)),
         Command::Reload(reload) => block_on(reload::run(&client()?, &reload, out)),
         Command::Shutdown(shutdown) => block_on(act::shutdown(&client()?, &shutdown, out)),
         Command::Completions(completions) => generate::completions(completions.shell, out),

@@ -26,9 +26,10 @@ pub use self::{
 };
 use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentDoctor, AgentLimits, AgentList, AgentStatus,
-    CancelReply, ChannelList, Doctor, EventList, EventsQuery, Health, LimitsPatch, LimitsReply,
-    LogLines, ProcessList, ReloadReply, ReloadRequest, ShutdownReply, Status, TurnReply,
-    TurnRequest,
+    AuditList, AuditQuery, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
+    EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ProcessList, Queue, QueueAction,
+    QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, ShutdownReply, Status,
+    TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -222,6 +223,46 @@ impl Client {
             Duration::from_millis(ms).saturating_add(RELOAD_SLACK)
         });
         let request = Request::post("/reload").json(request).within(limit);
+        request.answer(&self.socket).await
+    }
+
+    /// What operators did.
+    pub async fn audit(&self, query: AuditQuery) -> Result<Answer<AuditList>, ClientError> {
+        let before = query.before;
+        let before = before.map_or_else(String::new, |before| format!("&before={before}"));
+        self.get(&format!("/audit?limit={}{before}", query.limit))
+            .await
+    }
+
+    /// What waits, runs or was set aside.
+    pub async fn queue(&self, query: &QueueQuery) -> Result<Answer<Queue>, ClientError> {
+        let view = match query.view {
+            QueueView::Open => "open",
+            QueueView::Poison => "poison",
+            QueueView::All => "all",
+        };
+        let named = |key, value: &Option<String>| {
+            let value = value.as_deref().map(segment);
+            value.map_or_else(String::new, |value| format!("&{key}={value}"))
+        };
+        let (agent, behind) = (named("agent", &query.agent), named("behind", &query.behind));
+        let path = format!("/queue?view={view}&limit={}{agent}{behind}", query.limit);
+        self.get(&path).await
+    }
+
+    /// One message in full.
+    pub async fn delivery(&self, id: &str) -> Result<Answer<DeliveryDetail>, ClientError> {
+        self.get(&format!("/queue/{}", segment(id))).await
+    }
+
+    /// Does something with one message.
+    pub async fn queue_action(
+        &self,
+        id: &str,
+        action: QueueAction,
+    ) -> Result<Answer<QueueReply>, ClientError> {
+        let path = format!("/queue/{}/{}", segment(id), action.as_str());
+        let request = Request::post(&path).within(SHORT);
         request.answer(&self.socket).await
     }
 

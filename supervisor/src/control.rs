@@ -6,6 +6,7 @@
 //! the JSON of the first.
 
 mod api;
+mod audit;
 mod auth;
 mod body;
 pub(crate) mod doctor;

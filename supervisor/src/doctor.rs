@@ -17,6 +17,7 @@ mod ends;
 pub mod facts;
 pub mod fleet;
 mod host;
+mod journal;
 pub mod look;
 mod places;
 #[cfg(test)]
@@ -38,6 +39,8 @@ pub enum State {
 pub enum Area {
     /// Whether a supervisor runs.
     Supervisor,
+    /// What was accepted, on the disk.
+    Journal,
     /// What holds the agents.
     Containment,
     /// The machine.
@@ -65,6 +68,7 @@ impl Area {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Supervisor => "supervisor",
+            Self::Journal => "journal",
             Self::Containment => "containment",
             Self::Host => "host",
             Self::Files => "files",

@@ -33,6 +33,7 @@ use crate::{
         self,
         router::{Binding, Router},
     },
+    journal,
     supervision::{
         backoff::{BackoffPolicy, IntensityPolicy},
         capture::Rotation,
@@ -65,6 +66,22 @@ pub fn policy(agent: &AgentConfig) -> Policy {
         watchdog: timeouts.watchdog,
         drain_timeout: timeouts.drain,
         stop_grace: timeouts.stop_grace,
+    }
+}
+
+/// Where the journal is, and what it keeps.
+pub fn journal(config: &Config) -> journal::Options {
+    let supervisor = &config.supervisor;
+    let keep = supervisor.journal;
+    journal::Options {
+        retention: journal::Retention {
+            ended: keep.ended,
+            poison: keep.poison,
+            audit: keep.audit,
+            max_bytes: keep.max_size,
+        },
+        fail_points: journal::failpoint::FailPoints::from_env(),
+        ..journal::Options::new(supervisor.state_dir.join(journal::FILE))
     }
 }
 

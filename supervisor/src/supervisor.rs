@@ -139,12 +139,8 @@ pub fn run(loaded: Loaded, config_path: PathBuf, watch: bool) -> Result<(), RunE
             what: "the runtime cannot be built",
             source,
         })?;
-    let path = loaded.config.supervisor.state_dir.join(journal::FILE);
-    let options = journal::Options {
-        fail_points: journal::failpoint::FailPoints::from_env(),
-        ..journal::Options::new(path)
-    };
-    let (journal, writer) = Journal::open(options).map_err(RunError::Journal)?;
+    let (journal, writer) =
+        Journal::open(plan::journal(&loaded.config)).map_err(RunError::Journal)?;
     let containment = Arc::new(contain(&loaded.config).map_err(RunError::Containment)?);
     let held = Arc::clone(&containment);
     let ended = runtime.block_on(async {

@@ -186,11 +186,7 @@ impl Kennel {
 
     /// Starts a supervisor in these directories; the one before must be gone. Waits for its answer.
     pub async fn start_again(&mut self) {
-        self.supervisor = None;
-        self.starts += 1;
-        let child = self.launch(&self.log_path(self.starts));
-        self.pid = i32::try_from(child.id()).expect("a pid");
-        self.supervisor = Some(child);
+        self.launch_with(&[]);
         let deadline = Instant::now() + patience();
         loop {
             let health = self.client().get("/api/v1/health").await;
@@ -215,14 +211,36 @@ impl Kennel {
         }
     }
 
+    /// Starts a supervisor with this in its environment, and waits for nothing; the one before must be gone.
+    pub fn launch_with(&mut self, environment: &[(&str, &str)]) {
+        self.starts += 1;
+        let child = self.launch(&self.log_path(self.starts), environment);
+        self.pid = i32::try_from(child.id()).expect("a pid");
+        self.supervisor = Some(child);
+    }
+
+    /// Whether the supervisor has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.supervisor
+            .as_mut()
+            .is_some_and(|child| ended(child).is_none())
+    }
+
+    /// Keeps all files, for whoever wants to see what happened; where they are.
+    pub fn keep(&mut self) -> PathBuf {
+        self.directory.disable_cleanup(true);
+        self.root().to_owned()
+    }
+
     /// Runs `kennel up` on this directory, its log going to `log`.
-    fn launch(&self, log: &Path) -> Child {
+    fn launch(&self, log: &Path, environment: &[(&str, &str)]) -> Child {
         let log = File::create(log).expect("a file for the log");
         let mut command = self.command();
         command
             .arg("up")
             .args(&self.up)
             .env("KENNEL_AGENT_HOST", &self.host)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -274,7 +292,7 @@ impl Kennel {
     /// Tries to start a second supervisor here; gives its exit code and what it said.
     pub async fn second_supervisor(&self) -> (Option<i32>, String) {
         let log = self.root().join("second.log");
-        let mut child = self.launch(&log);
+        let mut child = self.launch(&log, &[]);
         let status = until_ended(&mut child).await;
         (
             status.code(),

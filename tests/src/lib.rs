@@ -1,6 +1,7 @@
 //! Harness, fakes and measuring tools for Kennel's integration tests.
 
 pub mod bench;
+pub mod chaos;
 pub mod fake_telegram;
 pub mod guest;
 pub mod harness;

@@ -95,7 +95,7 @@ async fn a_message_that_kills_agents_is_given_up_and_the_next_goes_through() {
     assert_eq!((one.restarts, one.queued, one.running), (3, 0, 0));
     assert_eq!(
         kennel
-            .log_lines(&["a delivery is given up", "agent.id=one"])
+            .log_lines(&["a delivery is set aside", "agent.id=one"])
             .len(),
         1
     );

@@ -150,6 +150,10 @@ pub(super) enum Command {
     Channels(Json),
     /// Show what happened to the agents, and what happens to them
     Events(Events),
+    /// Show the messages that wait or run; drop, retry and requeue single ones
+    Queue(Queue),
+    /// Show what operators did, and what became of single messages
+    Audit(Audit),
     /// Stop all agents, then the supervisor
     Shutdown(Shutdown),
     /// Print a completion script for a shell
@@ -327,6 +331,81 @@ pub(super) struct Events {
     pub(super) lines: u32,
 
     /// Print one JSON object per event
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Queue {
+    #[command(subcommand)]
+    pub(super) command: Option<QueueCommand>,
+
+    #[command(flatten)]
+    pub(super) list: QueueList,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QueueCommand {
+    /// List messages; what `kennel queue` does by itself
+    List(QueueList),
+    /// Show one message, its end, and what was sent because of it
+    Show(QueueOne),
+    /// Take out a message that waits or is poison; its sender is not told
+    Drop(QueueOne),
+    /// Have a message that failed, or was cancelled or dropped, answered after all, as a new one
+    Retry(QueueOne),
+    /// Put a message that is poison back in the queue, ahead of all others
+    Requeue(QueueOne),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct QueueList {
+    /// Only those for this agent
+    pub(super) agent: Option<String>,
+
+    /// Those that were set aside, since their agent died of them again and again
+    #[arg(long, conflicts_with = "all")]
+    pub(super) poison: bool,
+
+    /// All that the journal keeps, also what has ended
+    #[arg(long)]
+    pub(super) all: bool,
+
+    /// How many at most, from 1 to 1000
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) lines: u32,
+
+    /// Go on behind this one, as the list before named it
+    #[arg(long, value_name = "PLACE")]
+    pub(super) behind: Option<String>,
+
+    /// Print the control API's JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Audit {
+    /// How many of the last, from 1 to 1000
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) lines: u32,
+
+    /// Only those before this number, which --json shows
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) before: Option<i64>,
+
+    /// Print the control API's JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct QueueOne {
+    /// Which message: its id, or as much of its beginning as names just one
+    pub(super) id: String,
+
+    /// Print the control API's JSON
     #[arg(long)]
     pub(super) json: bool,
 }

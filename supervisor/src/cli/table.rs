@@ -13,7 +13,9 @@ use super::{
     output::printable,
     units::{bytes, duration, of_cap, percent},
 };
-use crate::control::wire::{AgentState, AgentStatus, ChannelList, ChannelState, Status};
+use crate::control::wire::{
+    AgentState, AgentStatus, ChannelList, ChannelState, Delivery, DeliveryState, Status,
+};
 
 /// A column and how it gives way.
 struct Column {
@@ -241,6 +243,38 @@ pub(super) fn channels(list: &ChannelList, width: Option<usize>) -> String {
         Column::new("DETAIL", channels, |c| c.detail.clone().unwrap_or_default())
             .shortest(12)
             .goes(2),
+    ];
+    draw(columns, width)
+}
+
+/// Messages that wait, run or were set aside. `now` is in milliseconds since 1970.
+pub(super) fn deliveries(deliveries: &[Delivery], width: Option<usize>, now: u64) -> String {
+    let columns = vec![
+        // As much as names just one.
+        Column::new("ID", deliveries, |d| d.id.clone()).shortest(24),
+        Column::new("AGENT", deliveries, |d| d.agent.clone()).shortest(8),
+        Column::new("STATE", deliveries, |d| d.state.as_str().to_owned()).colored(
+            deliveries,
+            |d| match d.state {
+                DeliveryState::Leased => Some(Color::Green),
+                DeliveryState::Poison | DeliveryState::Failed => Some(Color::Red),
+                _ => None,
+            },
+        ),
+        Column::new("AGE", deliveries, |d| {
+            duration(now.saturating_sub(d.received_ms))
+        })
+        .right(),
+        Column::new("DEATHS", deliveries, |d| d.attempts.to_string())
+            .right()
+            .goes(2),
+        Column::new("SESSION", deliveries, |d| d.session.clone())
+            .shortest(12)
+            .goes(1),
+        Column::new("FROM", deliveries, |d| d.sender.clone())
+            .shortest(6)
+            .goes(3),
+        Column::new("TEXT", deliveries, |d| d.preview.clone()).shortest(12),
     ];
     draw(columns, width)
 }

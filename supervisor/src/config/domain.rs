@@ -119,6 +119,33 @@ pub struct Supervisor {
     pub containment: Backend,
     /// What all agents together may use.
     pub fleet: FleetLimits,
+    /// What is kept of messages that are done with.
+    pub journal: JournalKeep,
+}
+
+/// What the journal keeps of what has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalKeep {
+    /// Messages and what was sent.
+    pub ended: Duration,
+    /// Messages that were set aside.
+    pub poison: Duration,
+    /// What operators did.
+    pub audit: Duration,
+    /// Above this size the oldest go earlier, in bytes.
+    pub max_size: u64,
+}
+
+impl Default for JournalKeep {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_hours(24);
+        Self {
+            ended: 7 * DAY,
+            poison: 30 * DAY,
+            audit: 30 * DAY,
+            max_size: 256 * 1024 * 1024,
+        }
+    }
 }
 
 impl Supervisor {

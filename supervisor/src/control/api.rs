@@ -26,7 +26,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    App, Current, doctor,
+    App, Current, audit, doctor,
     error::Failure,
     idempotency, limits, processes, queue, reload, usage, view,
     wire::{self, ErrorCode},
@@ -73,6 +73,7 @@ pub(super) fn routes() -> Router<Current> {
         .route("/agents/{id}/doctor", get(doctor::agent_doctor))
         .route("/doctor", get(doctor::doctor))
         .route("/turns/{turn_id}", delete(cancel))
+        .route("/audit", get(audit::audit))
         .route("/queue", get(queue::queue))
         .route("/queue/{id}", get(queue::show))
         .route("/queue/{id}/drop", post(queue::drop))
@@ -200,6 +201,16 @@ async fn act(
     let handle = find(app, id)?;
     let before = handle.observed.borrow().generation;
     let answer = handle.order(event).await.ok_or_else(leaving)?;
+    let what = match event {
+        Event::Start => "start",
+        Event::Stop => "stop",
+        _ => "restart",
+    };
+    let detail = match answer {
+        Answer::Accepted => "asked for",
+        Answer::Already => "asked for; it was so already",
+    };
+    app.audit(what, Some(&handle.agent), detail);
     let limit = request
         .timeout_ms
         .map_or(ACTION_TIMEOUT, Duration::from_millis)
@@ -444,6 +455,7 @@ pub(super) async fn channels(State(app): AppState) -> Json<wire::ChannelList> {
 /// Ends the supervisor and its agents, after their turns.
 #[utoipa::path(post, path = "/api/v1/shutdown", responses((status = 200, body = wire::ShutdownReply)))]
 pub(super) async fn shutdown(State(app): AppState) -> Json<wire::ShutdownReply> {
+    app.audit("shutdown", None, "asked for");
     // Full means that it was asked before.
     let _ = app.shutdown.try_send(());
     Json(wire::ShutdownReply {

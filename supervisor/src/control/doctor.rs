@@ -6,7 +6,7 @@ pub(crate) mod report;
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -26,7 +26,7 @@ use crate::{
     containment::Caps,
     doctor::{
         facts::{
-            Agent, Ask, Channel, Connection, Fleet, Group, LastEnd, Life, OneAgent, Stage,
+            Agent, Ask, Channel, Connection, Fleet, Group, Journal, LastEnd, Life, OneAgent, Stage,
             Supervisor, Usage,
         },
         look,
@@ -41,7 +41,8 @@ use crate::{
 /// Whether all is well, and what to do where it is not.
 #[utoipa::path(get, path = "/api/v1/doctor", responses((status = 200, body = wire::Doctor)))]
 pub(super) async fn doctor(State(app): AppState) -> Result<Json<wire::Doctor>, Failure> {
-    let facts = tokio::task::spawn_blocking(move || fleet(&app)).await;
+    let journal = journal(&app).await;
+    let facts = tokio::task::spawn_blocking(move || fleet(&app, journal)).await;
     let facts = facts.map_err(|_| leaving())?;
     Ok(Json(report::fleet(&facts)))
 }
@@ -69,14 +70,32 @@ pub(super) async fn agent_doctor(
     Ok(Json(report::agent(&facts, Some(life))))
 }
 
+async fn journal(app: &App) -> Journal {
+    let health = app.journal.health().borrow().clone();
+    // One that cannot be read says so itself.
+    let counts = app.journal.read(crate::journal::Reader::counts).await;
+    let counts = counts.unwrap_or_default();
+    let refusing_for = health.refusing.as_ref().map(|refusing| {
+        let since = UNIX_EPOCH + Duration::from_millis(refusing.since.unsigned_abs());
+        since.elapsed().unwrap_or_default()
+    });
+    Journal {
+        health,
+        refusing_for,
+        waiting: counts.iter().map(|count| count.queued).sum(),
+        poison: counts.iter().map(|count| count.poison).sum(),
+    }
+}
+
 /// Blocks.
-fn fleet(app: &Arc<App>) -> Fleet {
+fn fleet(app: &Arc<App>, journal: Journal) -> Fleet {
     let same = |loaded: &Config| means_the_same(app, loaded);
     let read = look::configuration(&app.config_path, &Directories::from_env(), Some(&same));
     let config = &app.config;
     let enabled = config.agents.values().filter(|agent| agent.enabled);
     Fleet {
         supervisor: supervisor(app),
+        journal: Some(journal),
         backend: look::backend(&app.containment, Some(&app.config)),
         asks: asks(app),
         host: look::host(),

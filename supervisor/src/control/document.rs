@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, doctor, limits, metrics, processes, queue, reload};
+use super::{api, audit, doctor, limits, metrics, processes, queue, reload};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +20,7 @@ use super::{api, doctor, limits, metrics, processes, queue, reload};
         api::restart,
         api::turn,
         api::cancel,
+        audit::audit,
         queue::queue,
         queue::show,
         queue::drop,

@@ -83,6 +83,12 @@ pub(super) async fn set_limits(
         .set_caps(caps)
         .await
         .map_err(|error| Failure::new(ErrorCode::Denied, error))?;
+    let named = |(cap, amount): &(Cap, Option<Amount>)| match amount {
+        Some(amount) => format!("{cap}={amount}"),
+        None => format!("{cap}=none"),
+    };
+    let detail = changes.iter().map(named).collect::<Vec<_>>().join(" ");
+    app.audit("set", Some(&handle.agent), detail);
     Ok(Json(wire::LimitsReply {
         before: view(&before),
         limits: view(&plan::limits(&caps)),

@@ -26,6 +26,7 @@ use self::text::{Format, Page};
 use super::{App, Current, view, wire};
 use crate::{
     dispatch::AgentCounts,
+    journal::Health,
     supervision::sampler::{AgentSample, Sample},
 };
 
@@ -38,6 +39,7 @@ struct Scene {
     sample: Arc<Sample>,
     /// Files that the supervisor may have open.
     max_files: Option<u64>,
+    journal: Health,
     agents: Vec<Agent>,
     channels: Vec<wire::ChannelStatus>,
 }
@@ -103,6 +105,7 @@ impl App {
             max_files: getrlimit(Resource::RLIMIT_NOFILE)
                 .ok()
                 .map(|(soft, _)| soft),
+            journal: self.journal.health().borrow().clone(),
             agents: agents.collect(),
             channels: self.view_channels(),
             sample,

@@ -27,7 +27,7 @@ const LIST: u32 = 100;
 /// The most deliveries in one answer.
 const LIST_MAX: u32 = 1000;
 
-fn unreadable(error: &ReadError) -> Failure {
+pub(super) fn unreadable(error: &ReadError) -> Failure {
     Failure::new(ErrorCode::Internal, crate::error_chain(error))
         .hint("`kennel doctor` says how the journal is")
 }

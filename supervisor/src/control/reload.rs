@@ -32,10 +32,17 @@ pub(super) async fn reload(
         serde_json::from_slice(&body)
             .map_err(|error| Failure::new(ErrorCode::InvalidRequest, error.to_string()))?
     };
-    let reloads = app.reloads.clone();
+    let outcome = app.reloads.ask(request.dry_run).await;
+    let outcome = outcome.ok_or_else(leaving)?;
+    if !request.dry_run {
+        let detail = match &outcome {
+            Ok(done) => done.plan.summary(),
+            Err(found) => format!("refused: {}", found.summary()),
+        };
+        app.audit("reload", None, detail);
+    }
     // What is waited for may take its time, and what there was need not be kept for it.
     drop(app);
-    let outcome = reloads.ask(request.dry_run).await.ok_or_else(leaving)?;
     let mut reply = view(&outcome, request.dry_run);
     if let Ok(done) = outcome
         && request.wait

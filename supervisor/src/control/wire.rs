@@ -12,6 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+mod audit;
 mod doctor;
 mod events;
 mod limits;
@@ -21,6 +22,7 @@ mod reload;
 mod usage;
 
 pub use self::{
+    audit::{AuditEntry, AuditList, AuditQuery},
     doctor::{
         AgentDoctor, AgentLife, CageStep, CgroupHierarchy, Check, CheckState, Containment, Doctor,
         DoctorHost,

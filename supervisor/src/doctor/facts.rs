@@ -6,6 +6,7 @@ use kennel_shared::cage::CageStep;
 
 use crate::{
     containment::{BackendKind, Cap, Caps, Hierarchy, Unenforced},
+    journal::Health,
     supervision::ending::End,
 };
 
@@ -14,6 +15,8 @@ use crate::{
 pub struct Fleet {
     /// Who answers.
     pub supervisor: Supervisor,
+    /// How the journal is; `None` when nobody has it open.
+    pub journal: Option<Journal>,
     /// What holds the agents, or would.
     pub backend: Backend,
     /// What agents and the fleet ask of it.
@@ -78,6 +81,19 @@ pub enum Supervisor {
     },
     /// Nobody knows where it would be.
     Unknown,
+}
+
+/// How the journal is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    /// As it says itself.
+    pub health: Health,
+    /// For how long nothing was accepted, if that is so.
+    pub refusing_for: Option<Duration>,
+    /// Messages that wait, and messages that were set aside.
+    pub waiting: u64,
+    /// See above.
+    pub poison: u64,
 }
 
 /// What holds the agents.

@@ -7,7 +7,7 @@ use kennel_shared::cage::CageOutcome;
 use super::{
     Area, Check, State, ago, caps, count, ends,
     facts::{Channel, ConfigFile, Connection, Finding, Fleet, Stage, Supervisor},
-    host, names, places,
+    host, journal, names, places,
 };
 
 /// Warnings of a configuration that are told one by one.
@@ -20,6 +20,7 @@ const CONNECTING: Duration = Duration::from_secs(30);
 pub fn checks(facts: &Fleet) -> Vec<Check> {
     let running = matches!(facts.supervisor, Supervisor::Running { .. });
     let mut checks = vec![supervisor(&facts.supervisor)];
+    checks.extend(facts.journal.iter().flat_map(journal::checks));
     checks.extend(caps::checks(&facts.backend, &facts.asks, running));
     checks.extend(host::checks(&facts.host, facts.backend.kind, &facts.asks));
     let folders = facts.places.iter();

@@ -118,6 +118,7 @@ pub(super) fn fleet() -> Fleet {
             pid: 4242,
             up: Duration::from_mins(190),
         },
+        journal: None,
         backend: backend(),
         asks: Vec::new(),
         host: host(),

@@ -152,20 +152,14 @@ impl Outbox {
             kind: OutboundKind::Text(owed.text),
         };
         let (journal, bell) = (self.journal.clone(), self.bell.clone());
-        match self
-            .account
-            .send_from(outbound, usize::try_from(parts_done).unwrap_or(0))
-            .await
-        {
-            Ok(receipt) => {
-                self.flights
-                    .push(settle(journal, bell, id, receipt).boxed());
-                Ok(())
-            }
-            Err(_) => {
-                note(&journal, id, SendEnd::Again { doubtful: false }).await;
-                Err(Ended)
-            }
+        let parts_done = usize::try_from(parts_done).unwrap_or(0);
+        if let Ok(receipt) = self.account.send_from(outbound, parts_done).await {
+            self.flights
+                .push(settle(journal, bell, id, receipt).boxed());
+            Ok(())
+        } else {
+            note(&journal, id, SendEnd::Again { doubtful: false }).await;
+            Err(Ended)
         }
     }
 }

@@ -203,8 +203,9 @@ mod tests {
             reply_to: Some("77".into()),
             text: "too slow".into(),
         };
-        assert_eq!(again.sends(&end), [expected.clone()]);
-        assert_eq!(first.sends(&end), [expected]);
+        let expected = [expected];
+        assert_eq!(again.sends(&end), expected);
+        assert_eq!(first.sends(&end), expected);
         assert_eq!(again.sends(&TurnEnd::Cancelled), []);
         // What cannot be read has nobody, and harms nobody.
         let lost = sink_for(&Accounts::default(), &message(origin, Some("{".into())));

@@ -137,6 +137,7 @@ pub(super) const SUPERVISOR: &[Key<Supervisor>] = &[
     key!("log_format", Supervisor, log_format),
     key!("http", Supervisor, http),
     key!("containment", Supervisor, containment),
+    key!("journal", Supervisor, journal),
     key!("fleet.memory", Live, fleet.limits.memory, s => cap(&s.fleet.limits, Cap::Memory)),
     key!("fleet.cpu", Live, fleet.limits.cpu, s => cap(&s.fleet.limits, Cap::Cpu)),
     key!("fleet.cpu_weight", Live, fleet.limits.cpu_weight, s => cap(&s.fleet.limits, Cap::CpuWeight)),
@@ -255,6 +256,7 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
         log_format: _,
         http: _,
         containment: _,
+        journal: _,
         fleet:
             crate::config::FleetLimits {
                 limits: _,

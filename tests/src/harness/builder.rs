@@ -20,11 +20,13 @@ pub struct Builder {
     echo: Table,
     defaults: Table,
     agents: BTreeMap<String, Table>,
+    channels: BTreeMap<String, Table>,
+    /// Which agent answers on a channel.
+    bindings: Vec<(String, String)>,
     misbehaving: Option<PathBuf>,
     passable: bool,
     environment: Vec<(String, String)>,
     up: Vec<String>,
-    more: String,
 }
 
 fn table(pairs: &[(&str, &str)]) -> Table {
@@ -61,11 +63,12 @@ impl Default for Builder {
                 ("stop_grace", "'500ms'"),
             ]),
             agents: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            bindings: Vec::new(),
             misbehaving: None,
             passable: false,
             environment: Vec::new(),
             up: Vec::new(),
-            more: String::new(),
         }
     }
 }
@@ -136,14 +139,20 @@ impl Builder {
         self
     }
 
-    /// Adds tables to the end of the configuration, and a secret for them to the environment.
+    /// Adds a Telegram bot on a server of one's own, open to everybody, on which an agent answers.
     #[must_use]
-    pub fn tables(mut self, toml: &str, secrets: &[(&str, &str)]) -> Self {
-        self.more += toml;
-        for (name, value) in secrets {
-            self.environment
-                .push(((*name).to_owned(), (*value).to_owned()));
-        }
+    pub fn telegram(mut self, id: &str, api_url: &str, token: &str, agent: &str) -> Self {
+        let variable = format!("KENNEL_TEST_{}", id.to_uppercase().replace('-', "_"));
+        let keys = table(&[
+            ("kind", "'telegram'"),
+            ("token", &format!("{{ env = '{variable}' }}")),
+            ("api_url", &format!("'{api_url}'")),
+            ("allow_from", "['*']"),
+            ("poll_timeout", "'5s'"),
+        ]);
+        self.channels.insert(id.to_owned(), keys);
+        self.bindings.push((id.to_owned(), agent.to_owned()));
+        self.environment.push((variable, token.to_owned()));
         self
     }
 
@@ -185,7 +194,16 @@ impl Builder {
         for (id, keys) in &self.agents {
             section(&format!("agents.{id}"), keys);
         }
-        text + "\n" + &self.more
+        for (id, keys) in &self.channels {
+            section(&format!("channels.{id}"), keys);
+        }
+        for (channel, agent) in &self.bindings {
+            let _ = writeln!(
+                text,
+                "\n[[bindings]]\nchannel = '{channel}'\nagent = '{agent}'"
+            );
+        }
+        text
     }
 
     /// Starts it, and waits until every agent is ready but those that begin with `bad-`.

@@ -31,6 +31,7 @@ pub(super) fn fleet(locator: &Locator, supervisor: Supervisor) -> wire::Doctor {
     let (_, backend) = look::future_backend(config);
     report::fleet(&Fleet {
         supervisor,
+        journal: None,
         backend,
         asks: config.map(look::asks).unwrap_or_default(),
         host: look::host(),

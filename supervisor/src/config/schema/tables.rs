@@ -42,6 +42,8 @@ pub struct SupervisorTable {
     pub http: Option<HttpTable>,
     /// What all agents together may use; the supervisor is not counted.
     pub fleet: Option<FleetTable>,
+    /// What is kept of messages that are done with.
+    pub journal: Option<JournalTable>,
 }
 
 /// By which means agents are held.
@@ -86,6 +88,20 @@ pub struct HttpTable {
     pub token: Option<Secret>,
     /// Web pages that may call, as in `https://example.org`. Default: none.
     pub allowed_origins: Option<Vec<String>>,
+}
+
+/// What the journal keeps of what has ended. What is still to be done is never deleted.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JournalTable {
+    /// Messages and what was sent: for so long a repeat is known as one. Default: 7d.
+    pub keep: Option<TimeText>,
+    /// Messages that were set aside. Default: 30d.
+    pub keep_poison: Option<TimeText>,
+    /// What operators did. Default: 30d.
+    pub keep_audit: Option<TimeText>,
+    /// Above this size the oldest go earlier. Default: 256MiB.
+    pub max_size: Option<SizeText>,
 }
 
 /// What all agents together may use. Without a cap here, theirs alone hold them.

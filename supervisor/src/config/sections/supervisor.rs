@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::super::Directories;
 use super::super::diagnostic::{Diagnostic, quoted};
-use super::super::domain::{Backend, FleetLimits, Http, LogFormat, LogLevel, Supervisor};
+use super::super::domain::{
+    Backend, FleetLimits, Http, JournalKeep, LogFormat, LogLevel, Supervisor,
+};
 use super::super::reader::{Node, Table};
 use super::super::value::{self, Placed, placed};
 use super::limits::FleetDraft;
@@ -17,6 +19,8 @@ pub(in super::super) struct SupervisorDraft {
     pub(in super::super) default_agent: Option<Placed<String>>,
     pub(in super::super) fleet: FleetDraft,
 }
+
+const MIB: u64 = 1024 * 1024;
 
 const LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
@@ -51,6 +55,7 @@ pub(in super::super) fn absent(directories: &Directories) -> SupervisorDraft {
             http: None,
             containment: Backend::default(),
             fleet: FleetLimits::default(),
+            journal: JournalKeep::default(),
         },
         default_agent: None,
         fleet: FleetDraft::default(),
@@ -106,6 +111,9 @@ pub(in super::super) fn read(node: Node<'_>, directories: &Directories) -> Optio
         .optional("fleet", FleetDraft::read)
         .unwrap_or_default();
     supervisor.fleet = draft.fleet.settle();
+    if let Some(keep) = table.optional("journal", journal) {
+        supervisor.journal = keep;
+    }
     table.finish();
     Some(draft)
 }
@@ -132,6 +140,22 @@ pub(in super::super) fn socket_too_long(supervisor: &Supervisor) -> Diagnostic {
         quoted(&supervisor.control_socket().display().to_string())
     ))
     .hint("set a short `runtime_dir` in [supervisor], as in \"/run/kennel\"")
+}
+
+fn journal(node: Node<'_>) -> Option<JournalKeep> {
+    let mut table = node.table("JournalTable", "supervisor.journal".to_owned())?;
+    let usual = JournalKeep::default();
+    let ended = table.optional("keep", value::duration);
+    let poison = table.optional("keep_poison", value::duration);
+    let audit = table.optional("keep_audit", value::duration);
+    let max_size = table.optional("max_size", value::size(MIB..=MIB * MIB));
+    table.finish();
+    Some(JournalKeep {
+        ended: ended.unwrap_or(usual.ended),
+        poison: poison.unwrap_or(usual.poison),
+        audit: audit.unwrap_or(usual.audit),
+        max_size: max_size.unwrap_or(usual.max_size),
+    })
 }
 
 fn http(node: Node<'_>) -> Option<Http> {

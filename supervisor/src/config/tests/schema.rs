@@ -14,6 +14,7 @@ use super::{BASE, directories, parse};
 const EVERY_TABLE: &str = r#"
 [supervisor.http]
 [supervisor.fleet]
+[supervisor.journal]
 [providers]
 a = { kind = "openai" }
 b = { kind = "anthropic" }
@@ -100,7 +101,7 @@ fn reader_and_schema_know_the_same_keys() {
         assert_eq!(reader.get(table), Some(keys), "[{table}]");
     }
     assert_eq!(reader, schema);
-    assert!(schema.len() >= 18, "{:?}", schema.keys());
+    assert!(schema.len() >= 19, "{:?}", schema.keys());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     containment::{Pressure, Reading},
+    journal::Health,
     supervision::sampler::{Counters, LifeSample, Waits},
 };
 
@@ -39,6 +40,7 @@ pub(super) fn write(page: &mut Page, scene: &Scene) {
     memory(page, agents);
     others(page, agents);
     work(page, agents);
+    journal(page, &scene.journal);
     channels(page, scene);
 }
 
@@ -480,6 +482,12 @@ fn work(page: &mut Page, agents: Agents<'_>) {
     );
     page.family(
         Counter,
+        "kennel_agent_poison_messages",
+        "Messages that were set aside, since its process died of them.",
+        agents.each(|agent| Some(float(agent.counts.poison))),
+    );
+    page.family(
+        Counter,
         "kennel_agent_tokens",
         "Tokens that its models read (input) and wrote (output), where they say.",
         agents.by("direction", |agent| {
@@ -489,6 +497,21 @@ fn work(page: &mut Page, agents: Agents<'_>) {
                 ("output", Some(float(counts.output_tokens))),
             ]
         }),
+    );
+}
+
+fn journal(page: &mut Page, health: &Health) {
+    page.family(
+        Gauge,
+        "kennel_journal_accepting",
+        "Whether messages are accepted: 0 while nothing can be written down.",
+        one(Some(float(u64::from(health.refusing.is_none())))),
+    );
+    page.family(
+        Gauge,
+        "kennel_journal_used_bytes",
+        "What the journal has in use.",
+        one(Some(float(health.size.used))),
     );
 }
 

@@ -7,6 +7,7 @@ use kennel_shared::ids::Generation;
 use super::*;
 use crate::{
     containment::{Caps, Pressure, Reading},
+    journal::health::Size,
     supervision::sampler::{Counters, FleetSample, HostSample, LifeSample, Waits},
 };
 
@@ -116,6 +117,13 @@ fn scene() -> Scene {
         age: Duration::from_millis(250),
         sample: Arc::new(sample),
         max_files: Some(65_536),
+        journal: Health {
+            size: Size {
+                used: 4096,
+                ..Size::default()
+            },
+            ..Health::default()
+        },
         agents: vec![
             agent("hexa", &alive),
             agent("rest", &AgentSample::default()),

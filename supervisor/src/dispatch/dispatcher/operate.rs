@@ -7,6 +7,7 @@ use super::{
     handle::{Operation, OperationError, OperationReply},
     job::Job,
     ledger::{Operating, Then},
+    tell,
 };
 use crate::{
     dispatch::{
@@ -73,9 +74,7 @@ impl Dispatcher {
                     kind: EndKind::Stopped,
                     message: "an operator took the message out of the queue".into(),
                 };
-                for sink in job.into_iter().flat_map(|job| job.sinks) {
-                    sink.end(end.clone());
-                }
+                tell(job.map(|job| job.sinks).unwrap_or_default(), end);
                 Ok(ticket.delivery)
             }
             (

@@ -1,6 +1,10 @@
 //! The dispatcher's task with scripted drivers at one end and callers at the other.
 
-use kennel_shared::{envelope::Sender, session_key::SessionKey};
+use kennel_shared::{
+    envelope::Sender,
+    protocol::{Delivery, Spent, TurnOutcome},
+    session_key::SessionKey,
+};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 

@@ -68,6 +68,7 @@ const SUPERVISOR: &[&[&str]] = &[
     &["http.listen = '127.0.0.1:1'", "http.listen = '127.0.0.1:2'"],
     &["containment = 'best-effort'"],
     &["runtime_dir = '/other'"],
+    &["journal.keep = '2d'"],
     &["fleet.memory = '64GiB'"],
     &["fleet.cpu = 0.5"],
     &["fleet.cpu_weight = 5"],
@@ -254,6 +255,7 @@ fn every_key_of_the_supervisor_is_known_by_its_name() {
     for line in SUPERVISOR.iter().flat_map(|values| values.iter()) {
         let (name, _) = line.split_once(" = ").unwrap();
         let name = name.replace("http.listen", "http");
+        let name = name.replace("journal.keep", "journal");
         let (old, new) = (base.replace("XXX", ""), base.replace("XXX", line));
         let plan = Plan::between(&setting(&old, &[]), &setting(&new, &[]));
         let names: Vec<_> = plan

@@ -9,7 +9,7 @@ use kennel_shared::{
 
 use super::*;
 use crate::journal::{
-    entry::{Digest, NewSend, SendState, State},
+    entry::{Digest, NewSend, Origin, SendState, State},
     reader::{Shown, View},
 };
 

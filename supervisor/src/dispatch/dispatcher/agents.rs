@@ -1,0 +1,224 @@
+//! What drivers report: lives that come and go, pieces and ends of turns.
+
+use std::time::SystemTime;
+
+use kennel_shared::{
+    ids::{AgentId, DeliveryId, Generation, TurnId},
+    protocol::{Spent, TurnOutcome},
+};
+use tracing::{debug, info, warn};
+
+use super::{Dispatcher, handle::AgentEvent, job, ledger::Then, resting, tell};
+use crate::{
+    dispatch::{
+        lanes::Ticket,
+        turn::{EndKind, ReplySink, TurnEnd},
+    },
+    journal::{Op, op::Blame},
+    supervision::events::LifecycleEvent,
+};
+
+impl Dispatcher {
+    pub(super) fn on_agent(&mut self, agent: &AgentId, generation: Generation, event: AgentEvent) {
+        if let AgentEvent::Closed | AgentEvent::Down { .. } | AgentEvent::Resting(_) = event {
+            // Its lane stays closed until it is up.
+            self.swamped.remove(agent);
+        }
+        match event {
+            AgentEvent::Coming => self.tally(agent).resting = None,
+            AgentEvent::Up => {
+                self.lanes.open(agent);
+                let tally = self.tally(agent);
+                tally.generation = generation;
+                tally.resting = None;
+            }
+            AgentEvent::Closed => self.lanes.close(agent),
+            AgentEvent::Down { asked } => self.on_down(agent, generation, asked),
+            AgentEvent::Resting(state) => self.on_resting(agent, state),
+            AgentEvent::Started(turn) => self.with_sinks(agent, turn, |sink| sink.started()),
+            AgentEvent::Delta { turn, text } => {
+                self.with_sinks(agent, turn, |sink| sink.delta(&text));
+            }
+            AgentEvent::Finished {
+                delivery,
+                outcome,
+                spent,
+            } => {
+                self.on_finished(agent, delivery, outcome, spent);
+            }
+        }
+    }
+
+    /// Whether a delivery is this agent's: an agent has no say in those of others.
+    pub(super) fn belongs(&self, delivery: DeliveryId, agent: &AgentId) -> bool {
+        let job = self.jobs.get(&delivery);
+        job.is_some_and(|job| job.ticket.session.agent_str() == agent.as_str())
+    }
+
+    pub(super) fn with_sinks(
+        &mut self,
+        agent: &AgentId,
+        turn: TurnId,
+        tell: impl Fn(&mut dyn ReplySink),
+    ) {
+        // An unknown turn was given up before, or is an agent's invention.
+        if let Some(delivery) = self.turns.get(&turn).copied()
+            && self.belongs(delivery, agent)
+            && let Some(job) = self.jobs.get_mut(&delivery)
+        {
+            job.sinks.iter_mut().for_each(|sink| tell(&mut **sink));
+        }
+    }
+
+    pub(super) fn on_finished(
+        &mut self,
+        agent: &AgentId,
+        delivery: DeliveryId,
+        outcome: TurnOutcome,
+        spent: Spent,
+    ) {
+        if !self.belongs(delivery, agent) {
+            debug!(agent.id = %agent, delivery.id = %delivery, "an unknown delivery was finished");
+            return;
+        }
+        // What a model has read and written costs, however the turn ended.
+        let tally = self.tally(agent);
+        tally.input_tokens += u64::from(spent.input_tokens);
+        tally.output_tokens += u64::from(spent.output_tokens);
+        self.end(delivery, job::end_of(outcome, spent));
+    }
+
+    /// Everything that this life of the agent had goes back, or is set aside.
+    pub(super) fn on_down(&mut self, agent: &AgentId, generation: Generation, asked: bool) {
+        self.lanes.close(agent);
+        let held = |ticket: &Ticket| {
+            let lease = self.jobs.get(&ticket.delivery).and_then(|job| job.lease);
+            lease.is_some_and(|lease| lease.generation == generation)
+        };
+        // What it was to be handed again, and is waiting for that.
+        let mut waiting = self.lanes.waiting(agent);
+        waiting.retain(held);
+        // The oldest must end up first, so it goes back last.
+        for ticket in self.lanes.running(agent).into_iter().rev() {
+            self.lanes.requeue(&ticket);
+            self.give_back(&ticket, agent, generation, asked);
+        }
+        for ticket in waiting {
+            self.give_back(&ticket, agent, generation, asked);
+        }
+    }
+
+    pub(super) fn give_back(
+        &mut self,
+        ticket: &Ticket,
+        agent: &AgentId,
+        generation: Generation,
+        asked: bool,
+    ) {
+        let poison_after = self.tally(agent).poison_after;
+        let job = self
+            .jobs
+            .get_mut(&ticket.delivery)
+            .expect("a ticket has a job");
+        if let Some(turn) = job.turn.take() {
+            self.turns.remove(&turn);
+        }
+        job.loading = false;
+        let leased = job
+            .lease
+            .is_some_and(|lease| lease.generation == generation);
+        if job.cancelled {
+            self.end(ticket.delivery, TurnEnd::Cancelled);
+            return;
+        }
+        if !leased {
+            // It was being read, and not handed out yet.
+            return;
+        }
+        job.lease = None;
+        let attempts = job.attempts + u32::from(!asked);
+        job.attempts = attempts;
+        // One that is not known was handed out by an earlier supervisor: it gets one more life.
+        if !asked && attempts >= poison_after && job.known {
+            self.poison(ticket, agent, generation);
+            return;
+        }
+        info!(agent.id = %agent, generation = generation.0, delivery.id = %ticket.delivery, attempts, "a delivery was requeued");
+        let requeue = Op::Requeue {
+            delivery: ticket.delivery,
+            generation,
+            // When it is enough is decided here, where it is known whom to tell.
+            blame: (!asked).then_some(Blame {
+                poison_after: u32::MAX,
+                notice: None,
+            }),
+        };
+        self.ledger.tell(requeue, Then::Nothing(ticket.delivery));
+    }
+
+    /// Sets a delivery aside that its agent dies of, and tells everybody.
+    pub(super) fn poison(&mut self, ticket: &Ticket, agent: &AgentId, generation: Generation) {
+        let Some(job) = self.take_out(ticket.delivery) else {
+            return;
+        };
+        let attempts = job.attempts;
+        warn!(agent.id = %agent, delivery.id = %ticket.delivery, attempts, "a delivery is set aside: its agent dies of it");
+        let end = TurnEnd::Failed {
+            kind: EndKind::Agent,
+            message: format!(
+                "agent `{agent}` stopped working {attempts} times while it answered this; the message was set aside"
+            ),
+        };
+        let notice = job.sends(&end).into_iter().next();
+        let channels = notice.iter().map(|send| send.channel.clone()).collect();
+        let requeue = Op::Requeue {
+            delivery: ticket.delivery,
+            generation,
+            blame: Some(Blame {
+                // Decided already: what the journal counted counts no less.
+                poison_after: 0,
+                notice,
+            }),
+        };
+        self.ledger
+            .tell(requeue, Then::Send(ticket.delivery, channels));
+        self.outside.events.tell(LifecycleEvent {
+            at: SystemTime::now(),
+            agent: Some(agent.clone()),
+            generation,
+            kind: "poison",
+            detail: Some(format!(
+                "delivery {} was set aside after {attempts} deaths of the agent; `kennel queue requeue {}` tries it again",
+                ticket.delivery, ticket.delivery
+            )),
+            end: None,
+            held_back: None,
+        });
+        let tally = self.tally(agent);
+        tally.failed += 1;
+        tally.poison += 1;
+        tell(job.sinks, end);
+    }
+
+    pub(super) fn on_resting(&mut self, agent: &AgentId, state: &'static str) {
+        self.lanes.close(agent);
+        self.tally(agent).resting = Some(state);
+        if self.leaving {
+            // It rests because we leave. What waits does so for the next supervisor.
+            return;
+        }
+        if self.is_going(agent.as_str()) {
+            // Told when it was retired, but for what has come back since.
+            let waiting = self.lanes.waiting(agent);
+            self.end_removed(agent, waiting);
+            return;
+        }
+        for ticket in self.lanes.waiting(agent) {
+            // What an earlier supervisor took waits until the agent is started: nobody was told
+            // anything yet, and nobody holds a line.
+            if self.jobs.get(&ticket.delivery).is_some_and(|job| job.known) {
+                self.end(ticket.delivery, resting(agent, state));
+            }
+        }
+    }
+}
