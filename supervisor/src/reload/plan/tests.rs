@@ -353,3 +353,32 @@ fn channels_say_where_they_differ() {
         assert_eq!(found, [key.split(' ').next().unwrap()]);
     }
 }
+
+#[test]
+fn the_table_of_the_docs_has_every_key_where_it_belongs() {
+    let docs = include_str!("../../../../docs/reload.md");
+    let row = |when: &str| {
+        let row = docs.lines().find(|line| line.starts_with(&format!("| {when}")));
+        row.unwrap_or_else(|| panic!("no row `{when}`"))
+    };
+    let rows = |effect, own: &'static str| match effect {
+        Effect::Live => row(own),
+        Effect::Restart => row("with a new process"),
+        Effect::NextStart => row("with the next start"),
+        Effect::Supervisor => row("not before the supervisor"),
+        Effect::Fixed => row("never while it runs"),
+    };
+    let old = setting(BASE, &[]).config;
+    for (name, effect) in keys::AGENT
+        .iter()
+        .map(|key| (key.name, (key.effect)(&old.agents["a0"], &old.agents["a0"])))
+    {
+        let row = rows(effect, "at once, of an agent");
+        assert!(row.contains(&format!("`{name}`")), "{name} in {row}");
+    }
+    for key in keys::SUPERVISOR {
+        let effect = (key.effect)(&old.supervisor, &old.supervisor);
+        let row = rows(effect, "at once, of the supervisor");
+        assert!(row.contains(&format!("`{}`", key.name)), "{} in {row}", key.name);
+    }
+}
