@@ -138,6 +138,8 @@ pub enum SendError {
         detail: String,
         /// When the platform wants to be asked again, where it says so.
         retry_after: Option<Duration>,
+        /// The platform may have it all the same: nobody heard its answer.
+        doubtful: bool,
     },
     /// It will never work, as with a chat that does not exist.
     #[error("{detail}")]

@@ -175,7 +175,7 @@ async fn a_conversation_in_a_topic_goes_both_ways() {
     let receipt = account.handle.send(typing).await.unwrap();
     assert_eq!(
         timeout(WITHIN, receipt.settled()).await.unwrap(),
-        Settlement::Delivered
+        Settlement::Delivered { doubtful: false }
     );
     assert_eq!(fake.actions(TOKEN).len(), 1);
 
@@ -186,7 +186,7 @@ async fn a_conversation_in_a_topic_goes_both_ways() {
     let receipt = account.handle.send(answer).await.unwrap();
     assert_eq!(
         timeout(WITHIN, receipt.settled()).await.unwrap(),
-        Settlement::Delivered
+        Settlement::Delivered { doubtful: false }
     );
     let sent = fake.sent(TOKEN);
     assert_eq!(sent.len(), 1);
@@ -227,7 +227,7 @@ async fn a_hung_poll_is_renewed_and_delays_no_message() {
     let asked = Instant::now();
     assert_eq!(
         account.send(direct(ALICE), "on time").await,
-        Settlement::Delivered
+        Settlement::Delivered { doubtful: false }
     );
     assert!(
         asked.elapsed() < Duration::from_secs(1),
@@ -261,7 +261,7 @@ async fn one_accounts_trouble_delays_no_other() {
         other.accept().await;
         assert_eq!(
             other.send(direct(ALICE), "pong").await,
-            Settlement::Delivered
+            Settlement::Delivered { doubtful: false }
         );
         assert!(
             asked.elapsed() < Duration::from_secs(1),
@@ -386,7 +386,7 @@ async fn a_server_that_goes_away_is_found_again() {
     fake.come_back().await.unwrap();
     assert_eq!(
         timeout(WITHIN, receipt.settled()).await.unwrap(),
-        Settlement::Delivered
+        Settlement::Delivered { doubtful: false }
     );
     fake.say(TOKEN, ALICE, "welcome back");
     assert_eq!(account.accept().await.text, "welcome back");
@@ -420,7 +420,7 @@ async fn long_texts_arrive_in_parts() {
     let text = "😀 words and more words\n".repeat(400);
     assert_eq!(
         account.send(direct(ALICE), &text).await,
-        Settlement::Delivered
+        Settlement::Delivered { doubtful: false }
     );
     let sent = fake.sent(TOKEN);
     assert_eq!(sent.len(), 3);
@@ -451,7 +451,7 @@ async fn a_split_text_goes_on_where_it_was_interrupted() {
     let text = "x".repeat(3 * 4000);
     assert_eq!(
         account.send(direct(ALICE), &text).await,
-        Settlement::Delivered
+        Settlement::Delivered { doubtful: true }
     );
     let sent: Vec<_> = fake.sent(TOKEN).into_iter().map(|sent| sent.text).collect();
     assert_eq!(sent.concat(), text, "each part once, in order");

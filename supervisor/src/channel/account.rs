@@ -50,7 +50,10 @@ pub struct AccountIo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// The platform has it.
-    Delivered,
+    Delivered {
+        /// It may have it twice: an attempt before went unanswered.
+        doubtful: bool,
+    },
     /// It was given up, with the reason.
     Failed(String),
     /// The account ended first.

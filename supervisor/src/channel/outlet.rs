@@ -109,6 +109,7 @@ enum Verdict<T> {
         tag: T,
         outbound: Outbound,
         failure: Option<String>,
+        doubtful: bool,
     },
     /// It waits for another attempt.
     Kept,
@@ -214,7 +215,9 @@ impl<T> Queue<T> {
             Err(SendError::Passing {
                 detail,
                 retry_after,
+                doubtful,
             }) => {
+                item.doubtful |= doubtful;
                 let wait = retry_after.unwrap_or(step(RETRY_INITIAL, RETRY_MAX, item.attempts));
                 let age = (now + wait).saturating_duration_since(item.handed_in);
                 if age <= GIVE_UP_AFTER && item.outbound.kind != OutboundKind::Typing {
@@ -228,10 +231,16 @@ impl<T> Queue<T> {
             }
         };
         match self.items.remove(index) {
-            Some(Item { tag, outbound, .. }) => Verdict::Settled {
+            Some(Item {
+                tag,
+                outbound,
+                doubtful,
+                ..
+            }) => Verdict::Settled {
                 tag,
                 outbound,
                 failure,
+                doubtful,
             },
             None => Verdict::Unknown,
         }
@@ -335,7 +344,8 @@ impl Outlet {
                 tag,
                 outbound,
                 failure,
-            } => self.note(tag, &outbound, failure),
+                doubtful,
+            } => self.note(tag, &outbound, failure, doubtful),
             Verdict::Kept => {
                 let error = passing.unwrap_or_default();
                 debug!(channel.id = %self.channel, error, "could not send for now: will try again");
@@ -344,7 +354,7 @@ impl Outlet {
         }
     }
 
-    fn note(&self, tag: Tell, outbound: &Outbound, failure: Option<String>) {
+    fn note(&self, tag: Tell, outbound: &Outbound, failure: Option<String>, doubtful: bool) {
         let text = outbound.kind != OutboundKind::Typing;
         match &failure {
             None if text => self.board.note(|status| status.sent += 1),
@@ -354,7 +364,7 @@ impl Outlet {
             }
             _ => {}
         }
-        let settlement = failure.map_or(Settlement::Delivered, Settlement::Failed);
+        let settlement = failure.map_or(Settlement::Delivered { doubtful }, Settlement::Failed);
         self.settle(tag, settlement);
     }
 

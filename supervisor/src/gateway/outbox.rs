@@ -177,7 +177,10 @@ async fn settle(journal: Journal, bell: Bell, id: SendId, mut receipt: Receipt) 
         }
     }
     let how = match receipt.settled().await {
-        Settlement::Delivered => SendEnd::Sent { platform_id: None },
+        Settlement::Delivered { doubtful } => SendEnd::Sent {
+            platform_id: None,
+            doubtful,
+        },
         Settlement::Failed(why) => SendEnd::Failed { why },
         Settlement::Abandoned { tried } => SendEnd::Again { doubtful: tried },
     };

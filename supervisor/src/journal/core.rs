@@ -418,7 +418,14 @@ fn settle_send<R: Rows>(rows: &mut R, send: SendId, how: &SendEnd, now: UnixMs) 
         (SendEnd::Sent { .. }, SendState::Sent) | (SendEnd::Failed { .. }, SendState::Failed) => {
             return Ok(Answer::Noted);
         }
-        (SendEnd::Sent { platform_id }, SendState::Sending) => {
+        (
+            SendEnd::Sent {
+                platform_id,
+                doubtful,
+            },
+            SendState::Sending,
+        ) => {
+            found.doubtful |= doubtful;
             found.state = SendState::Sent;
             found.platform_ids.extend(platform_id.clone());
             found.settled = Some(now);

@@ -122,6 +122,12 @@ impl Op {
         )
     }
 
+    /// Whether nobody waits for it and little is lost with it: without its lease, a delivery is handed
+    /// out again to an agent that knows it.
+    pub(super) fn is_patient(&self) -> bool {
+        matches!(self, Self::Lease { .. })
+    }
+
     /// About how much it will write, in bytes.
     pub(super) fn weight(&self) -> usize {
         let text = match self {
@@ -157,6 +163,8 @@ pub enum SendEnd {
     Sent {
         /// The platform's id of the last part, if it tells.
         platform_id: Option<String>,
+        /// The platform may have it twice.
+        doubtful: bool,
     },
     /// It is given up.
     Failed {

@@ -183,6 +183,7 @@ async fn the_next_supervisor_finds_everything() {
         send: ids[0],
         how: SendEnd::Sent {
             platform_id: Some("77".into()),
+            doubtful: false,
         },
     };
     journal.put(sent).await.unwrap();

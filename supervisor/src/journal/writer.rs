@@ -17,7 +17,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError},
     time::Duration,
 };
 
@@ -60,6 +60,9 @@ pub(super) struct Job {
     /// Its place in the queue; given back when it is answered.
     pub(super) place: OwnedSemaphorePermit,
 }
+
+/// How long a group waits in which nothing is urgent.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// What the thread is asked for.
 pub(super) enum Request {
@@ -425,14 +428,24 @@ impl Writer {
     }
 }
 
-/// `first` and what waits behind it, up to a bound.
+/// `first` and what waits behind it, up to a bound. While all of it can wait, so does the group, for
+/// whatever is next: a lease goes to the disk with the message after it, or with its own end.
 fn collect(first: Job, queue: &Receiver<Request>, most: usize) -> (Vec<Job>, Option<String>) {
+    let until = Instant::now() + PATIENCE;
     let mut bytes = first.op.weight();
+    let mut patient = first.op.is_patient();
     let mut group = vec![first];
     while group.len() < most && bytes < GROUP_BYTES {
-        match queue.try_recv() {
+        let next = match queue.try_recv() {
+            Err(TryRecvError::Empty) if patient => {
+                queue.recv_timeout(until.saturating_duration_since(Instant::now()))
+            }
+            next => next.map_err(|_| RecvTimeoutError::Timeout),
+        };
+        match next {
             Ok(Request::Do(job)) => {
                 bytes += job.op.weight();
+                patient &= job.op.is_patient();
                 group.push(*job);
             }
             Ok(Request::Damaged(why)) => return (group, Some(why)),

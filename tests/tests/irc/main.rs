@@ -92,7 +92,7 @@ impl Account {
         let settled = timeout(WITHIN, receipt.settled()).await;
         assert_eq!(
             settled.expect("it is settled in time"),
-            Settlement::Delivered
+            Settlement::Delivered { doubtful: false }
         );
     }
 }

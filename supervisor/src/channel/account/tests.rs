@@ -229,6 +229,7 @@ async fn a_passing_failure_holds_up_its_own_peer_only() {
     let busy = Err(SendError::Passing {
         detail: "busy".into(),
         retry_after: Some(Duration::from_secs(30)),
+        doubtful: false,
     });
     let mut rig = rig(vec![Act::Send(vec![busy])]);
     for (to, words) in [("a", "a1"), ("a", "a2"), ("b", "b1")] {
@@ -264,7 +265,10 @@ async fn a_permanent_failure_is_settled_with_its_reason() {
 async fn what_a_broken_connection_held_goes_out_on_the_next() {
     let rig = rig(vec![Act::Snatch, Act::Send(vec![])]);
     let receipt = rig.handle.send(text("a", "hello")).await.unwrap();
-    assert_eq!(receipt.settled().await, Settlement::Delivered);
+    assert_eq!(
+        receipt.settled().await,
+        Settlement::Delivered { doubtful: true }
+    );
     assert_eq!(rig.handle.status().borrow().reconnects, 1);
 }
 

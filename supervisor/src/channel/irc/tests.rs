@@ -125,7 +125,10 @@ async fn a_question_and_its_answer() {
     let receipt = rig.handle.send(to("#lab", "fine\r\nQUIT")).await.unwrap();
     rig.server.expect("PRIVMSG #lab :fine").await;
     rig.server.expect("PRIVMSG #lab :QUIT").await;
-    assert_eq!(receipt.settled().await, Settlement::Delivered);
+    assert_eq!(
+        receipt.settled().await,
+        Settlement::Delivered { doubtful: false }
+    );
 }
 
 #[tokio::test(start_paused = true)]

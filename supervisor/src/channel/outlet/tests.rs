@@ -40,6 +40,7 @@ fn passing(retry_after: Option<u64>) -> Result<(), SendError> {
     Err(SendError::Passing {
         detail: "busy".into(),
         retry_after: retry_after.map(Duration::from_secs),
+        doubtful: false,
     })
 }
 

@@ -216,14 +216,16 @@ impl From<CallError> for SendError {
             } => Self::Passing {
                 detail,
                 retry_after: Some(retry_after.unwrap_or(THROTTLED)),
+                doubtful: false,
             },
             // 401 and 404 are about the token, which the poll finds out too.
             CallError::Refused { code, .. } if code < 500 && code != 401 && code != 404 => {
                 Self::Permanent { detail }
             }
-            _ => Self::Passing {
+            error => Self::Passing {
                 detail,
                 retry_after: None,
+                doubtful: !matches!(error, CallError::Refused { code, .. } if code < 500),
             },
         }
     }
@@ -279,7 +281,11 @@ mod tests {
     #[test]
     fn what_an_error_means_for_a_message() {
         let kept = |error: CallError| match SendError::from(error) {
-            SendError::Passing { retry_after, .. } => Some(retry_after.map(|wait| wait.as_secs())),
+            SendError::Passing {
+                retry_after,
+                doubtful,
+                ..
+            } => Some((retry_after.map(|wait| wait.as_secs()), doubtful)),
             SendError::Permanent { .. } => None,
         };
         let cases = [
@@ -288,12 +294,21 @@ mod tests {
                 refused(403, "Forbidden: bot was blocked by the user", None),
                 None,
             ),
-            (refused(401, "Unauthorized", None), Some(None)),
-            (refused(429, "Too Many Requests", Some(17)), Some(Some(17))),
-            (refused(429, "Too Many Requests", None), Some(Some(5))),
-            (refused(500, "Internal Server Error", None), Some(None)),
-            (CallError::TimedOut(CALL_TIMEOUT), Some(None)),
-            (CallError::Nonsense, Some(None)),
+            (refused(401, "Unauthorized", None), Some((None, false))),
+            (
+                refused(429, "Too Many Requests", Some(17)),
+                Some((Some(17), false)),
+            ),
+            (
+                refused(429, "Too Many Requests", None),
+                Some((Some(5), false)),
+            ),
+            (
+                refused(500, "Internal Server Error", None),
+                Some((None, true)),
+            ),
+            (CallError::TimedOut(CALL_TIMEOUT), Some((None, true))),
+            (CallError::Nonsense, Some((None, true))),
         ];
         for (error, expected) in cases {
             let shown = error.to_string();

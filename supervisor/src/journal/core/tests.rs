@@ -190,6 +190,7 @@ impl Step {
                 how: match how {
                     0 => SendEnd::Sent {
                         platform_id: Some("last".into()),
+                        doubtful: false,
                     },
                     1 => SendEnd::Failed {
                         why: "no such chat".into(),

@@ -34,7 +34,10 @@ fn ended(file: &mut JournalFile, id: &str, bytes: usize, now: UnixMs) -> Deliver
     };
     let sent = Op::SettleSend {
         send: sends[0],
-        how: SendEnd::Sent { platform_id: None },
+        how: SendEnd::Sent {
+            platform_id: None,
+            doubtful: false,
+        },
     };
     put(file, &[claim, sent], now);
     delivery

@@ -71,6 +71,30 @@ async fn refuses_and_resumes(action: Action, says: fn(&Trouble) -> bool) {
     assert_eq!(journal.health().borrow().damage, None);
 }
 
+/// A lease alone waits for company, and not for long.
+#[tokio::test]
+async fn a_lease_goes_to_the_disk_with_what_comes_next_or_by_itself() {
+    let (_home, options) = home();
+    let points = options.fail_points.clone();
+    let (journal, delivery) = with_one(&options).await;
+    // The second commit from here on would fail: there is only one.
+    points.arm(Point::Commit, Action::Full, 2, u64::MAX);
+    let leased = journal.submit(lease(delivery)).unwrap();
+    let settled = journal.submit(replied(delivery, "yes")).unwrap();
+    assert_eq!(timeout(SOON, leased).await.unwrap(), Ok(Answer::Leased));
+    assert!(timeout(SOON, settled).await.unwrap().is_ok());
+    points.disarm();
+    let Ok(Acceptance::New(_)) = journal.accept(message("a", "another")).await else {
+        panic!("it is new");
+    };
+    let other = journal.submit(lease(delivery)).unwrap();
+    let answer = timeout(SOON, other).await.unwrap();
+    assert!(
+        matches!(answer, Err(JournalError::Refused(_))),
+        "{answer:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_what_is_new_and_keeps_what_happened() {
     refuses_and_resumes(Action::Full, |trouble| {
