@@ -358,7 +358,9 @@ fn channels_say_where_they_differ() {
 fn the_table_of_the_docs_has_every_key_where_it_belongs() {
     let docs = include_str!("../../../../docs/reload.md");
     let row = |when: &str| {
-        let row = docs.lines().find(|line| line.starts_with(&format!("| {when}")));
+        let row = docs
+            .lines()
+            .find(|line| line.starts_with(&format!("| {when}")));
         row.unwrap_or_else(|| panic!("no row `{when}`"))
     };
     let rows = |effect, own: &'static str| match effect {
@@ -379,6 +381,10 @@ fn the_table_of_the_docs_has_every_key_where_it_belongs() {
     for key in keys::SUPERVISOR {
         let effect = (key.effect)(&old.supervisor, &old.supervisor);
         let row = rows(effect, "at once, of the supervisor");
-        assert!(row.contains(&format!("`{}`", key.name)), "{} in {row}", key.name);
+        assert!(
+            row.contains(&format!("`{}`", key.name)),
+            "{} in {row}",
+            key.name
+        );
     }
 }
