@@ -20,7 +20,7 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use kennel_shared::{
     ids::{AgentId, DeliveryId, TurnId},
-    protocol::{AgentSpec, Delivery, FailureKind, Heartbeat, Spent, ToAgent, ToSupervisor},
+    protocol::{AgentSpec, Delivery, Heartbeat, ToAgent, ToSupervisor},
     session_key::SessionKey,
 };
 use tokio::{
@@ -104,6 +104,7 @@ impl<C: Connector> Agent<C> {
     pub(crate) async fn run(mut self, mut stop: impl StopRequests) -> Exit {
         self.say(ToSupervisor::Ready);
         loop {
+            self.wire.set_overtime(self.overtime());
             if self.draining && self.tasks.is_empty() && self.events.is_empty() {
                 return self.drained().await;
             }
@@ -136,25 +137,37 @@ impl<C: Connector> Agent<C> {
                     info!(running = self.running.len(), "draining");
                 }
                 self.draining = true;
+                self.wire.drain();
             }
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery) {
-        if self.draining {
-            // Unanswered, it goes back to the queue when this process ends.
-            warn!(delivery.id = %delivery.delivery, "a delivery came after the drain; left alone");
-            return;
+    /// How long a turn that runs may still take: a supervisor that comes back meanwhile gets its end.
+    fn overtime(&self) -> Duration {
+        if self.tasks.is_empty() {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(self.equipment.spec.turn_timeout_ms)
         }
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
         let mut running = self.running.values();
         if running.any(|running| running.delivery == delivery.delivery) {
             // Redelivered while it runs: its end will name the delivery.
             debug!(delivery.id = %delivery.delivery, "this delivery is running already");
             return;
         }
+        if self.draining {
+            // Unanswered, it goes back to the queue when this process ends.
+            self.tasks
+                .spawn(turn::repeat(self.equipment.clone(), delivery));
+            return;
+        }
         if let Some(reason) = self.objection(&delivery) {
-            warn!(turn.id = %delivery.turn, session.key = %delivery.session, reason, "delivery refused");
-            self.refuse(&delivery);
+            // Unless it was processed before, which a supervisor that has just come back cannot know.
+            let repeating = turn::repeat_or_refuse(self.equipment.clone(), delivery, reason);
+            self.tasks.spawn(repeating);
             return;
         }
         let (stop_tx, stop) = oneshot::channel();
@@ -181,20 +194,6 @@ impl<C: Connector> Agent<C> {
         running
             .any(|running| running.session == delivery.session)
             .then_some("a turn of this session is running")
-    }
-
-    /// Nothing is stored, so the same delivery can be tried again.
-    fn refuse(&mut self, delivery: &Delivery) {
-        let outcome = turn::failed(
-            FailureKind::Overloaded,
-            "The agent is busy: try again in a moment.",
-        );
-        self.say(ToSupervisor::Finished {
-            delivery: delivery.delivery,
-            turn: delivery.turn,
-            outcome,
-            spent: Spent::default(),
-        });
     }
 
     fn cancel(&mut self, turn: TurnId) {
@@ -265,9 +264,8 @@ impl<C: Connector> Agent<C> {
 
     fn say(&mut self, message: ToSupervisor) {
         if self.wire.send(message).is_err() {
-            // Events are taken when there is room, so this is the answer to a delivery that is refused:
-            // the supervisor floods us and does not read. It has no answer until it asks again.
-            warn!("the link is full; a refusal was left out");
+            // Events are taken when there is room, and what else is said comes first or last of all.
+            warn!("the link is full; a message was left out");
         }
     }
 

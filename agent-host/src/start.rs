@@ -8,9 +8,10 @@ use std::{fmt, fs::File, io, path::Path, process::ExitCode, time::Duration};
 use kennel_shared::{
     bootstrap::{Bootstrap, BootstrapError},
     cage::CageStep,
+    exit::ExitRecord,
 };
 use thiserror::Error;
-use tracing::{Level, error, info, level_filters::LevelFilter};
+use tracing::{Level, error, info, level_filters::LevelFilter, warn};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
@@ -43,15 +44,21 @@ pub enum Exit {
     Refused,
 }
 
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Orphaned => 69,
+            Self::Internal => 70,
+            Self::Locked => 75,
+            Self::Refused => 78,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Orphaned => 69,
-            Exit::Internal => 70,
-            Exit::Locked => 75,
-            Exit::Refused => 78,
-        })
+        Self::from(exit.code())
     }
 }
 
@@ -98,14 +105,25 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 /// Runs one agent: reads the bootstrap from standard input, and returns when the agent is done.
 pub fn run() -> Exit {
     log_to_stderr();
-    live().unwrap_or_else(|error| {
+    let said = |error: StartError| {
         error!(cause = %Causes(&error), "{error}");
         error.exit()
-    })
+    };
+    let bootstrap = match Bootstrap::read(io::stdin().lock()) {
+        Ok(bootstrap) => bootstrap,
+        Err(error) => return said(error.into()),
+    };
+    let (generation, directory) = (bootstrap.generation, bootstrap.state_dir.clone());
+    let exit = live(bootstrap).unwrap_or_else(said);
+    let code = exit.code();
+    // A supervisor that did not start us hears of it in no other way, on older kernels.
+    if let Err(error) = (ExitRecord { generation, code }).write(&directory) {
+        warn!(%error, "how this process ends cannot be written down");
+    }
+    exit
 }
 
-fn live() -> Result<Exit, StartError> {
-    let bootstrap = Bootstrap::read(io::stdin().lock())?;
+fn live(bootstrap: Bootstrap) -> Result<Exit, StartError> {
     // Before there is a second thread: what it sets is set for the thread that calls it.
     let steps = cage::close(&bootstrap).map_err(StartError::Cage)?;
     // One thread; the blocking pool is for name lookups, TLS roots and tools, and starts when one is needed.

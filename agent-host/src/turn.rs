@@ -100,6 +100,57 @@ pub(crate) async fn run(
     let _ = equipment.events_tx.send(finished).await;
 }
 
+/// Says the end of a delivery that was processed before. Nothing, where it was not.
+pub(crate) async fn repeat(equipment: Equipment, delivery: Delivery) {
+    match end_of(&equipment, &delivery).await {
+        Some(outcome) => say_end(&equipment, &delivery, outcome).await,
+        None => {
+            warn!(delivery.id = %delivery.delivery, "a delivery came after the drain; left alone");
+        }
+    }
+}
+
+/// Says the end of a delivery that was processed before, or refuses one that cannot be taken now.
+/// Nothing is stored of a refusal, so that the same delivery can be tried again.
+pub(crate) async fn repeat_or_refuse(
+    equipment: Equipment,
+    delivery: Delivery,
+    reason: &'static str,
+) {
+    let outcome = end_of(&equipment, &delivery).await.unwrap_or_else(|| {
+        warn!(turn.id = %delivery.turn, session.key = %delivery.session, reason, "delivery refused");
+        failed(
+            FailureKind::Overloaded,
+            "The agent is busy: try again in a moment.",
+        )
+    });
+    say_end(&equipment, &delivery, outcome).await;
+}
+
+/// How a delivery ended that was processed before.
+async fn end_of(equipment: &Equipment, delivery: &Delivery) -> Option<TurnOutcome> {
+    let begun = equipment.store.begin(
+        delivery.delivery,
+        delivery.session.clone(),
+        equipment.spec.context,
+        delivery.text.len(),
+    );
+    match begun.await {
+        Ok(Begun::Before(outcome)) => Some(outcome),
+        Ok(Begun::New { .. }) | Err(_) => None,
+    }
+}
+
+async fn say_end(equipment: &Equipment, delivery: &Delivery, outcome: TurnOutcome) {
+    let finished = ToSupervisor::Finished {
+        delivery: delivery.delivery,
+        turn: delivery.turn,
+        outcome,
+        spent: Spent::default(),
+    };
+    let _ = equipment.events_tx.send(finished).await;
+}
+
 struct Turn<'a> {
     begun_at: Instant,
     spent: Spent,

@@ -11,8 +11,26 @@
 //!   open ─► up ◄──── welcome ──── away: 10 ms … 1 s between attempts
 //!                                     │ refused, or nobody for the grace: over
 //! ```
+//!
+//! Turns that run when the grace is over are finished first, within their own time limit.
+//!
+//! A supervisor that was not there when the link began knows nothing of it, and begins another. What it
+//! has to know is said again: that this agent is ready, and every end of a turn that nobody acknowledged.
+//! It hands out again what it misses beyond that, and the store answers for what was done.
 
-use std::{fmt, future::Future, io, os::fd::AsFd as _, path::PathBuf, pin::Pin, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    os::fd::AsFd as _,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use interprocess::local_socket::{
     GenericFilePath, ToFsName,
@@ -23,7 +41,8 @@ use kennel_shared::{
     ids::{AgentId, Generation},
     link::{HandshakeError, Incoming, Link, LinkError, SendError, Session, Violation, say_hello},
     protocol::{
-        AgentSpec, Heartbeat, Hello, PROTOCOL, Position, Refusal, ToAgent, ToSupervisor, Welcome,
+        AgentSpec, Heartbeat, Hello, LinkId, PROTOCOL, Position, Refusal, ToAgent, ToSupervisor,
+        Welcome,
     },
     secret::Token,
 };
@@ -132,7 +151,11 @@ pub(crate) struct Wire<C: Connector> {
     identity: Identity,
     /// For the next handshake.
     token: Token,
+    link: LinkId,
+    draining: bool,
     grace: Duration,
+    /// How long after the grace turns that run may still take, in milliseconds.
+    overtime_ms: Arc<AtomicU64>,
     state: State<C::Stream>,
 }
 
@@ -153,17 +176,21 @@ impl<C: Connector> Wire<C> {
         token: Token,
         grace: Duration,
     ) -> Result<(Self, AgentSpec), WireError> {
-        let session = Session::default();
-        let hello = hello(&identity, token, session.position());
-        let (stream, welcome) = reconnect(connector.clone(), hello, grace).await?;
-        let link = Link::resume(stream, session, welcome.resume)?;
-        let wire = Self {
+        let mut wire = Self {
             connector,
             identity,
-            token: welcome.next_token,
+            token,
+            link: LinkId::NONE,
+            draining: false,
             grace,
-            state: State::Up(link),
+            overtime_ms: Arc::default(),
+            state: State::Changing,
         };
+        let session = Session::default();
+        let (stream, welcome) = wire.reconnecting(session.position()).await?;
+        wire.token = welcome.next_token;
+        wire.link = welcome.link;
+        wire.state = State::Up(Link::resume(stream, session, welcome.resume)?);
         Ok((wire, welcome.spec))
     }
 
@@ -189,6 +216,17 @@ impl<C: Connector> Wire<C> {
             State::Changing => Err(SendError::Full(message)),
         };
         sent.map_err(|SendError::Full(_)| Full)
+    }
+
+    /// No more deliveries are taken. Said to whoever answers next.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// How much longer than the grace a supervisor is looked for: as long as a turn may take that runs.
+    pub(crate) fn set_overtime(&mut self, overtime: Duration) {
+        let millis = u64::try_from(overtime.as_millis()).unwrap_or(u64::MAX);
+        self.overtime_ms.store(millis, Ordering::Relaxed);
     }
 
     /// Shows that we live, if anybody can see it.
@@ -237,6 +275,28 @@ impl<C: Connector> Wire<C> {
         }
     }
 
+    /// Looks for a supervisor to go on with from where our end of the link stands.
+    fn reconnecting(&self, resume: Position) -> Reconnecting<C::Stream> {
+        let hello = Hello {
+            protocol: PROTOCOL,
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            agent: self.identity.agent.clone(),
+            generation: self.identity.generation,
+            token: self.token,
+            link: self.link,
+            resume,
+            draining: self.draining,
+            cage: self.identity.cage.clone(),
+        };
+        let overtime_ms = Arc::clone(&self.overtime_ms);
+        Box::pin(reconnect(
+            self.connector.clone(),
+            hello,
+            self.grace,
+            overtime_ms,
+        ))
+    }
+
     fn lose(&mut self, error: &LinkError) {
         if error.is_misbehaviour() {
             warn!(error = %error, cause = ?error, "the supervisor broke the link; reconnecting");
@@ -245,8 +305,7 @@ impl<C: Connector> Wire<C> {
         }
         if let State::Up(link) = std::mem::replace(&mut self.state, State::Changing) {
             let session = link.into_session();
-            let hello = hello(&self.identity, self.token, session.position());
-            let reconnecting = Box::pin(reconnect(self.connector.clone(), hello, self.grace));
+            let reconnecting = self.reconnecting(session.position());
             self.state = State::Away(session, reconnecting);
         }
     }
@@ -257,24 +316,34 @@ impl<C: Connector> Wire<C> {
         welcome: Welcome,
     ) -> Result<Box<AgentSpec>, WireError> {
         if let State::Away(session, _) = std::mem::replace(&mut self.state, State::Changing) {
+            let session = if welcome.link == self.link {
+                info!("the link is back");
+                session
+            } else {
+                info!("another supervisor has answered; the link begins anew");
+                renewed(session)
+            };
             self.token = welcome.next_token;
+            self.link = welcome.link;
             self.state = State::Up(Link::resume(stream, session, welcome.resume)?);
-            info!("the link is back");
         }
         Ok(Box::new(welcome.spec))
     }
 }
 
-fn hello(identity: &Identity, token: Token, resume: Position) -> Hello {
-    Hello {
-        protocol: PROTOCOL,
-        build: env!("CARGO_PKG_VERSION").to_owned(),
-        agent: identity.agent.clone(),
-        generation: identity.generation,
-        token,
-        resume,
-        cage: identity.cage.clone(),
+/// What is said again on a link that begins anew.
+fn renewed(before: Session<ToSupervisor>) -> Session<ToSupervisor> {
+    let mut session = Session::default();
+    let ends = before
+        .into_kept()
+        .filter(|message| matches!(message, ToSupervisor::Finished { .. }));
+    for message in std::iter::once(ToSupervisor::Ready).chain(ends) {
+        if session.send(message).is_err() {
+            // Nothing is lost: the store has it for whoever asks again.
+            warn!("the end of a turn was left out of a new link");
+        }
     }
+    session
 }
 
 /// Tries until somebody answers, or `grace` is over.
@@ -282,16 +351,19 @@ async fn reconnect<C: Connector>(
     mut connector: C,
     hello: Hello,
     grace: Duration,
+    overtime_ms: Arc<AtomicU64>,
 ) -> Result<(C::Stream, Welcome), WireError> {
-    let deadline = Instant::now() + grace;
+    let lost_at = Instant::now();
     let mut pause = FIRST_PAUSE;
     loop {
+        let overtime = Duration::from_millis(overtime_ms.load(Ordering::Relaxed));
+        let deadline = lost_at + grace + overtime;
         let attempt = async {
             let mut stream = connector.connect().await?;
             let welcome = say_hello(&mut stream, &hello).await?;
             Ok::<_, HandshakeError>((stream, welcome))
         };
-        let patience = HANDSHAKE_TIMEOUT.min(deadline - Instant::now());
+        let patience = HANDSHAKE_TIMEOUT.min(deadline.saturating_duration_since(Instant::now()));
         match timeout(patience, attempt).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(HandshakeError::Refused(refusal))) => return Err(WireError::Refused(refusal)),

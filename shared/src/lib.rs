@@ -10,6 +10,7 @@
 //! | [`session_key`] | `agent:<id>:<rest>`, the name of one conversation |
 //! | [`envelope`] | a message on its way from a channel to an agent |
 //! | [`bootstrap`] | what a child reads on its standard input before it connects |
+//! | [`exit`] | what a child leaves behind about its own end |
 //! | [`protocol`] | the messages, and the handshake |
 //! | [`codec`] | messages to bytes and back, bounded |
 //! | [`link`] | the framed, numbered, flow-controlled connection |
@@ -19,6 +20,7 @@ pub mod bootstrap;
 pub mod cage;
 pub mod codec;
 pub mod envelope;
+pub mod exit;
 pub mod ids;
 pub mod link;
 pub mod protocol;

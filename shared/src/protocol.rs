@@ -29,8 +29,13 @@ use crate::{
     session_key::SessionKey,
 };
 
-/// The version of everything in this module. Both sides must speak it.
-pub const PROTOCOL: u16 = 2;
+/// The version of everything in this module. An agent speaks this one only; a supervisor also the one
+/// [before](PROTOCOL_BEFORE).
+pub const PROTOCOL: u16 = 3;
+
+/// The version that a supervisor still understands: an agent-host of the release before keeps its link.
+/// What differs is in [`link::before`](crate::link).
+pub const PROTOCOL_BEFORE: u16 = 2;
 
 /// The longest reply that travels, in bytes. An agent cuts a longer one, says so at its end, and
 /// keeps the whole in its own store no longer than this either.
@@ -58,10 +63,34 @@ pub struct Hello {
     pub generation: Generation,
     /// Proof: from the bootstrap at first, then from the last [`Welcome`].
     pub token: Token,
-    /// Where its end of the link stands; that of a new session on the first connection.
+    /// The link that it wants to go on with; [`LinkId::NONE`] at first.
+    pub link: LinkId,
+    /// Where its end of that link stands.
     pub resume: Position,
+    /// Whether it was told to [drain](ToAgent::Drain): it takes no more deliveries and leaves soon.
+    pub draining: bool,
     /// How its cage was closed; at most [`STEPS_MAX`](crate::cage::STEPS_MAX) steps.
     pub cage: Vec<CageStep>,
+}
+
+/// One numbered exchange between a supervisor and a child, over as many connections as it takes. A
+/// supervisor that was not there when it began knows nothing of it and begins another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkId(u64);
+
+impl LinkId {
+    /// Of a child that has had none.
+    pub const NONE: Self = Self(0);
+
+    /// A new one.
+    ///
+    /// # Panics
+    /// As [`Token::random`].
+    pub fn random() -> Self {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        Self(u64::from_le_bytes(bytes) | 1)
+    }
 }
 
 /// Where one end of a link stands: what the other may forget, and may send.
@@ -87,7 +116,10 @@ pub enum HelloReply {
 pub struct Welcome {
     /// The token for the next handshake of this generation.
     pub next_token: Token,
-    /// Where the supervisor's end of the link stands.
+    /// The link. Another than the agent has named begins anew: the agent numbers from 1, says
+    /// [`ToSupervisor::Ready`] again, and every [`ToSupervisor::Finished`] that was not acknowledged.
+    pub link: LinkId,
+    /// Where the supervisor's end of it stands.
     pub resume: Position,
     /// What to be.
     pub spec: AgentSpec,

@@ -73,6 +73,11 @@ impl Token {
         getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
         Self(bytes)
     }
+
+    /// The value itself. Each call is a place to audit.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl PartialEq for Token {

@@ -6,11 +6,13 @@ use kennel_shared::{
     cage::{CageOutcome, CageStep},
     codec,
     ids::Generation,
-    link::Packet,
+    link::{HandshakeError, Packet, accept_hello, reply_hello_in},
     protocol::{
-        FailureKind, Heartbeat, Hello, HelloReply, PROTOCOL, Position, Refusal, ToAgent,
-        ToSupervisor, Tool, ToolsSpec, TurnFailure, TurnOutcome, TurnStep,
+        AgentSpec, ContextSpec, EchoSpec, Endpoint, FailureKind, Heartbeat, Hello, HelloReply,
+        LinkId, ModelSpec, PROTOCOL, PROTOCOL_BEFORE, Position, Refusal, ToAgent, ToSupervisor,
+        Tool, ToolsSpec, TurnFailure, TurnOutcome, TurnStep, Welcome,
     },
+    secret::Token,
 };
 
 fn hex<T: serde::Serialize>(message: &T) -> String {
@@ -21,29 +23,132 @@ fn hex<T: serde::Serialize>(message: &T) -> String {
         .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// The whole first frame of an agent, with its report.
-#[test]
-fn the_first_frame_is_the_one_of_this_protocol_version() {
-    let hello = Hello {
+fn token() -> Token {
+    serde_json::from_value(vec![9; 32].into()).unwrap()
+}
+
+fn hello() -> Hello {
+    Hello {
         protocol: PROTOCOL,
         build: "0".into(),
         agent: "a".parse().unwrap(),
         generation: Generation(7),
-        token: serde_json::from_value(vec![9; 32].into()).unwrap(),
+        token: token(),
+        link: link(),
         resume: Position {
             received: 1,
             granted: 2,
         },
+        draining: true,
         cage: vec![CageStep::new("core", CageOutcome::Partial, "x")],
-    };
+    }
+}
+
+fn link() -> LinkId {
+    serde_json::from_value(5.into()).unwrap()
+}
+
+fn welcome() -> HelloReply {
+    HelloReply::Welcome(Box::new(Welcome {
+        next_token: token(),
+        link: link(),
+        resume: Position {
+            received: 3,
+            granted: 4,
+        },
+        spec: AgentSpec {
+            model: ModelSpec {
+                provider: "p".into(),
+                model: "m".into(),
+                temperature_milli: Some(700),
+                max_tokens: None,
+                endpoint: Endpoint::Echo(EchoSpec::default()),
+            },
+            system_prompt: None,
+            context: ContextSpec {
+                max_messages: 1,
+                max_bytes: 2,
+            },
+            max_concurrent: 1,
+            turn_timeout_ms: 6,
+            workspace: "/w".into(),
+            heartbeat_interval_ms: 7,
+            tools: ToolsSpec {
+                enabled: vec![],
+                max_steps: 8,
+                timeout_ms: 9,
+            },
+        },
+    }))
+}
+
+/// What an agent is told to be, in this version and in the one before.
+const SPEC: &str = "0170 016d 01fbbc02 00 00 000000 00 01 02 01 06 022f77 07 000809";
+
+/// The whole first frame of an agent, with its report.
+#[test]
+fn the_first_frame_is_the_one_of_this_protocol_version() {
     let token = "09".repeat(32);
-    let expected = format!("3100000002 0130 0161 07 {token} 01 02 01 04636f7265 01 0178");
-    assert_eq!(hex(&hello), expected.replace(' ', ""));
+    let expected = format!("3300000003 0130 0161 07 {token} 05 01 02 01 01 04636f7265 01 0178");
+    assert_eq!(hex(&hello()), expected.replace(' ', ""));
+    let expected = format!("3f000000 00 {token} 05 03 04 {SPEC}");
+    assert_eq!(hex(&welcome()), expected.replace(' ', ""));
+}
+
+/// An agent-host of the release before says this, and understands that. Its bytes were recorded when
+/// its version was today's, and never change.
+#[tokio::test]
+async fn the_version_before_is_still_spoken() {
+    assert_eq!(PROTOCOL_BEFORE, 2);
+    let token = "09".repeat(32);
+    let said = format!("3100000002 0130 0161 07 {token} 01 02 01 04636f7265 01 0178");
+    let heard = accept_hello(&mut &bytes(&said)[..]).await.unwrap();
+    let expected = Hello {
+        protocol: PROTOCOL_BEFORE,
+        link: LinkId::NONE,
+        draining: false,
+        ..hello()
+    };
+    assert_eq!(heard, expected);
+
+    let mut answer = Vec::new();
+    reply_hello_in(PROTOCOL_BEFORE, &mut answer, welcome())
+        .await
+        .unwrap();
+    let expected = format!("3e000000 00 {token} 03 04 {SPEC}");
+    assert_eq!(answer, bytes(&expected));
+    let mut answer = Vec::new();
+    let refusal = HelloReply::Refuse(Refusal::Token);
+    reply_hello_in(PROTOCOL_BEFORE, &mut answer, refusal)
+        .await
+        .unwrap();
+    assert_eq!(answer, bytes("02000000 01 04"));
+}
+
+/// Neither older nor newer ones.
+#[tokio::test]
+async fn other_versions_are_told_apart_by_their_first_byte() {
+    for version in [0_u8, 1, 4] {
+        let frame = [2, 0, 0, 0, version, 0xff];
+        let refused = accept_hello(&mut &frame[..]).await;
+        assert!(
+            matches!(refused, Err(HandshakeError::Protocol(found)) if found == u16::from(version)),
+            "{refused:?}"
+        );
+    }
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let hex = hex.replace(' ', "");
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 #[test]
 fn the_wire_format_is_the_one_of_this_protocol_version() {
-    assert_eq!(PROTOCOL, 2, "new version: check the bytes below against it");
+    assert_eq!(PROTOCOL, 3, "new version: check the bytes below against it");
     let turn = "0190a1b2c3d47e5f8a9b0c1d2e3f4a5b".parse().unwrap();
     let packets: [(Packet<ToSupervisor>, &str); 5] = [
         (

@@ -37,7 +37,7 @@ mod reader;
 pub mod reading;
 mod survey;
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use kennel_shared::ids::{AgentId, Generation};
 
@@ -47,8 +47,9 @@ pub use self::{
     error::{ContainmentError, LeftBehind, Remaining},
     files::FileError,
     group::{Group, Over},
-    leftovers::Cleaned,
+    leftovers::{Cleaned, Leftover},
     notice::OomNotice,
+    procfs::Stat,
     reader::GroupReader,
     reading::{Pressure, Reading},
     survey::{Hierarchy, Placement},
@@ -166,14 +167,31 @@ impl Containment {
     /// Ends and removes what a supervisor of `instance` left that has died. Nobody may run the instance.
     pub fn clean(&self, instance: &str) -> Result<Cleaned, ContainmentError> {
         let instance = format!("{INSTANCE_PREFIX}{instance}");
-        Ok(leftovers::clean(&self.facts, &instance)?)
+        Ok(leftovers::clean(&self.facts, &instance, &BTreeSet::new())?)
+    }
+
+    /// The lives of agents that supervisors of `instance` have left in their groups; none where there are
+    /// no groups.
+    pub fn leftovers(&self, instance: &str) -> Vec<Leftover> {
+        leftovers::list(&self.facts, &format!("{INSTANCE_PREFIX}{instance}"))
     }
 
     /// Makes the groups of `instance` and moves this process into the supervisor's, after it has ended and
     /// removed what a dead supervisor of the same instance left. Nobody else may run the instance.
     pub fn prepare(&mut self, instance: &str, fleet: &Caps) -> Result<Cleaned, ContainmentError> {
+        self.prepare_keeping(instance, fleet, &BTreeSet::new())
+    }
+
+    /// The same, but for the lives to `keep`, by the names of their groups: they are to be
+    /// [adopted](Self::adopt).
+    pub fn prepare_keeping(
+        &mut self,
+        instance: &str,
+        fleet: &Caps,
+        keep: &BTreeSet<String>,
+    ) -> Result<Cleaned, ContainmentError> {
         let instance = format!("{INSTANCE_PREFIX}{instance}");
-        let cleaned = leftovers::clean(&self.facts, &instance)?;
+        let cleaned = leftovers::clean(&self.facts, &instance, keep)?;
         if let Err(error) = self.establish(instance, fleet) {
             // As far as it goes: the first error says more.
             let _ = self.release();
@@ -256,6 +274,23 @@ impl Containment {
         let fleet = format!("{}/fleet", prepared.instance);
         let trees = &self.choice.trees;
         Group::create(self.choice.kind, trees, &fleet, agent, generation, caps)
+    }
+
+    /// Takes over the group of one life of an agent that another supervisor has made, with the processes
+    /// `pids` that are in it. One that was made elsewhere, as in another session, is moved here. Its caps
+    /// hold as they did and are not known until [`Group::set`] says others.
+    pub fn adopt(
+        &self,
+        agent: &AgentId,
+        generation: Generation,
+        pids: &[i32],
+    ) -> Result<Group, ContainmentError> {
+        let prepared = self.prepared.as_ref().ok_or(ContainmentError::Unprepared)?;
+        let fleet = format!("{}/fleet", prepared.instance);
+        let trees = &self.choice.trees;
+        let group = Group::new(self.choice.kind, trees, &fleet, agent, generation);
+        group.adopt(pids)?;
+        Ok(group)
     }
 
     /// Changes the caps of the fleet. In v1 an agent has no more CPU than the fleet: its own cap is

@@ -14,6 +14,7 @@
 
 mod fleet;
 mod home;
+mod inherit;
 mod signals;
 
 use std::{
@@ -25,14 +26,19 @@ use std::{
     time::Duration,
 };
 
+use kennel_shared::ids::{AgentId, Generation};
 use thiserror::Error;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tracing::{debug, error, info, warn};
 
-pub use self::home::{Home, HomeError, SOCKET_PATH_MAX};
 use self::{
     fleet::{Fleet, Stage},
+    inherit::Found,
     signals::Signals,
+};
+pub use self::{
+    home::{Home, HomeError, SOCKET_PATH_MAX},
+    inherit::Inheritance,
 };
 use crate::{
     config::{self, Config, Directories, Loaded},
@@ -141,15 +147,22 @@ pub fn run(loaded: Loaded, config_path: PathBuf, watch: bool) -> Result<(), RunE
         })?;
     let (journal, writer) =
         Journal::open(plan::journal(&loaded.config)).map_err(RunError::Journal)?;
-    let containment = Arc::new(contain(&loaded.config).map_err(RunError::Containment)?);
+    let (containment, inheritance) = contain(&loaded.config, &journal)?;
+    let containment = Arc::new(containment);
     let held = Arc::clone(&containment);
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(|source| RunError::System {
             what: "signals cannot be listened for",
             source,
         })?;
-        let mut running =
-            Running::start(Setting::read(loaded.config), config_path, held, journal).await?;
+        let mut running = Running::start(
+            Setting::read(loaded.config),
+            config_path,
+            held,
+            journal,
+            inheritance,
+        )
+        .await?;
         if watch {
             running.watch();
         }
@@ -173,12 +186,14 @@ pub fn run(loaded: Loaded, config_path: PathBuf, watch: bool) -> Result<(), RunE
     ended
 }
 
-/// Makes the groups. A host that does not let us have them leaves best effort, which is said in
-/// `status`, and which agents refuse that were promised more.
-fn contain(config: &Config) -> Result<Containment, ContainmentError> {
-    let mut containment = plan::containment(config)?;
+/// Makes the groups, and takes over those whose agents live on. A host that does not let us have them
+/// leaves best effort, which is said in `status`, and which agents refuse that were promised more.
+fn contain(config: &Config, journal: &Journal) -> Result<(Containment, Inheritance), RunError> {
+    let mut containment = plan::containment(config).map_err(RunError::Containment)?;
     let instance = plan::instance(&config.supervisor.state_dir);
-    match containment.prepare(&instance, &plan::fleet_caps(config)) {
+    let found = Found::look(config, &containment, journal).map_err(RunError::Restore)?;
+    let fleet = plan::fleet_caps(config);
+    match containment.prepare_keeping(&instance, &fleet, &found.keep()) {
         Ok(cleaned) => {
             if cleaned.groups > 0 {
                 warn!(
@@ -188,7 +203,9 @@ fn contain(config: &Config) -> Result<Containment, ContainmentError> {
                 );
             }
         }
-        Err(error) if config.supervisor.containment != config::Backend::Auto => return Err(error),
+        Err(error) if config.supervisor.containment != config::Backend::Auto => {
+            return Err(RunError::Containment(error));
+        }
         Err(error) => {
             let error = crate::error_chain(&error);
             error!(
@@ -203,7 +220,8 @@ fn contain(config: &Config) -> Result<Containment, ContainmentError> {
         why = containment.why(),
         "containment is ready"
     );
-    Ok(containment)
+    let inheritance = found.take(config, &containment, journal);
+    Ok((containment, inheritance))
 }
 
 /// A supervisor at work.
@@ -227,6 +245,7 @@ impl Running {
         config_path: PathBuf,
         containment: Arc<Containment>,
         journal: Journal,
+        inheritance: Inheritance,
     ) -> Result<Self, RunError> {
         let began = Instant::now();
         let config = Arc::new(setting.config);
@@ -268,8 +287,9 @@ impl Running {
             inbound: inbound_tx,
         };
         let mut fleet = Fleet::new(stage, Arc::clone(&config), setting.prompts);
-        fleet.start_drivers(&mut dispatcher_task)?;
-        restore(&mut dispatcher_task, &journal)?;
+        let adopted = inheritance.adopted();
+        fleet.start_drivers(&mut dispatcher_task, inheritance)?;
+        restore(&mut dispatcher_task, &journal, &adopted)?;
         fleet.start_channels()?;
         fleet.publish();
         let gateway = gateway::run(
@@ -429,9 +449,13 @@ fn serve(
 }
 
 /// Takes over what an earlier supervisor has left.
-fn restore(dispatcher: &mut Dispatcher, journal: &Journal) -> Result<(), RunError> {
+fn restore(
+    dispatcher: &mut Dispatcher,
+    journal: &Journal,
+    adopted: &HashSet<(AgentId, Generation)>,
+) -> Result<(), RunError> {
     let restored = Reader::open(journal.path())
-        .and_then(|reader| dispatcher.restore(&reader, &HashSet::new()))
+        .and_then(|reader| dispatcher.restore(&reader, adopted))
         .map_err(RunError::Restore)?;
     if restored != Restored::default() {
         info!(

@@ -4,6 +4,7 @@
     reason = "this is the one module for it; every block says why it is sound"
 )]
 
+pub(crate) mod exit;
 pub(crate) mod program;
 
 use std::{

@@ -36,7 +36,9 @@ pub use self::{
     client::{AgentView, Answer, Client, Events, Response},
     groups::{groups_below, groups_of, memory_of},
     load::{Figures, Load},
-    processes::{Process, begin_peak_memory, descriptors, peak_memory_bytes, state_of},
+    processes::{
+        Process, begin_peak_memory, descriptors, peak_memory_bytes, start_time_of, state_of,
+    },
 };
 
 /// The longest that any single condition is waited for, on a real machine.
@@ -450,6 +452,45 @@ impl Kennel {
     pub async fn kill(&self, id: &str, signal: Signal) {
         let process = Process::of(self.agent_pid(id).await).expect("an agent's process");
         process.signal(signal);
+    }
+
+    /// Kills the supervisor, and waits until it is gone. What it has started lives on.
+    pub async fn crash(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.until_down().await;
+    }
+
+    /// Starts a supervisor that is killed after a while, wherever it is then. The one before must be gone.
+    pub async fn start_and_kill_after(&mut self, after: Duration) {
+        self.starts += 1;
+        let mut child = self.launch(&self.log_path(self.starts), &[]);
+        tokio::time::sleep(after).await;
+        child.kill().expect("our own child");
+        until_ended(&mut child).await;
+    }
+
+    /// Changes the configuration file; for the next start.
+    pub fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        let path = self.root().join("kennel.toml");
+        let text = fs::read_to_string(&path).expect("the configuration is there");
+        fs::write(&path, change(text)).expect("the configuration is written");
+    }
+
+    /// What the supervisor has told of an agent, or of a kind of event.
+    pub async fn events(&self, id: &str, kind: &str) -> Vec<Value> {
+        let path = format!("/api/v1/events?tail=1000&agent={id}");
+        let events = self.client().get(&path).await.expect("events").body["events"].clone();
+        let mut events = events.as_array().expect("a list").clone();
+        events.retain(|event| event["kind"] == kind);
+        events
+    }
+
+    /// Waits until the supervisor has told this of an agent, and gives it.
+    pub async fn told(&self, id: &str, kind: &str) -> Value {
+        eventually(&format!("{kind} of {id}"), || async {
+            self.events(id, kind).await.into_iter().next()
+        })
+        .await
     }
 
     /// Waits until the supervisor has ended.

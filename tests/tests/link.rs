@@ -8,7 +8,7 @@ use kennel_shared::{
     codec,
     ids::Generation,
     link::{HandshakeError, say_hello},
-    protocol::{Hello, PROTOCOL, Position, Refusal},
+    protocol::{Hello, LinkId, PROTOCOL, Position, Refusal},
     secret::Token,
 };
 use kennel_tests::{
@@ -288,6 +288,8 @@ fn hello_of(agent: &AgentView) -> Hello {
         agent: agent.id.parse().expect("an id"),
         generation: Generation(agent.generation),
         token: Token::random(),
+        link: LinkId::NONE,
+        draining: false,
         resume: Position::default(),
         cage: Vec::new(),
     }

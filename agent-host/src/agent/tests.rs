@@ -8,7 +8,7 @@ use kennel_shared::{
     link::{Incoming, Link, Session, accept_hello, reply_hello},
     protocol::{
         AgentSpec, ContextSpec, DELTA_MAX_BYTES, Delivery, EchoSpec, Endpoint, FailureKind,
-        Heartbeat, Hello, HelloReply, ModelSpec, REPLY_MAX_BYTES, Refusal, Spent, ToAgent,
+        Heartbeat, Hello, HelloReply, LinkId, ModelSpec, REPLY_MAX_BYTES, Refusal, Spent, ToAgent,
         ToSupervisor, ToolsSpec, TurnOutcome, Welcome,
     },
     secret::Token,
@@ -24,6 +24,7 @@ use tokio::{
 use super::{Agent, Connector, Exit, StopRequests, Wire};
 use crate::{store::Store, wire::Identity};
 
+mod adopted;
 mod tools;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -114,14 +115,36 @@ impl Rig {
     async fn accept(&mut self, session: Session<ToAgent>) -> AgentLink {
         let (mut stream, hello) = self.hello().await;
         self.token = Token::random();
+        let link = match hello.link {
+            LinkId::NONE => LinkId::random(),
+            link => link,
+        };
         let welcome = Welcome {
             next_token: self.token,
+            link,
             resume: session.position(),
             spec: self.spec.clone(),
         };
         let reply = HelloReply::Welcome(Box::new(welcome));
         reply_hello(&mut stream, &reply).await.unwrap();
         Link::resume(stream, session, hello.resume).unwrap()
+    }
+
+    /// Answers as a supervisor does that knows nothing of the link.
+    async fn accept_anew(&mut self) -> (AgentLink, Hello) {
+        let (mut stream, hello) = self.hello().await;
+        self.token = Token::random();
+        let session = Session::default();
+        let welcome = Welcome {
+            next_token: self.token,
+            link: LinkId::random(),
+            resume: session.position(),
+            spec: self.spec.clone(),
+        };
+        let reply = HelloReply::Welcome(Box::new(welcome));
+        reply_hello(&mut stream, &reply).await.unwrap();
+        let peer = Session::<ToSupervisor>::default().position();
+        (Link::resume(stream, session, peer).unwrap(), hello)
     }
 
     async fn refuse(&mut self, refusal: Refusal) {

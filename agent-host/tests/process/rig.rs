@@ -19,8 +19,8 @@ use kennel_shared::{
     ids::{DeliveryId, Generation, TurnId},
     link::{Incoming, Link, Session, accept_hello, reply_hello},
     protocol::{
-        AgentSpec, ContextSpec, Delivery, EchoSpec, Endpoint, HelloReply, ModelSpec, ToAgent,
-        ToSupervisor, ToolsSpec, TurnOutcome, Welcome,
+        AgentSpec, ContextSpec, Delivery, EchoSpec, Endpoint, HelloReply, LinkId, ModelSpec,
+        ToAgent, ToSupervisor, ToolsSpec, TurnOutcome, Welcome,
     },
     secret::Token,
 };
@@ -104,6 +104,7 @@ impl Kennel {
         assert_eq!(hello.agent.as_str(), "hexa");
         let welcome = Welcome {
             next_token: Token::random(),
+            link: LinkId::random(),
             resume: Session::<ToAgent>::default().position(),
             spec,
         };

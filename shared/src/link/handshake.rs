@@ -2,6 +2,8 @@
 //!
 //! Nobody is known yet, so a hello may have only [`HELLO_MAX_BYTES`], and the caller sets the time
 //! limit around these calls. They read not a byte beyond their frame.
+//!
+//! Whoever says hello in the version before is answered in it; nobody else has to know.
 
 use std::io;
 
@@ -14,8 +16,10 @@ use crate::{
     codec::{
         self, DecodeError, EncodeError, FRAME_MAX_BYTES, Front, HELLO_MAX_BYTES, PREFIX_BYTES,
     },
-    protocol::{Hello, HelloReply, PROTOCOL, Refusal, Welcome},
+    protocol::{Hello, HelloReply, PROTOCOL, PROTOCOL_BEFORE, Refusal, Welcome},
 };
+
+use super::before;
 
 /// Why there is no link.
 #[derive(Debug, Error)]
@@ -37,21 +41,34 @@ pub enum HandshakeError {
     Refused(Refusal),
 }
 
-/// Reads the hello of whoever connected.
+/// Reads the hello of whoever connected. [`Hello::protocol`] says in which version it came.
 pub async fn accept_hello<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Hello, HandshakeError> {
     let body = read_body(stream, HELLO_MAX_BYTES).await?;
     match codec::decode_leading::<u16>(&body)? {
         PROTOCOL => Ok(codec::decode_body(&body)?),
+        PROTOCOL_BEFORE => Ok(codec::decode_body::<before::Hello>(&body)?.into()),
         other => Err(HandshakeError::Protocol(other)),
     }
 }
 
-/// Answers a hello.
+/// Answers a hello of this version.
 pub async fn reply_hello<S: AsyncWrite + Unpin>(
     stream: &mut S,
     reply: &HelloReply,
 ) -> Result<(), HandshakeError> {
     write(stream, reply).await
+}
+
+/// Answers a hello in the version in which it came.
+pub async fn reply_hello_in<S: AsyncWrite + Unpin>(
+    version: u16,
+    stream: &mut S,
+    reply: HelloReply,
+) -> Result<(), HandshakeError> {
+    match version {
+        PROTOCOL_BEFORE => write(stream, &before::HelloReply::from(reply)).await,
+        _ => write(stream, &reply).await,
+    }
 }
 
 /// Says hello and waits for the answer.

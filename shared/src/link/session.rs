@@ -221,6 +221,11 @@ impl<Out: Message> Session<Out> {
         self.kept.len()
     }
 
+    /// What the peer has not acknowledged, in order; for another session.
+    pub fn into_kept(self) -> impl Iterator<Item = Out> {
+        self.kept.into_iter().map(|kept| kept.message)
+    }
+
     /// The number of the last message that the peer has acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.acked

@@ -62,7 +62,14 @@ fn life(agent: &AgentStatus, now: u64) -> Group {
         .line("state", format!("{} (wanted: {desired})", agent.state))
         .line("detail", agent.detail.as_deref().map(printable))
         .line("pid", agent.pid.map(|pid| pid.to_string()))
-        .line("generation", agent.generation.to_string())
+        .line(
+            "generation",
+            if agent.adopted {
+                format!("{} (adopted)", agent.generation)
+            } else {
+                agent.generation.to_string()
+            },
+        )
         .line("up", agent.uptime_ms.map(duration))
         .line("restarts", agent.restarts.to_string())
         .line(
@@ -190,6 +197,7 @@ mod tests {
             desired: Desired::Running,
             pid: Some(4711),
             generation: 2,
+            adopted: false,
             uptime_ms: Some(65_000),
             restarts: 1,
             queued: 4,

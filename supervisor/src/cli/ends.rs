@@ -50,6 +50,8 @@ fn cause(end: &AgentEnd) -> String {
         ("too-many-processes", None, ..) => "too many processes".to_owned(),
         ("hung", ..) => "hung and was killed".to_owned(),
         ("start-timeout", ..) => "was not ready in time".to_owned(),
+        ("not-back", ..) => "did not connect to its new supervisor".to_owned(),
+        ("unknown", ..) => "ended; nobody saw how".to_owned(),
         ("exited", _, Some(code), _) => format!("exited with {code}"),
         ("signal", _, _, Some(signal)) => format!("ended by {}", signal_name(signal)),
         // One of a newer supervisor.

@@ -35,6 +35,16 @@ pub enum ContainmentError {
         /// Why.
         source: io::Error,
     },
+    /// A process of an agent that is adopted cannot be moved.
+    #[error("process {pid} cannot be moved into {path}")]
+    Adopt {
+        /// Which.
+        pid: i32,
+        /// Where to.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// No group was prepared before the first agent's.
     #[error("the groups of this instance were not prepared")]
     Unprepared,

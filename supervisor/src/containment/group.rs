@@ -70,30 +70,78 @@ impl Group {
         generation: Generation,
         caps: &Caps,
     ) -> Result<Self, ContainmentError> {
-        let below = format!("{fleet}/{agent}.{generation}");
-        let dirs = Dirs::new(trees, &below);
-        let shown = match trees.first() {
-            Some(tree) => tree.path_of(&below),
-            None => format!("{agent}.{generation}"),
-        };
+        let this = Self::new(kind, trees, fleet, agent, generation);
+        let Inner { dirs, shown, .. } = &*this.inner;
         if let Err(error) =
-            make(&dirs, &shown).and_then(|()| limits::apply(&dirs, caps, Level::Agent, true))
+            make(dirs, shown).and_then(|()| limits::apply(dirs, caps, Level::Agent, true))
         {
             let _ = dirs.remove();
             return Err(error);
         }
-        Ok(Self {
+        this.keep(*caps);
+        Ok(this)
+    }
+
+    /// Names the group; nothing is made.
+    pub(super) fn new(
+        kind: BackendKind,
+        trees: &[Tree],
+        fleet: &str,
+        agent: &AgentId,
+        generation: Generation,
+    ) -> Self {
+        let below = format!("{fleet}/{agent}.{generation}");
+        let shown = match trees.first() {
+            Some(tree) => tree.path_of(&below),
+            None => format!("{agent}.{generation}"),
+        };
+        Self {
             inner: Arc::new(Inner {
                 agent: agent.clone(),
                 generation,
                 kind,
                 shown,
+                dirs: Dirs::new(trees, &below),
                 below,
-                dirs,
-                caps: Mutex::new(*caps),
+                caps: Mutex::default(),
                 processes: Mutex::default(),
             }),
-        })
+        }
+    }
+
+    /// Takes over what another supervisor has made, with these processes.
+    pub(super) fn adopt(&self, pids: &[i32]) -> Result<(), ContainmentError> {
+        for dir in self.inner.dirs.iter() {
+            let failed = |source| ContainmentError::Make {
+                path: dir.path.clone(),
+                source,
+            };
+            files::make(&dir.path).map_err(failed)?;
+            let here = files::pids_below(&dir.path);
+            for pid in pids.iter().filter(|pid| !here.contains(pid)) {
+                match files::enter(&dir.path, *pid) {
+                    Err(source) if !is_gone(&source) => {
+                        return Err(ContainmentError::Adopt {
+                            pid: *pid,
+                            path: dir.path.clone(),
+                            source,
+                        });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if self.inner.kind == BackendKind::BestEffort {
+            let mut processes = self.processes();
+            for pid in pids {
+                processes.plant(*pid);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&self, caps: Caps) {
+        *self.inner.caps.lock().expect("nobody panics with the lock") = caps;
     }
 
     /// Whose it is.
@@ -155,7 +203,7 @@ impl Group {
                 }
             }
         }
-        *self.inner.caps.lock().expect("nobody panics with the lock") = *caps;
+        self.keep(*caps);
         Ok(())
     }
 

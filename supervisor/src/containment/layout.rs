@@ -105,6 +105,25 @@ impl Hierarchy {
         self.path = if base.is_empty() { "/" } else { base }.to_owned();
         self
     }
+
+    /// The same for a process that systemd has put into the subgroup `supervisor` of a group that it gives
+    /// away (`DelegateSubgroup=supervisor`): that group. There it can start the process once more while
+    /// groups of agents are beside it, which v2 allows nowhere above them.
+    #[must_use]
+    pub(super) fn above_subgroup(mut self, is_given: impl Fn(&Path) -> bool) -> Self {
+        let above = match (self.version, self.own.parent()) {
+            (Version::V2, Some(above)) if self.own.ends_with("supervisor") => above.to_owned(),
+            _ => return self,
+        };
+        if let Some(path) = self.path.strip_suffix("/supervisor")
+            && is_given(&above)
+        {
+            let path = path.to_owned();
+            self.path = path;
+            self.own = above;
+        }
+        self
+    }
 }
 
 /// The hierarchies that are mounted where this process sees its own place in them, without those whose

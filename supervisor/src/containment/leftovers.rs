@@ -1,7 +1,7 @@
 //! Ends what a supervisor that died left behind.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -29,71 +29,131 @@ pub struct Cleaned {
     pub processes: usize,
 }
 
-/// Ends and removes the groups of `instance`, wherever a supervisor of it may have made them: in another
-/// session its own group was another. Only after it is sure that no other supervisor of the instance
-/// runs. The groups of one that is elsewhere and alive are left alone: it is another host's, as it were.
-pub(super) fn clean(facts: &Facts, instance: &str) -> Result<Cleaned, LeftBehind> {
-    let mut roots = Vec::new();
-    for seen in facts.seen.iter().filter(|seen| seen.closed.is_none()) {
-        let hierarchy = &seen.hierarchy;
-        let found = find(&hierarchy.mount, instance);
-        roots.extend(
-            found
-                .into_iter()
-                .filter(|root| root.parent() == Some(&hierarchy.own) || !is_alive(root))
-                .map(|path| Dir {
-                    version: hierarchy.version,
-                    // Only this one matters to end somebody.
-                    controllers: hierarchy
-                        .controllers
-                        .iter()
-                        .copied()
-                        .filter(|one| *one == Controller::Freezer)
-                        .collect(),
-                    path,
-                }),
-        );
-    }
-    let mut groups = BTreeSet::new();
-    let mut processes = BTreeSet::new();
-    let fleets: Vec<Dir> = roots
-        .iter()
-        .map(|root| Dir {
-            path: root.path.join("fleet"),
-            ..root.clone()
-        })
-        .filter(|fleet| fleet.path.is_dir())
-        .collect();
-    for fleet in &fleets {
-        let names = files::below(&fleet.path).unwrap_or_default();
-        groups.extend(
-            names
-                .iter()
-                .filter_map(|path| path.file_name().map(ToOwned::to_owned)),
-        );
-        processes.extend(files::pids_below(&fleet.path));
-    }
-    if !fleets.is_empty()
-        && let Err(left) = kill::remove(&Dirs::found(fleets), instance, ENDING)
-    {
-        if !left.remaining.is_empty() {
-            return Err(left);
+/// A group of one life of an agent that a supervisor of the instance has left, wherever it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// `<agent>.<generation>`.
+    pub name: String,
+    /// Who is in it.
+    pub pids: Vec<i32>,
+}
+
+/// What supervisors of `instance` have left, wherever they made it: in another session its own group was
+/// another. The groups of one that is elsewhere and alive are left alone: it is another host's, as it were.
+struct Left {
+    roots: Vec<Dir>,
+    fleets: Vec<Dir>,
+    /// The groups of lives by their names: one folder in each hierarchy, and in each place.
+    lives: BTreeMap<String, Vec<Dir>>,
+}
+
+impl Left {
+    fn find(facts: &Facts, instance: &str) -> Self {
+        let mut roots = Vec::new();
+        for seen in facts.seen.iter().filter(|seen| seen.closed.is_none()) {
+            let hierarchy = &seen.hierarchy;
+            let found = find(&hierarchy.mount, instance);
+            roots.extend(
+                found
+                    .into_iter()
+                    .filter(|root| root.parent() == Some(&hierarchy.own) || !is_alive(root))
+                    .map(|path| Dir {
+                        version: hierarchy.version,
+                        // Only this one matters to end somebody.
+                        controllers: hierarchy
+                            .controllers
+                            .iter()
+                            .copied()
+                            .filter(|one| *one == Controller::Freezer)
+                            .collect(),
+                        path,
+                    }),
+            );
         }
-        // Empty groups are in nobody's way; they may be another user's.
-        tracing::warn!(
-            error = crate::error_chain(&left),
-            "a dead supervisor's groups cannot be removed"
-        );
+        let fleets: Vec<Dir> = roots
+            .iter()
+            .map(|root| Dir {
+                path: root.path.join("fleet"),
+                ..root.clone()
+            })
+            .filter(|fleet| fleet.path.is_dir())
+            .collect();
+        let mut lives: BTreeMap<String, Vec<Dir>> = BTreeMap::new();
+        for fleet in &fleets {
+            for path in files::below(&fleet.path).unwrap_or_default() {
+                let name = path.file_name().and_then(|name| name.to_str());
+                if let Some(name) = name.map(ToOwned::to_owned) {
+                    let dir = Dir {
+                        path,
+                        ..fleet.clone()
+                    };
+                    lives.entry(name).or_default().push(dir);
+                }
+            }
+        }
+        Self {
+            roots,
+            fleets,
+            lives,
+        }
     }
-    for root in &roots {
+}
+
+/// The lives that supervisors of `instance` have left.
+pub(super) fn list(facts: &Facts, instance: &str) -> Vec<Leftover> {
+    let lives = Left::find(facts, instance).lives;
+    let of = |(name, dirs): (String, Vec<Dir>)| Leftover {
+        name,
+        pids: Dirs::found(dirs).members(),
+    };
+    lives.into_iter().map(of).collect()
+}
+
+/// Ends and removes all that supervisors of `instance` have left but the lives to `keep`. Only after it is
+/// sure that no other supervisor of the instance runs.
+pub(super) fn clean(
+    facts: &Facts,
+    instance: &str,
+    keep: &BTreeSet<String>,
+) -> Result<Cleaned, LeftBehind> {
+    let left = Left::find(facts, instance);
+    let mut cleaned = Cleaned::default();
+    for (name, dirs) in left.lives {
+        if keep.contains(&name) {
+            continue;
+        }
+        let dirs = Dirs::found(dirs);
+        cleaned.groups += 1;
+        cleaned.processes += dirs.members().len();
+        passable(kill::remove(&dirs, &name, ENDING))?;
+    }
+    if keep.is_empty() {
+        // Whoever is in none of the groups, too.
+        let fleets = Dirs::found(left.fleets);
+        cleaned.processes += fleets.members().len();
+        passable(kill::remove(&fleets, instance, ENDING))?;
+    }
+    for root in &left.roots {
         // Still in use, where this process began in it; then it is used on.
+        let _ = fs::remove_dir(root.path.join("fleet"));
         let _ = fs::remove_dir(root.path.join("supervisor"));
         let _ = fs::remove_dir(&root.path);
     }
-    Ok(Cleaned {
-        groups: groups.len(),
-        processes: processes.len(),
-    })
+    Ok(cleaned)
+}
+
+/// Empty groups are in nobody's way; they may be another user's.
+fn passable(removed: Result<(), LeftBehind>) -> Result<(), LeftBehind> {
+    match removed {
+        Err(left) if left.remaining.is_empty() => {
+            tracing::warn!(
+                error = crate::error_chain(&left),
+                "a dead supervisor's groups cannot be removed"
+            );
+            Ok(())
+        }
+        removed => removed,
+    }
 }
 
 /// The groups called `name` below `mount`.

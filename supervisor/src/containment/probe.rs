@@ -19,6 +19,7 @@ pub(super) fn facts() -> Facts {
         seen: layout::parse(&mountinfo, &own)
             .into_iter()
             .map(Hierarchy::before_supervisor)
+            .map(|hierarchy| hierarchy.above_subgroup(is_marked))
             .map(look)
             .collect(),
         weighted_disks: weighted_disks(Path::new("/sys/block")),
@@ -74,15 +75,17 @@ fn controllers(group: &Path) -> Vec<Controller> {
 
 /// systemd marks what it gives away by an attribute, and hands it over to the unit's user.
 fn is_delegated(group: &Path) -> bool {
-    let owned = fs::metadata(group).is_ok_and(|about| about.uid() != 0);
-    owned
-        || ["user.delegate", "trusted.delegate"]
-            .into_iter()
-            .any(|name| {
-                let mut value = [0; 8];
-                rustix::fs::getxattr(group, name, &mut value)
-                    .is_ok_and(|length| value[..length].starts_with(b"1"))
-            })
+    fs::metadata(group).is_ok_and(|about| about.uid() != 0) || is_marked(group)
+}
+
+fn is_marked(group: &Path) -> bool {
+    ["user.delegate", "trusted.delegate"]
+        .into_iter()
+        .any(|name| {
+            let mut value = [0; 8];
+            rustix::fs::getxattr(group, name, &mut value)
+                .is_ok_and(|length| value[..length].starts_with(b"1"))
+        })
 }
 
 /// Whether some disk shares itself by weight. The scheduler in use stands in brackets.

@@ -6,7 +6,7 @@ use super::error::Remaining;
 
 /// One process, from `/proc/<pid>/stat`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stat {
+pub struct Stat {
     /// Its id.
     pub pid: i32,
     /// Its short name.
@@ -31,7 +31,7 @@ pub(super) struct Stat {
 
 impl Stat {
     /// Looks at a process; `None` when it is gone.
-    pub(super) fn of(pid: i32) -> Option<Self> {
+    pub fn of(pid: i32) -> Option<Self> {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
@@ -59,7 +59,7 @@ impl Stat {
     }
 
     /// Whether it has ended and only waits to be reaped.
-    pub(super) fn is_dead(&self) -> bool {
+    pub fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
 }

@@ -70,6 +70,7 @@ impl App {
             },
             pid: observed.pid.and_then(|pid| u32::try_from(pid).ok()),
             generation: observed.generation.0,
+            adopted: observed.adopted,
             uptime_ms: observed
                 .started_at
                 .and_then(|at| at.elapsed().ok())
@@ -141,6 +142,7 @@ fn disabled(agent: &AgentConfig) -> wire::AgentStatus {
         desired: wire::Desired::Stopped,
         pid: None,
         generation: 0,
+        adopted: false,
         uptime_ms: None,
         restarts: 0,
         queued: 0,
@@ -221,6 +223,7 @@ pub(super) fn view_end(at: SystemTime, generation: Generation, end: &End) -> wir
     let (code, signal) = match end.exit {
         Exit::Code(code) => (Some(code), None),
         Exit::Signal(signal) => (None, Some(signal)),
+        Exit::Unknown => (None, None),
     };
     wire::AgentEnd {
         at_ms: unix_millis(at),

@@ -131,6 +131,9 @@ pub struct AgentStatus {
     pub pid: Option<u32>,
     /// Which life of it; 0 before the first.
     pub generation: u64,
+    /// Whether a supervisor before this one has started this life.
+    #[serde(default)]
+    pub adopted: bool,
     /// How long this life lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime_ms: Option<u64>,

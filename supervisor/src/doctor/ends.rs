@@ -168,13 +168,13 @@ pub(super) fn remedy(id: &str, end: &End) -> String {
         ),
         (Cause::TooManyProcesses, _, None) => format!("see in {logs} what it started"),
         (Cause::Hung, ..) => format!("{logs} says where it hung"),
-        (Cause::StartTimeout, ..) => format!(
+        (Cause::StartTimeout | Cause::NotBack, ..) => format!(
             "{logs} says how far it came; where the machine is slow, raise `start_timeout` of [agents.{id}]"
         ),
         (Cause::Signal(_), ..) => format!(
             "somebody outside of Kennel sent it, or the program crashed: see {logs} and the kernel's log (`dmesg`)"
         ),
-        (Cause::Asked | Cause::Code(_), ..) => format!("{logs} says why"),
+        (Cause::Asked | Cause::Code(_) | Cause::Unknown, ..) => format!("{logs} says why"),
     }
 }
 

@@ -319,6 +319,8 @@ pub struct Child {
     pub tokens: TokenDigests,
     /// Its group, where it has one.
     pub group: Option<String>,
+    /// Of all that it was started with and that cannot be changed while it lives.
+    pub made_of: Option<Digest>,
     /// When it was started.
     pub started: UnixMs,
     /// When it had ended.

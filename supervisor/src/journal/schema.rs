@@ -12,7 +12,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b4e_4c4a;
 
 /// States are numbers: see [`entry`](super::entry).
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE meta (
         key   TEXT NOT NULL PRIMARY KEY,
         value TEXT NOT NULL
@@ -105,7 +106,9 @@ const STEPS: [&str; 1] = ["
         detail TEXT    NOT NULL
     ) STRICT;
     CREATE INDEX audit_by_time ON audit (at_ms);
-"];
+",
+    "ALTER TABLE children ADD COLUMN made_of BLOB",
+];
 
 /// The tables that hold what cannot be had again, each with its row id.
 pub(super) const TABLES: [(&str, &str); 7] = [
@@ -119,7 +122,7 @@ pub(super) const TABLES: [(&str, &str); 7] = [
 ];
 
 /// The version that this program writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 const _: () = assert!(
     VERSION.unsigned_abs() as usize == STEPS.len(),

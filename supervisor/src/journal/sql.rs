@@ -137,7 +137,8 @@ pub(super) const SENDS_OF_ALL: &str =
 
 /// All children, for [`child`]; the row's id is the last column.
 pub(super) const CHILDREN_OF_ALL: &str =
-    "SELECT agent, generation, pid, start_time, token, previous_token, group_path, started_ms, ended_ms, id
+    "SELECT agent, generation, pid, start_time, token, previous_token, group_path, started_ms, ended_ms,
+        made_of, id
      FROM children";
 
 pub(super) fn standing(row: &Row<'_>) -> SqlResult<Standing> {
@@ -175,7 +176,7 @@ pub(super) fn ended(row: &Row<'_>, at: UnixMs, first: usize) -> SqlResult<Ended>
 /// The columns of [`child`].
 pub(super) const CHILD: &str =
     "SELECT agent, generation, pid, start_time, token, previous_token, group_path,
-        started_ms, ended_ms FROM children";
+        started_ms, ended_ms, made_of FROM children";
 
 pub(super) fn child(row: &Row<'_>) -> SqlResult<Child> {
     Ok(Child {
@@ -190,6 +191,7 @@ pub(super) fn child(row: &Row<'_>) -> SqlResult<Child> {
         group: row.get(6)?,
         started: row.get(7)?,
         ended: row.get(8)?,
+        made_of: digest(row.get(9)?),
     })
 }
 
@@ -406,10 +408,10 @@ impl Rows for SqlRows<'_> {
     fn set_child(&mut self, child: &Child) -> SqlResult<()> {
         self.write(
             "INSERT INTO children (agent, generation, pid, start_time, token, previous_token, group_path,
-                started_ms, ended_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                started_ms, ended_ms, made_of)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              ON CONFLICT (agent) DO UPDATE SET generation = ?2, pid = ?3, start_time = ?4, token = ?5,
-                previous_token = ?6, group_path = ?7, started_ms = ?8, ended_ms = ?9",
+                previous_token = ?6, group_path = ?7, started_ms = ?8, ended_ms = ?9, made_of = ?10",
             params![
                 child.agent.as_str(),
                 child.generation.0.cast_signed(),
@@ -420,6 +422,7 @@ impl Rows for SqlRows<'_> {
                 child.group,
                 child.started,
                 child.ended,
+                child.made_of.map(|digest| digest.0),
             ],
         )
         .map(drop)

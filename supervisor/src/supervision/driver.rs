@@ -4,6 +4,7 @@
 //! on one thing only: an agent that is asked something while it is stopping still answers. Starting
 //! a child (secrets, spawn) runs beside the loop and reports back into it.
 
+mod adopted;
 mod allowance;
 mod child;
 mod guard;
@@ -11,6 +12,7 @@ mod handle;
 mod hello;
 mod slot;
 mod strained;
+mod tokens;
 
 use std::{
     sync::Arc,
@@ -42,11 +44,13 @@ use self::{
     slot::LinkSlot,
 };
 use super::{
+    adoption::Adoptee,
+    child::Child,
     ending::{Cause, Evidence, Step, Turns, signal_name},
     events::LifecycleEvent,
     hang::HangReport,
     lifecycle::{Action, Event, Exit, HOPELESS, Lifecycle, State},
-    spawner::{Child, Spawned},
+    spawner::Spawned,
     strain::Noticed,
 };
 use crate::{
@@ -75,12 +79,13 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (started, starts) = mpsc::channel(1);
     let (notices_tx, notices_rx) = mpsc::channel(NOTICES);
-    let machine = Lifecycle::new(setup.policy, fastrand::u64(..));
+    let machine = Lifecycle::new(setup.policy, setup.past.generation, fastrand::u64(..));
     let (observed, seen) = watch::channel(Observed {
         state: machine.state(),
         desired: machine.desired(),
         generation: machine.generation(),
         pid: None,
+        adopted: false,
         started_at: None,
         restarts: 0,
         linked: false,
@@ -121,13 +126,21 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         owed: None,
         starting: false,
         early: Vec::new(),
+        awaited: false,
+        later: None,
         setup,
     };
     (handle, driver)
 }
 
 /// The result of a start, on its way back into the loop.
-type Started = (Generation, Result<(AgentSpec, Spawned), NoStart>);
+type Started = (Generation, Result<(AgentSpec, Newborn), NoStart>);
+
+/// A child, new to this supervisor.
+enum Newborn {
+    Spawned(Spawned),
+    Adopted(Adoptee),
+}
 
 /// Why there is no child.
 #[derive(Debug)]
@@ -136,6 +149,8 @@ enum NoStart {
     Failed(String),
     /// It is not to run like this.
     Refused(String),
+    /// One that was adopted cannot be told what to be.
+    Untold(String, Box<Adoptee>),
 }
 
 /// A child that ended, how, and who of its group did not.
@@ -183,11 +198,15 @@ pub struct Driver {
     /// Hellos of a child that connects before its start is reported; no more than there are
     /// handshakes at once.
     early: Vec<EarlyHello>,
+    /// Whether the child was adopted and has not been ready since.
+    awaited: bool,
+    /// What is done with an adopted child once it is ready.
+    later: Option<Event>,
 }
 
 enum Happened {
     Command(Option<Command>),
-    Started(Started),
+    Started(Box<Started>),
     Ended,
     Cleared(Box<Cleared>),
     Exceeded(Exceeded),
@@ -199,10 +218,17 @@ enum Happened {
 impl Driver {
     /// Runs until every handle is gone and no child is left.
     pub async fn run(mut self) {
+        if let Some(adoptee) = self.setup.past.adoptee.take() {
+            self.adopt(adoptee).await;
+        }
+        if let Some(lost) = self.setup.past.lost.take() {
+            self.setup.log.note(&lost);
+            self.announce("not-adopted", Some(lost));
+        }
         loop {
             let deadline = self.machine.deadline();
             let happened = tokio::select! {
-                Some(started) = self.starts.recv() => Happened::Started(started),
+                Some(started) = self.starts.recv() => Happened::Started(Box::new(started)),
                 incoming = self.link.next() => Happened::Link(incoming),
                 () = ended(self.child.as_ref()) => Happened::Ended,
                 cleared = cleared(self.clearing.as_mut()) => Happened::Cleared(Box::new(cleared)),
@@ -214,7 +240,7 @@ impl Driver {
             match happened {
                 Happened::Command(Some(command)) => self.on_command(command).await,
                 Happened::Command(None) => return,
-                Happened::Started(started) => self.on_started(started).await,
+                Happened::Started(started) => self.on_started(*started).await,
                 Happened::Ended => self.on_ended().await,
                 Happened::Cleared(cleared) => self.on_cleared(*cleared).await,
                 Happened::Exceeded(exceeded) => self.on_exceeded(exceeded),
@@ -222,6 +248,7 @@ impl Driver {
                 Happened::Link(incoming) => self.on_link(incoming).await,
                 Happened::Deadline => self.on_deadline().await,
             }
+            self.note_tokens();
             self.publish();
         }
     }
@@ -258,14 +285,15 @@ impl Driver {
                 peer_pid,
                 reply,
             } => {
-                let _ = reply.send(self.on_hello(&hello, peer_pid));
+                let answer = self.on_hello(&hello, peer_pid);
+                let refusal = answer.as_ref().err().cloned();
+                let _ = reply.send(answer);
+                if let Some(refusal) = refusal {
+                    self.on_refused(&refusal).await;
+                }
             }
-            Command::Attach {
-                stream,
-                attempt,
-                position,
-            } => {
-                if let Err(violation) = self.link.attach(stream, attempt, position) {
+            Command::Attach { stream, attempt } => {
+                if let Err(violation) = self.link.attach(stream, attempt) {
                     self.link_lost(&LinkError::Violation(violation));
                 }
             }
@@ -467,7 +495,7 @@ impl Driver {
         }
         match incoming {
             Incoming::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat).await,
-            Incoming::Message(ToSupervisor::Ready) => self.feed(Event::Ready).await,
+            Incoming::Message(ToSupervisor::Ready) => self.on_ready().await,
             Incoming::Message(ToSupervisor::Drained) => {}
             Incoming::Message(ToSupervisor::Started(turn)) => {
                 self.turns.at(turn, Step::Asking);
@@ -656,6 +684,7 @@ fn describe(state: State, now: Instant) -> Option<String> {
         }
         State::Quarantined { last } => Some(match last {
             Exit::Code(code) => format!("restarted too often; the last child exited with {code}"),
+            Exit::Unknown => "restarted too often".into(),
             Exit::Signal(signal) => {
                 format!(
                     "restarted too often; the last child was ended by {}",

@@ -34,12 +34,16 @@ pub enum Cause {
     Hung,
     /// It was not ready in time.
     StartTimeout,
+    /// It was adopted and did not connect in time.
+    NotBack,
     /// An operator asked, or the supervisor is leaving.
     Asked,
     /// By itself, with this code.
     Code(i32),
     /// By a signal that was not ours.
     Signal(i32),
+    /// Nobody can say: it was the child of a supervisor that died, and left no word.
+    Unknown,
 }
 
 impl Cause {
@@ -50,9 +54,11 @@ impl Cause {
             Self::TooManyProcesses => "too-many-processes",
             Self::Hung => "hung",
             Self::StartTimeout => "start-timeout",
+            Self::NotBack => "not-back",
             Self::Asked => "asked",
             Self::Code(_) => "exited",
             Self::Signal(_) => "signal",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -156,12 +162,14 @@ pub struct Evidence {
     pub over: Option<Cause>,
     /// Where it hung.
     pub hang: Option<String>,
+    /// Whether it was adopted and has not connected since.
+    pub awaited: bool,
 }
 
 impl Evidence {
     /// Weighs what is known.
     pub fn cause(&self) -> Cause {
-        let killed = matches!(self.exit, Exit::Signal(9));
+        let killed = matches!(self.exit, Exit::Signal(9) | Exit::Unknown);
         if let Some(over) = &self.over {
             return over.clone();
         }
@@ -173,14 +181,16 @@ impl Evidence {
         if let State::Stopping { reason, .. } = self.state {
             match reason {
                 EndReason::Watchdog => return Cause::Hung,
+                EndReason::StartTimeout if self.awaited => return Cause::NotBack,
                 EndReason::StartTimeout => return Cause::StartTimeout,
                 EndReason::Asked => return Cause::Asked,
             }
         }
         match (self.exit, self.state) {
-            (Exit::Code(0), State::Draining { .. }) => Cause::Asked,
+            (Exit::Code(0) | Exit::Unknown, State::Draining { .. }) => Cause::Asked,
             (Exit::Code(code), _) => Cause::Code(code),
             (Exit::Signal(signal), _) => Cause::Signal(signal),
+            (Exit::Unknown, _) => Cause::Unknown,
         }
     }
 }
@@ -227,19 +237,22 @@ impl End {
                 None => "hung and was killed".into(),
             },
             Cause::StartTimeout => "was not ready in time".into(),
+            Cause::NotBack => "did not connect to its new supervisor in time".into(),
             Cause::Asked => format!("ended as asked: {}", status(self.exit)),
-            Cause::Code(_) | Cause::Signal(_) => status(self.exit),
+            Cause::Code(_) | Cause::Signal(_) | Cause::Unknown => status(self.exit),
         }
     }
 }
 
-fn status(exit: Exit) -> String {
+/// How it ended, in words.
+pub fn status(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => match code_words(code) {
             Some(words) => format!("exited with {code} ({words})"),
             None => format!("exited with {code}"),
         },
         Exit::Signal(signal) => format!("ended by {}", signal_name(signal)),
+        Exit::Unknown => "ended, and left no word of how: another supervisor had started it".into(),
     }
 }
 

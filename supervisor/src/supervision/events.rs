@@ -32,7 +32,8 @@ pub struct LifecycleEvent {
     /// Which life.
     pub generation: Generation,
     /// What: the name of a state, or `ended`, `hung`, `link-lost`, `start-failed`, `oom-kill`,
-    /// `over-cap`, `left-behind`; of a cap that holds it back `pids-denied`, `throttled`, `throttled-over`,
+    /// `over-cap`, `left-behind`; of one that another supervisor has started `adopted`, `not-adopted`, `leaving`;
+    /// of a cap that holds it back `pids-denied`, `throttled`, `throttled-over`,
     /// `memory-high`, `memory-high-over`; of a configuration that was read again `config`, and of the supervisor
     /// `reloaded` and `reload-refused`.
     pub kind: &'static str,

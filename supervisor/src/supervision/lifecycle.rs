@@ -2,7 +2,7 @@
 //! the `now` it is given. The driver feeds it events and carries out its actions.
 //!
 //! ```text
-//!              start                    ready
+//!          start, adopted                ready
 //!   Stopped ─────────► Starting ─────────────────► Ready ──┐
 //!      ▲                  │ │                      │  │    │ stop, restart
 //!      │      start_timeout │ exit        watchdog │  │    ▼
@@ -16,6 +16,8 @@
 //!      │              BackingOff ── time is up ──► Starting
 //!      └────────── stop ─────┘
 //! ```
+//!
+//! A child of a supervisor that died is adopted: it is `Starting` until it has connected again.
 //!
 //! Invariants, held by the property test below: at most one child at a time; a spawn only ever
 //! follows the exit of the one before; generations grow by one; every state but `Stopped`, `Exited`,
@@ -79,6 +81,8 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// Nobody can say: it was the child of a supervisor that died.
+    Unknown,
 }
 
 /// Why the supervisor ended a child.
@@ -240,13 +244,13 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// A stopped agent. `seed` feeds the jitter.
-    pub fn new(policy: Policy, seed: u64) -> Self {
+    /// A stopped agent whose last life was `generation`, 0 for none. `seed` feeds the jitter.
+    pub fn new(policy: Policy, generation: Generation, seed: u64) -> Self {
         Self {
             policy,
             desired: Desired::Stopped,
             state: State::Stopped,
-            generation: Generation(0),
+            generation,
             attempt: 0,
             restarts: 0,
             intensity: Intensity::default(),
@@ -314,6 +318,15 @@ impl Lifecycle {
         } else {
             Answer::Accepted
         }
+    }
+
+    /// Takes over the child of the last generation, which lives: it has as long to connect as one that
+    /// is started. Only for an agent that has just been made.
+    pub fn adopt(&mut self, now: Instant) {
+        self.desired = Desired::Running;
+        self.state = State::Starting {
+            deadline: now + self.policy.start_timeout,
+        };
     }
 
     /// Takes an event and says what to do, in order.

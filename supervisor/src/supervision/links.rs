@@ -24,7 +24,7 @@ use interprocess::{
 use kennel_shared::{
     ids::AgentId,
     link::{self, HandshakeError},
-    protocol::{HelloReply, PROTOCOL, Position, Refusal},
+    protocol::{HelloReply, PROTOCOL, Refusal},
 };
 use thiserror::Error;
 use tokio::{
@@ -180,16 +180,8 @@ impl Guests {
 async fn greet(mut stream: Stream, pid: Option<i32>, drivers: &Doors) {
     let greeted = timeout(HANDSHAKE_TIMEOUT, handshake(&mut stream, drivers)).await;
     let rejected = match greeted {
-        Ok(Ok(Greeted {
-            driver,
-            attempt,
-            position,
-        })) => {
-            let attach = Command::Attach {
-                stream,
-                attempt,
-                position,
-            };
+        Ok(Ok(Greeted { driver, attempt })) => {
+            let attach = Command::Attach { stream, attempt };
             match driver.send(attach).await {
                 Ok(()) => return,
                 Err(_) => Rejected::Leaving,
@@ -208,14 +200,13 @@ async fn greet(mut stream: Stream, pid: Option<i32>, drivers: &Doors) {
 struct Greeted {
     driver: mpsc::Sender<Command>,
     attempt: u64,
-    position: Position,
 }
 
 async fn handshake(stream: &mut Stream, drivers: &Doors) -> Result<Greeted, Rejected> {
     let creds = stream.peer_creds().map_err(Rejected::Credentials)?;
     // Nobody's agent: not worth reading what it says.
     if !drivers.values().any(|door| creds.euid() == Some(door.uid)) {
-        return refuse(stream, Refusal::Peer).await;
+        return refuse(stream, PROTOCOL, Refusal::Peer).await;
     }
     let hello = match link::accept_hello(stream).await {
         Ok(hello) => hello,
@@ -227,7 +218,7 @@ async fn handshake(stream: &mut Stream, drivers: &Doors) -> Result<Greeted, Reje
                 peer.protocol = version,
                 "a peer speaks another protocol version"
             );
-            return refuse(stream, refusal).await;
+            return refuse(stream, PROTOCOL, refusal).await;
         }
         Err(error @ HandshakeError::Decode(_)) => {
             let _ = link::reply_hello(stream, &HelloReply::Refuse(Refusal::Malformed)).await;
@@ -235,14 +226,14 @@ async fn handshake(stream: &mut Stream, drivers: &Doors) -> Result<Greeted, Reje
         }
         Err(error) => return Err(error.into()),
     };
+    let version = hello.protocol;
     let Some(door) = drivers.get(&hello.agent) else {
-        return refuse(stream, Refusal::UnknownAgent).await;
+        return refuse(stream, version, Refusal::UnknownAgent).await;
     };
     if creds.euid() != Some(door.uid) {
-        return refuse(stream, Refusal::Peer).await;
+        return refuse(stream, version, Refusal::Peer).await;
     }
     let driver = door.commands.clone();
-    let position = hello.resume;
     let (reply, answer) = oneshot::channel();
     let asked = Command::Hello {
         hello: Box::new(hello),
@@ -251,19 +242,16 @@ async fn handshake(stream: &mut Stream, drivers: &Doors) -> Result<Greeted, Reje
     };
     driver.send(asked).await.map_err(|_| Rejected::Leaving)?;
     match answer.await.map_err(|_| Rejected::Leaving)? {
-        Err(refusal) => refuse(stream, refusal).await,
+        Err(refusal) => refuse(stream, version, refusal).await,
         Ok((welcome, attempt)) => {
-            link::reply_hello(stream, &HelloReply::Welcome(welcome)).await?;
-            Ok(Greeted {
-                driver,
-                attempt,
-                position,
-            })
+            link::reply_hello_in(version, stream, HelloReply::Welcome(welcome)).await?;
+            Ok(Greeted { driver, attempt })
         }
     }
 }
 
-async fn refuse<T>(stream: &mut Stream, refusal: Refusal) -> Result<T, Rejected> {
-    let _ = link::reply_hello(stream, &HelloReply::Refuse(refusal.clone())).await;
+async fn refuse<T>(stream: &mut Stream, version: u16, refusal: Refusal) -> Result<T, Rejected> {
+    let reply = HelloReply::Refuse(refusal.clone());
+    let _ = link::reply_hello_in(version, stream, reply).await;
     Err(Rejected::Refused(refusal))
 }

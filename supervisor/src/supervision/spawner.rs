@@ -1,4 +1,4 @@
-//! The one thread that starts processes, and what is known of a started one.
+//! The one thread that starts processes.
 //!
 //! A thread of its own, because starting takes the caller's time, and because `std`'s path through
 //! `posix_spawn` (no `pre_exec`, no uid change) costs 0.45 ms where a real fork of a grown
@@ -8,10 +8,7 @@
 
 use std::{
     io::{self, Write},
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::process::CommandExt,
-    },
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
@@ -19,21 +16,14 @@ use std::{
     time::Duration,
 };
 
-use kennel_shared::{bootstrap::Bootstrap, ids::Generation};
-use nix::{
-    errno::Errno,
-    sys::signal::{Signal, kill, killpg},
-    unistd::{Pid, getpgid},
-};
-use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use kennel_shared::bootstrap::Bootstrap;
+use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, pidfd_open};
 use thiserror::Error;
-use tokio::{
-    io::unix::AsyncFd,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::lifecycle::Exit;
+use super::child::as_rustix;
 use crate::containment::{Caps, Containment, ContainmentError, Group};
 
 /// Spawns that wait for the thread. A full queue makes drivers wait, in turn.
@@ -90,14 +80,6 @@ pub struct SpawnRequest {
     pub containment: Arc<Containment>,
     /// What it may use.
     pub caps: Caps,
-}
-
-/// A child of ours. Dropping it neither ends nor reaps the child.
-#[derive(Debug)]
-pub struct Child {
-    pid: Pid,
-    generation: Generation,
-    pidfd: AsyncFd<OwnedFd>,
 }
 
 /// A started child and its output.
@@ -215,119 +197,4 @@ fn spawn_into(request: &SpawnRequest, group: &Group) -> Result<Spawned, SpawnErr
         let _ = child.wait();
         SpawnError::SetUp(error)
     })
-}
-
-fn as_rustix(pid: Pid) -> rustix::process::Pid {
-    rustix::process::Pid::from_raw(pid.as_raw()).expect("a child's pid is positive")
-}
-
-impl Child {
-    /// Begins to watch a started child. One that cannot be watched is ended.
-    pub fn watch(pid: i32, pidfd: OwnedFd, generation: Generation) -> io::Result<Self> {
-        let pid = Pid::from_raw(pid);
-        match crate::sys::watch_readable(pidfd) {
-            Ok(pidfd) => Ok(Self {
-                pid,
-                generation,
-                pidfd,
-            }),
-            Err(error) => {
-                let _ = signal_group(pid, Signal::SIGKILL);
-                let _ = waitid(WaitId::Pid(as_rustix(pid)), WaitIdOptions::EXITED);
-                Err(error)
-            }
-        }
-    }
-
-    /// Its process id, which stays its own until [`reap`](Self::reap).
-    pub fn pid(&self) -> i32 {
-        self.pid.as_raw()
-    }
-
-    /// Which life of its agent it is.
-    pub fn generation(&self) -> Generation {
-        self.generation
-    }
-
-    /// Waits until it has ended. Cancel-safe.
-    pub async fn ended(&self) -> io::Result<()> {
-        self.pidfd.readable().await.map(drop)
-    }
-
-    /// Signals its whole process group, and the child itself where it has left its group: a process
-    /// may join any other group of its session. A group without members is no error.
-    pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
-        signal_group(self.pid, signal)
-    }
-
-    /// Ends what is left of its group, then takes the ended child off the process table. In this
-    /// order, because afterwards the pid, and so the group's id, may belong to somebody else.
-    pub fn reap(self) -> io::Result<Exit> {
-        if let Err(error) = self.signal_group(Signal::SIGKILL) {
-            warn!(agent.pid = self.pid(), %error, "what is left of a process group cannot be ended");
-        }
-        reap(self.pidfd.get_ref().as_fd())
-    }
-}
-
-/// For a child that is not reaped yet, so that `pid` is its own.
-fn signal_group(pid: Pid, signal: Signal) -> io::Result<()> {
-    let mut sent = killpg(pid, signal);
-    if getpgid(Some(pid)).is_ok_and(|group| group != pid) {
-        sent = kill(pid, signal);
-    }
-    match sent {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Exit> {
-    let status = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED)?
-        .ok_or_else(|| io::Error::other("the child has no status"))?;
-    Ok(match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, Some(signal)) => Exit::Signal(signal),
-        (None, None) => return Err(io::Error::other("the child ended in no known way")),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{BufRead, BufReader};
-
-    use super::*;
-
-    /// Else a child could not be ended once it has joined its parent's group, or a neighbour's.
-    #[tokio::test]
-    async fn a_child_that_left_its_group_is_ended() {
-        const LEAVE: &str = "import os, time
-os.setpgid(0, os.getpgid(os.getppid()))
-print('left', flush=True)
-time.sleep(60)";
-        #[expect(clippy::disallowed_methods, reason = "a child that is no agent")]
-        #[expect(
-            clippy::zombie_processes,
-            reason = "it is reaped below, by what is tested"
-        )]
-        let mut started = Command::new("python3")
-            .args(["-c", LEAVE])
-            .process_group(0)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(started.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert_eq!(line, "left\n");
-
-        let pid = i32::try_from(started.id()).unwrap();
-        let pidfd = pidfd_open(as_rustix(Pid::from_raw(pid)), PidfdFlags::empty()).unwrap();
-        let child = Child::watch(pid, pidfd, Generation(1)).unwrap();
-        child.signal_group(Signal::SIGKILL).unwrap();
-        let ended = tokio::time::timeout(Duration::from_secs(10), child.ended()).await;
-        ended.expect("it was signalled").unwrap();
-        assert_eq!(child.reap().unwrap(), Exit::Signal(9));
-    }
 }

@@ -22,7 +22,7 @@ use kennel_shared::ids::{AgentId, ChannelId};
 use tokio::{sync::watch, task::JoinHandle};
 
 pub(super) use self::stage::Stage;
-use super::{HomeError, RunError};
+use super::{HomeError, Inheritance, RunError, inherit};
 use crate::{
     channel::{AccountHandle, AccountOptions},
     config::{AgentConfig, Config},
@@ -30,6 +30,7 @@ use crate::{
     dispatch::{Dispatcher, router::Router},
     gateway, plan,
     supervision::{
+        adoption::Past,
         driver::AgentHandle,
         lifecycle::{Event, State},
         links::{Door, Doors},
@@ -56,6 +57,8 @@ type Closing = Shared<BoxFuture<'static, ()>>;
 /// An agent that was removed: its driver sees to its end.
 struct Leaving {
     handle: AgentHandle,
+    /// The user that it runs as.
+    uid: u32,
     /// Ends when the agent has.
     farewell: JoinHandle<()>,
 }
@@ -95,12 +98,18 @@ impl Fleet {
         }
     }
 
-    /// Starts a driver for every enabled agent. No agent runs yet.
-    pub(super) fn start_drivers(&mut self, lanes: &mut Dispatcher) -> Result<(), HomeError> {
+    /// Starts a driver for every enabled agent, and for those that an earlier supervisor has left and that are not to
+    /// run any more. No agent runs yet that is not adopted.
+    pub(super) fn start_drivers(
+        &mut self,
+        lanes: &mut Dispatcher,
+        mut inheritance: Inheritance,
+    ) -> Result<(), HomeError> {
         let config = Arc::clone(&self.config);
         for agent in config.agents.values().filter(|agent| agent.enabled) {
             Stage::make_room(&config, agent)?;
-            let handle = self.start_driver(agent);
+            let past = inheritance.past(&agent.id);
+            let handle = self.start_driver(agent, past);
             lanes.add(
                 handle.agent.clone(),
                 handle.commands.clone(),
@@ -110,11 +119,32 @@ impl Fleet {
                 lanes.rest(&handle.agent);
             }
         }
+        for (id, uid) in inheritance.users() {
+            let past = inheritance.past(&id);
+            let (handle, driver) = self.stage.retiring(&self.config, &id, past);
+            // What is in its hands may come to its end; nothing new comes in.
+            lanes.add(id.clone(), handle.commands.clone(), inherit::RETIRING_LANE);
+            lanes.rest(&id);
+            let driver = tokio::spawn(driver.run());
+            let own = handle.clone();
+            let farewell = tokio::spawn(async move {
+                let mut observed = own.observed.clone();
+                let _ = observed.wait_for(|seen| seen.adopted).await;
+                until_gone(&own).await;
+                driver.abort();
+            });
+            let leaving = Leaving {
+                handle,
+                uid,
+                farewell,
+            };
+            self.leaving.insert(id, leaving);
+        }
         Ok(())
     }
 
-    fn start_driver(&mut self, agent: &AgentConfig) -> AgentHandle {
-        let (handle, driver) = self.stage.driver(&self.config, agent);
+    fn start_driver(&mut self, agent: &AgentConfig, past: Past) -> AgentHandle {
+        let (handle, driver) = self.stage.driver(&self.config, agent, past);
         self.agents.insert(agent.id.clone(), handle.clone());
         self.drivers
             .insert(agent.id.clone(), tokio::spawn(driver.run()));
@@ -221,19 +251,16 @@ impl Fleet {
 
     /// The ways from the link socket to the drivers.
     fn all_doors(&self) -> HashMap<AgentId, Door> {
-        let own = nix::unistd::geteuid().as_raw();
-        let door = |agent: &AgentHandle| {
-            let settings = self.config.agent(agent.agent.as_str());
-            let user = settings.and_then(|settings| plan::cage(&self.config, settings).ok()?.user);
-            Door {
-                commands: agent.commands.clone(),
-                uid: user.map_or(own, |user| user.uid),
-            }
+        let door = |handle: &AgentHandle, uid| {
+            let commands = handle.commands.clone();
+            (handle.agent.clone(), Door { commands, uid })
         };
         // Those that leave finish their turns, and may lose their link meanwhile.
-        self.handles()
-            .map(|agent| (agent.agent.clone(), door(agent)))
-            .collect()
+        let leaving = self.leaving.values();
+        let leaving = leaving.map(|leaving| door(&leaving.handle, leaving.uid));
+        let agents = self.agents.values();
+        let agents = agents.map(|handle| door(handle, uid_of(&self.config, &handle.agent)));
+        leaving.chain(agents).collect()
     }
 
     /// Starts every agent that starts by itself.
@@ -295,6 +322,13 @@ impl Fleet {
             task.abort();
         }
     }
+}
+
+/// As whom an agent runs.
+fn uid_of(config: &Config, id: &AgentId) -> u32 {
+    let agent = config.agents.get(id);
+    let user = agent.and_then(|agent| plan::cage(config, agent).ok()?.user);
+    user.map_or_else(|| nix::unistd::geteuid().as_raw(), |user| user.uid)
 }
 
 /// Waits until an agent has ended; for ever, if it is told to go on.

@@ -34,6 +34,8 @@ pub struct AgentView {
     pub pid: Option<i32>,
     /// Which life.
     pub generation: u64,
+    /// Whether an earlier supervisor has started it.
+    pub adopted: bool,
     /// Starts that nobody asked for.
     pub restarts: u64,
     /// Messages that wait.

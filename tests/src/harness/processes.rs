@@ -112,6 +112,13 @@ fn stat(pid: i32) -> Option<(char, i32)> {
     Some((state, words.next()?.parse().ok()?))
 }
 
+/// When a process began, in the kernel's ticks since boot: with its id, who it is.
+pub fn start_time_of(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after) = stat.rsplit_once(") ")?;
+    after.split(' ').nth(19)?.parse().ok()
+}
+
 /// The state letter of a process: `R`, `S`, `T`, `Z`, …
 pub fn state_of(pid: i32) -> Option<char> {
     stat(pid).map(|(state, _)| state)

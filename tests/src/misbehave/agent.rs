@@ -11,8 +11,8 @@ use kennel_shared::{
     ids::{DeliveryId, Generation, TurnId},
     link::{Incoming, Link, Session, say_hello},
     protocol::{
-        DELTA_MAX_BYTES, Delivery, Heartbeat, Hello, PROTOCOL, Position, REPLY_MAX_BYTES, Spent,
-        ToAgent, ToSupervisor, TurnOutcome,
+        DELTA_MAX_BYTES, Delivery, Heartbeat, Hello, LinkId, PROTOCOL, Position, REPLY_MAX_BYTES,
+        Spent, ToAgent, ToSupervisor, TurnOutcome,
     },
     secret::Token,
 };
@@ -34,6 +34,7 @@ struct Agent {
     bootstrap: Bootstrap,
     /// For the next handshake.
     token: Token,
+    link_id: LinkId,
     link: AgentLink,
     /// How its cage was closed, if it closed one.
     cage: Vec<CageStep>,
@@ -69,6 +70,8 @@ pub(super) async fn live(fault: Fault, bootstrap: Bootstrap, cage: Vec<CageStep>
         agent: bootstrap.agent.clone(),
         generation: bootstrap.generation,
         token: bootstrap.token,
+        link: LinkId::NONE,
+        draining: false,
         resume: Session::<ToSupervisor>::default().position(),
         cage: cage.clone(),
     };
@@ -89,6 +92,7 @@ pub(super) async fn live(fault: Fault, bootstrap: Bootstrap, cage: Vec<CageStep>
         fault,
         bootstrap,
         token: welcome.next_token,
+        link_id: welcome.link,
         link,
         cage,
         raw,
@@ -242,6 +246,8 @@ impl Agent {
             agent: self.bootstrap.agent.clone(),
             generation: self.bootstrap.generation,
             token: self.token,
+            link: self.link_id,
+            draining: false,
             resume: Position {
                 received: position.received + beyond,
                 ..position

@@ -23,7 +23,7 @@ use kennel_shared::{
     cage::{CageOutcome, Network, UserIds},
     codec,
     ids::Generation,
-    protocol::{Hello, PROTOCOL, Position},
+    protocol::{Hello, LinkId, PROTOCOL, Position},
     secret::Token,
 };
 use kennel_tests::harness::{Kennel, Process, eventually, program};
@@ -158,6 +158,8 @@ async fn nobody_gets_a_link_by_a_made_up_token() {
         agent: "sibling".parse().unwrap(),
         generation: Generation(before.generation),
         token: Token::random(),
+        link: LinkId::NONE,
+        draining: false,
         resume: Position::default(),
         cage: Vec::new(),
     };

@@ -117,38 +117,3 @@ async fn agents_without_a_supervisor_leave_by_themselves() {
     );
     kennel.shut_down().await;
 }
-
-/// The next supervisor comes while the agents of the last still wait for one: they are told to leave,
-/// the new ones take their place, and what was said is not forgotten.
-#[tokio::test]
-async fn the_next_supervisor_takes_over_from_orphans() {
-    let mut kennel = Kennel::builder()
-        .agents(&["one", "two"])
-        .supervisor(&[("orphan_grace", "'1m'")])
-        .start()
-        .await;
-    let said = kennel.client().send("one", "remember", Some("s")).await;
-    assert_eq!(said.reply(), "remember");
-    let orphans = kennel.processes();
-    assert_eq!(orphans.len(), 2);
-
-    kennel.signal(Signal::SIGKILL);
-    kennel.until_down().await;
-    kennel.start_again().await;
-    kennel.until_ready().await;
-
-    assert!(
-        orphans
-            .iter()
-            .all(|orphan| orphan.wait(Duration::from_secs(5))),
-        "{orphans:?}"
-    );
-    assert_eq!(kennel.processes().len(), 2);
-    let context = kennel.client().send("one", "!context", Some("s")).await;
-    assert!(
-        context.reply().starts_with("messages=3 "),
-        "{}",
-        context.reply()
-    );
-    kennel.shut_down().await;
-}

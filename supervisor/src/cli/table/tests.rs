@@ -13,6 +13,7 @@ fn agent(id: &str, state: AgentState) -> AgentStatus {
         desired: Desired::Running,
         pid: Some(1_234_567),
         generation: 12,
+        adopted: false,
         uptime_ms: Some(86_399_000),
         restarts: 3,
         queued: 4,

@@ -25,6 +25,7 @@ pub(super) fn agent(id: &str) -> AgentStatus {
         desired: Desired::Running,
         pid: Some(1000),
         generation: 1,
+        adopted: false,
         uptime_ms: Some(65_000),
         restarts: 0,
         queued: 0,

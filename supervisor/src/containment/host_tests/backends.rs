@@ -17,6 +17,7 @@ macro_rules! checks {
             caps_change_while_it_runs,
             open_files_are_limited,
             a_dead_supervisors_groups_are_cleaned,
+            a_group_that_is_kept_is_adopted,
             a_living_supervisor_elsewhere_is_left_alone,
             the_same_life_twice,
             the_fleet_has_caps_of_its_own,

@@ -326,6 +326,57 @@ pub(super) fn a_dead_supervisors_groups_are_cleaned(host: &Host) {
     beside.remove_blocking(LONG).unwrap();
 }
 
+/// What is kept goes on in its group, or is moved to where the next one makes its own; the rest is ended.
+pub(super) fn a_group_that_is_kept_is_adopted(host: &Host) {
+    let kind = host.get().backend();
+    let dead = Host::beside(Containment::with(kind).unwrap());
+    let instance = dead.instance.clone();
+    let agent = AgentId::new("held").unwrap();
+    let doomed = AgentId::new("doomed").unwrap();
+    let kept = dead.group(&Caps::default());
+    let mut script = Script::held(&kept, "sleep 300 & echo $!; wait");
+    let child: i32 = script.line().parse().unwrap();
+    let other = dead
+        .get()
+        .create(&doomed, Generation(1), &Caps::default())
+        .unwrap();
+    let mut ended = Script::held(&other, "echo up; exec sleep 300");
+    assert_eq!(ended.line(), "up");
+    dead.abandon();
+
+    let mut next = Containment::with(kind).unwrap();
+    let mut names: Vec<_> = next.leftovers(&instance);
+    names.retain(|left| left.name == "held.3");
+    let [left] = names.try_into().unwrap();
+    let mut expected = vec![script.pid(), child];
+    expected.sort_unstable();
+    assert_eq!(left.pids, expected);
+    let keep = [left.name].into();
+    let cleaned = next
+        .prepare_keeping(&instance, &Caps::default(), &keep)
+        .unwrap();
+    let one = Cleaned {
+        groups: 1,
+        processes: 1,
+    };
+    assert_eq!(cleaned, one);
+    assert!(!ended.ended().success());
+    let group = next.adopt(&agent, Generation(3), &left.pids).unwrap();
+    assert_eq!(group.members(), expected);
+    assert_eq!(next.is_member(child), Some(true));
+    let caps = Caps {
+        pids: Some(20),
+        ..Caps::default()
+    };
+    group.set(&caps).unwrap();
+    assert_eq!(group.caps(), caps);
+    group.remove_blocking(LONG).unwrap();
+    assert!(!script.ended().success());
+    assert!(!is_running(child));
+    next.release().unwrap();
+    assert_eq!(folders_of(&instance), [] as [PathBuf; 0]);
+}
+
 /// Another host's, as it were: a container with the same folder for its state sees this hierarchy too.
 pub(super) fn a_living_supervisor_elsewhere_is_left_alone(host: &Host) {
     let other = format!("test-{}-elsewhere", std::process::id());

@@ -177,6 +177,44 @@ fn a_supervisor_starts_where_the_one_before_it_did() {
 }
 
 #[test]
+fn a_subgroup_that_systemd_made_is_left_for_what_it_gave_away() {
+    let given = |group: &Path| group == Path::new("/cg/s/kennel.service");
+    let cases = [
+        (
+            "/s/kennel.service/supervisor",
+            "/cg/s/kennel.service",
+            "/s/kennel.service",
+        ),
+        // Nobody gave that one away.
+        (
+            "/s/other.service/supervisor",
+            "/cg/s/other.service/supervisor",
+            "/s/other.service/supervisor",
+        ),
+        (
+            "/s/kennel.service/main",
+            "/cg/s/kennel.service/main",
+            "/s/kennel.service/main",
+        ),
+        // Started by the supervisor before it.
+        (
+            "/s/kennel.service/kennel-0a1b2c3d/supervisor",
+            "/cg/s/kennel.service",
+            "/s/kennel.service",
+        ),
+    ];
+    for (path, own, base) in cases {
+        let mounts = "1 0 0:1 / /cg rw - cgroup2 cgroup2 rw\n";
+        let [found] = parse(mounts, &format!("0::{path}\n")).try_into().unwrap();
+        let found = found.before_supervisor().above_subgroup(given);
+        assert_eq!(
+            (found.own.as_path(), found.path.as_str()),
+            (Path::new(own), base)
+        );
+    }
+}
+
+#[test]
 fn names_with_spaces() {
     let mounts = "1 0 0:1 / /my\\040cgroups\\134x rw - cgroup2 cgroup2 rw\n";
     let found = parse(mounts, "0::/a: b\n");

@@ -69,7 +69,8 @@ pub struct AgentEnd {
     pub at_ms: u64,
     /// Which life of it.
     pub generation: u64,
-    /// Why: `out-of-memory`, `too-many-processes`, `hung`, `start-timeout`, `asked`, `exited`, `signal`.
+    /// Why: `out-of-memory`, `too-many-processes`, `hung`, `start-timeout`, `not-back` (adopted,
+    /// and did not connect in time), `asked`, `exited`, `signal`, `unknown` (nobody saw it end).
     pub cause: String,
     /// The code that it exited with.
     #[serde(default, skip_serializing_if = "Option::is_none")]

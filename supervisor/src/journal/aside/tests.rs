@@ -31,6 +31,7 @@ fn child() -> Child {
             previous: None,
         },
         group: Some("fleet/a.7".into()),
+        made_of: None,
         started: 1,
         ended: None,
     }

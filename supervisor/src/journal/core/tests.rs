@@ -205,6 +205,7 @@ impl Step {
                 start_time: 5,
                 tokens: tokens(1),
                 group: None,
+                made_of: None,
                 started: 1,
                 ended: None,
             })),

@@ -10,19 +10,20 @@ use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
 use super::{
-    Applied, Cleared, Driver, LAST_OUTPUT, LAST_WORDS, LastEnd, NoStart, Started, guard::Guard,
-    now, slot::LinkSlot, wait,
+    Applied, Cleared, Driver, LAST_OUTPUT, LAST_WORDS, LastEnd, Newborn, NoStart, Started,
+    guard::Guard, now, slot::LinkSlot, wait,
 };
 use crate::{
     containment::{Caps, Group, Unenforced},
     dispatch::AgentEvent,
     supervision::{
         capture::Source,
+        child::Child,
         ending::{self, Cause, End, Evidence},
         events::LifecycleEvent,
         lifecycle::{EndReason, Event, Exit, HOPELESS, State},
         sampler::{GroupUsage, Life, ProcessReader, ReadUsage},
-        spawner::{Child, SpawnRequest, Spawned},
+        spawner::{SpawnRequest, Spawned},
     },
 };
 
@@ -52,7 +53,11 @@ impl Driver {
         self.spec = None;
         self.starting = true;
         self.speaker = None;
-        self.observed.send_modify(|seen| seen.cage = Arc::default());
+        self.later = None;
+        self.observed.send_modify(|seen| {
+            seen.cage = Arc::default();
+            seen.adopted = false;
+        });
         self.hang = None;
         if let Some(caps) = self.next_caps.take() {
             self.caps = caps;
@@ -103,7 +108,7 @@ impl Driver {
                 Err(error) => Err(NoStart::Failed(error.to_string())),
                 Ok(Err(error)) => Err(NoStart::Failed(error)),
                 Ok(Ok(spec)) => match spawner.spawn(request).await {
-                    Ok(child) => Ok((spec, child)),
+                    Ok(child) => Ok((spec, Newborn::Spawned(child))),
                     Err(error) => Err(NoStart::Failed(crate::error_chain(&error))),
                 },
             };
@@ -165,55 +170,32 @@ impl Driver {
 
     pub(super) async fn on_started(&mut self, (generation, result): Started) {
         self.starting = false;
-        let watched = result.and_then(|(spec, spawned)| {
-            let Spawned {
-                pid,
-                group,
-                pidfd,
-                stdout,
-                stderr,
-            } = spawned;
-            let child = Child::watch(pid, pidfd, generation).map_err(|error| {
-                let _ = group.kill();
-                NoStart::Failed(format!("its end cannot be watched: {error}"))
-            })?;
-            Ok((spec, child, group, stdout, stderr))
-        });
-        match watched {
-            Ok((spec, child, group, stdout, stderr)) => {
-                self.setup.log.note(&format!(
-                    "started generation {generation}, pid {}",
-                    child.pid()
-                ));
-                self.captures = [(stdout, Source::Out), (stderr, Source::Err)]
-                    .map(|(pipe, source)| self.setup.log.capture(pipe, source));
-                self.guard = Guard::of(&self.setup.agent, &group, &self.setup.containment);
-                let unenforced = self.unenforced().into();
-                self.observed
-                    .send_modify(|seen| seen.unenforced = unenforced);
-                self.sample(&group, generation, child.pid());
-                self.group = Some(group);
-                self.child = Some(child);
-                self.spec = Some(spec);
-                if self
-                    .group
-                    .as_ref()
-                    .is_some_and(|group| group.caps() != self.caps)
-                    && let Err(error) = self.set_caps(self.caps).await
-                {
-                    // They were changed while the child was being started.
-                    warn!(agent.id = %self.setup.agent, error, "caps hold from the next life on");
-                }
-                self.welcome_early();
-                self.observed
-                    .send_modify(|seen| seen.started_at = Some(SystemTime::now()));
+        let (newborn, spec) = match result {
+            Ok((spec, newborn)) => (Ok(newborn), Ok(spec)),
+            Err(NoStart::Untold(why, adoptee)) => (Ok(Newborn::Adopted(*adoptee)), Err(why)),
+            Err(why) => (Err(why), Err(String::new())),
+        };
+        match newborn.and_then(|newborn| self.take_in(newborn, generation)) {
+            Ok(()) => {
+                let untold = match spec {
+                    Ok(spec) => {
+                        self.spec = Some(spec);
+                        None
+                    }
+                    Err(why) => Some(why),
+                };
+                self.hold_to_caps().await;
+                self.welcome_early().await;
                 if let Some(signal) = self.owed.take() {
                     self.signal(signal);
+                }
+                if let Some(why) = untold {
+                    self.give_up_adopted(&why).await;
                 }
             }
             Err(why) => {
                 let (error, exit) = match why {
-                    NoStart::Failed(error) => (error, Exit::Code(127)),
+                    NoStart::Failed(error) | NoStart::Untold(error, _) => (error, Exit::Code(127)),
                     NoStart::Refused(error) => (error, HOPELESS),
                 };
                 error!(agent.id = %self.setup.agent, error, "an agent cannot be started");
@@ -221,13 +203,74 @@ impl Driver {
                 self.setup.log.note(&detail);
                 self.announce("start-failed", Some(detail.clone()));
                 self.trouble(detail.clone());
-                self.welcome_early();
+                self.welcome_early().await;
                 self.feed(Event::Exited(exit)).await;
                 if exit != HOPELESS && matches!(self.machine.state(), State::Quarantined { .. }) {
                     // There was no child whose end would say why.
                     self.trouble(format!("restarted too often; {detail}"));
                 }
             }
+        }
+    }
+
+    /// Begins to watch a child, and to hold it.
+    fn take_in(&mut self, newborn: Newborn, generation: Generation) -> Result<(), NoStart> {
+        let unwatched = |error| NoStart::Failed(format!("its end cannot be watched: {error}"));
+        let (child, group, started_at) = match newborn {
+            Newborn::Spawned(Spawned {
+                pid,
+                group,
+                pidfd,
+                stdout,
+                stderr,
+            }) => {
+                let child = Child::watch(pid, pidfd, generation).map_err(|error| {
+                    let _ = group.kill();
+                    unwatched(error)
+                })?;
+                self.setup
+                    .log
+                    .note(&format!("started generation {generation}, pid {pid}"));
+                self.captures = [(stdout, Source::Out), (stderr, Source::Err)]
+                    .map(|(pipe, source)| self.setup.log.capture(pipe, source));
+                let now = SystemTime::now();
+                let path = group.membership().map(|_| group.path_shown());
+                self.note_started(&child, path, now);
+                (child, group, now)
+            }
+            Newborn::Adopted(adoptee) => {
+                let child =
+                    Child::adopt(adoptee.pid, adoptee.pidfd, generation).map_err(|error| {
+                        let _ = adoptee.group.kill();
+                        unwatched(error)
+                    })?;
+                (child, adoptee.group, adoptee.started)
+            }
+        };
+        let unenforced = self.unenforced().into();
+        self.observed.send_modify(|seen| {
+            seen.unenforced = unenforced;
+            seen.started_at = Some(started_at);
+        });
+        self.sample(&group, generation, child.pid());
+        self.group = Some(group);
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Sets the caps of a group that has others: they were changed while the child was being started, or
+    /// before it was adopted.
+    async fn hold_to_caps(&mut self) {
+        let Some(group) = &self.group else {
+            return;
+        };
+        self.guard = Guard::of(&self.setup.agent, group, &self.setup.containment);
+        // Nobody knows what holds one that was adopted; one that only finishes its turns keeps it.
+        let unknown = self.awaited && self.later != Some(Event::Stop);
+        if (unknown || group.caps() != self.caps)
+            && let Err(error) = self.set_caps(self.caps).await
+        {
+            warn!(agent.id = %self.setup.agent, error, "caps hold from the next life on");
         }
     }
 
@@ -269,9 +312,9 @@ impl Driver {
         self.setup
             .sampler
             .ended(&self.setup.agent, child.generation(), Some(&reading));
-        let exit = child.reap().unwrap_or_else(|error| {
+        let exit = child.reap(&self.setup.directory).unwrap_or_else(|error| {
             error!(agent.id = %self.setup.agent, agent.pid = pid, %error, "an agent's end cannot be read");
-            Exit::Code(-1)
+            Exit::Unknown
         });
         self.link = LinkSlot::default();
         let captures = std::mem::take(&mut self.captures);
@@ -289,6 +332,9 @@ impl Driver {
                     ..
                 }
         );
+        let awaited = std::mem::take(&mut self.awaited);
+        // What it had from a supervisor before this one did not end it while it was waited for.
+        let asked = asked || awaited;
         self.tell(AgentEvent::Down { asked }).await;
         let evidence = Evidence {
             exit,
@@ -296,6 +342,7 @@ impl Driver {
             reading,
             over: self.over.take(),
             hang: self.hang.take(),
+            awaited,
         };
         // Beside the loop, which still answers; the next child waits until nobody of this one is left.
         let clearing = tokio::task::spawn_blocking(move || {
@@ -316,6 +363,7 @@ impl Driver {
         }
         let now = now();
         let (before, generation) = (self.machine.state(), self.machine.generation());
+        self.note_ended(generation);
         let actions = self.machine.on_event(Event::Exited(evidence.exit), now);
         let after = self.machine.state();
         let end = End {

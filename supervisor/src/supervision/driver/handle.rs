@@ -10,14 +10,16 @@ use std::{
 use kennel_shared::{
     cage::{CageSpec, CageStep},
     ids::{AgentId, Generation, TurnId},
-    protocol::{AgentSpec, Delivery, Hello, Position, Refusal, Welcome},
+    protocol::{AgentSpec, Delivery, Hello, Refusal, Welcome},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     containment::{Cap, Caps, Containment, Unenforced},
     dispatch::Reports,
+    journal::Journal,
     supervision::{
+        adoption::Past,
         capture::{AgentLog, Rotation},
         ending::End,
         events::Events,
@@ -66,8 +68,6 @@ pub enum Command {
         stream: LinkStream,
         /// The attempt that was welcomed; an older one is dropped.
         attempt: u64,
-        /// Where the agent's end stands.
-        position: Position,
     },
 }
 
@@ -89,6 +89,8 @@ pub struct Observed {
     pub generation: Generation,
     /// The child, if there is one.
     pub pid: Option<i32>,
+    /// Whether the present child was started by a supervisor before this one.
+    pub adopted: bool,
     /// When the present child was started.
     pub started_at: Option<SystemTime>,
     /// How often it was restarted without being asked.
@@ -189,6 +191,10 @@ pub struct Setup {
     pub events: Events,
     /// Reads what its children use.
     pub sampler: SamplerHandle,
+    /// Where its children are written down, for the next supervisor.
+    pub journal: Journal,
+    /// What a supervisor before this one has left of it.
+    pub past: Past,
 }
 
 /// An agent, to the rest of the supervisor.

@@ -7,7 +7,7 @@ use kennel_shared::{
 use tracing::{debug, warn};
 
 use super::{Driver, HelloReply};
-use crate::supervision::ancestry;
+use crate::supervision::{ancestry, lifecycle::Event};
 
 /// A hello that came before anybody here knew the child's pid.
 pub(super) struct EarlyHello {
@@ -33,18 +33,21 @@ impl Driver {
         if !peer_pid.is_some_and(|peer| self.is_child(peer, child.pid())) {
             return Err(Refusal::Peer);
         }
-        let (next_token, resume, attempt) = self.link.welcome(hello)?;
+        let admission = self.link.welcome(hello)?;
         let spec = spec.clone();
         self.speaker = peer_pid;
         self.note_cage(&hello.cage);
-        Ok((
-            Box::new(Welcome {
-                next_token,
-                resume,
-                spec,
-            }),
-            attempt,
-        ))
+        if hello.draining && self.awaited {
+            // Whoever told it to leave is gone. It leaves all the same, and is wanted.
+            self.later.get_or_insert(Event::Restart);
+        }
+        let welcome = Welcome {
+            next_token: admission.next_token,
+            link: admission.link,
+            resume: admission.resume,
+            spec,
+        };
+        Ok((Box::new(welcome), admission.attempt))
     }
 
     /// Whether a process is the child, or the one that works for it in a PID namespace: below the
@@ -80,11 +83,14 @@ impl Driver {
     }
 
     /// Answers those who connected while their start was still on its way back here.
-    pub(super) fn welcome_early(&mut self) {
+    pub(super) async fn welcome_early(&mut self) {
         for early in std::mem::take(&mut self.early) {
-            let _ = early
-                .reply
-                .send(self.on_hello(&early.hello, early.peer_pid));
+            let answer = self.on_hello(&early.hello, early.peer_pid);
+            let refusal = answer.as_ref().err().cloned();
+            let _ = early.reply.send(answer);
+            if let Some(refusal) = refusal {
+                self.on_refused(&refusal).await;
+            }
         }
     }
 }

@@ -1,8 +1,10 @@
 //! An agent's end of its link, connected or not.
 //!
 //! The session is there from the spawn on, so that messages can be queued before the child connects
-//! and while it reconnects. Tokens rotate: each welcome issues the next, and the one it was earned
-//! with stays good only until the new link has spoken, in case the welcome was lost on its way.
+//! and while it reconnects. Tokens rotate: see [`tokens`](super::tokens).
+//!
+//! The link has a name. A child that names it goes on with it; one that names another, which a supervisor
+//! before this one gave it, begins it.
 
 use std::{
     future::pending,
@@ -11,14 +13,18 @@ use std::{
 
 use kennel_shared::{
     link::{Incoming, Link, LinkError, Session, Violation},
-    protocol::{Hello, Position, Refusal, ToAgent, ToSupervisor},
+    protocol::{Hello, LinkId, PROTOCOL_BEFORE, Position, Refusal, ToAgent, ToSupervisor},
     secret::Token,
 };
 use tokio::time::sleep_until;
 use tracing::error;
 
-use super::{allowance::Allowance, now};
-use crate::supervision::links::LinkStream;
+use super::{
+    allowance::Allowance,
+    now,
+    tokens::{TokenNews, Tokens},
+};
+use crate::{journal::entry::TokenDigests, supervision::links::LinkStream};
 
 /// More heartbeats in a second than this are a flood.
 const HEARTBEATS_PER_SECOND: u32 = 50;
@@ -28,13 +34,25 @@ enum Connection {
     Up(Box<Link<LinkStream, ToAgent, ToSupervisor>>),
 }
 
+/// How a child is let in.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) next_token: Token,
+    pub(super) link: LinkId,
+    pub(super) resume: Position,
+    pub(super) attempt: u64,
+}
+
 /// See the module.
 pub(super) struct LinkSlot {
     connection: Connection,
-    /// The token that the next hello must have, and the one before.
-    tokens: [Option<Token>; 2],
+    id: LinkId,
+    /// `None` while there is no child.
+    tokens: Option<Tokens>,
     /// Counts welcomes; only the last may attach.
     attempt: u64,
+    /// Where the child stands that was welcomed last.
+    peer: Position,
     /// Heartbeats in the second that began then.
     beats: Option<(Instant, u32)>,
     /// What the agent had acknowledged, and since when no more with something outstanding.
@@ -48,8 +66,10 @@ impl Default for LinkSlot {
     fn default() -> Self {
         Self {
             connection: Connection::Down(Session::default()),
-            tokens: [None, None],
+            id: LinkId::random(),
+            tokens: None,
             attempt: 0,
+            peer: Position::default(),
             beats: None,
             progress: None,
             allowance: Allowance::default(),
@@ -61,9 +81,22 @@ impl LinkSlot {
     /// For a child that was given `token`.
     pub(super) fn for_child(token: Token) -> Self {
         Self {
-            tokens: [Some(token), None],
+            tokens: Some(Tokens::of_child(token)),
             ..Self::default()
         }
+    }
+
+    /// For a child of a supervisor that died.
+    pub(super) fn for_adopted(tokens: TokenDigests) -> Self {
+        Self {
+            tokens: Some(Tokens::adopted(tokens)),
+            ..Self::default()
+        }
+    }
+
+    /// Tokens that are to be written down, once.
+    pub(super) fn token_news(&mut self) -> Option<TokenNews> {
+        self.tokens.as_mut()?.news()
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -102,7 +135,9 @@ impl LinkSlot {
         };
         if let Ok(incoming) = &incoming {
             // It speaks, so it has the new token.
-            self.tokens[1] = None;
+            if let Some(tokens) = &mut self.tokens {
+                tokens.spoken();
+            }
             if let Incoming::Message(message) = incoming {
                 self.allowance.charge(message, now());
             }
@@ -112,33 +147,32 @@ impl LinkSlot {
 
     /// Checks a hello of the right process and generation. A link that is still up belongs to the
     /// same child, which has given it up.
-    pub(super) fn welcome(&mut self, hello: &Hello) -> Result<(Token, Position, u64), Refusal> {
-        if !self
-            .tokens
-            .iter()
-            .flatten()
-            .any(|token| *token == hello.token)
-        {
-            return Err(Refusal::Token);
-        }
+    pub(super) fn welcome(&mut self, hello: &Hello) -> Result<Admission, Refusal> {
+        let tokens = self.tokens.as_mut().ok_or(Refusal::UnknownAgent)?;
+        let next_token = tokens.check(&hello.token).ok_or(Refusal::Token)?;
         self.lose();
         let Connection::Down(session) = &mut self.connection else {
             unreachable!("just lost");
         };
-        session.resume(hello.resume).map_err(|_| Refusal::Resume)?;
-        let next = Token::random();
-        self.tokens = [Some(next), Some(hello.token)];
+        // The version before has no names for links, and cannot begin one anew.
+        let goes_on = hello.link == self.id || hello.protocol == PROTOCOL_BEFORE;
+        self.peer = if goes_on {
+            hello.resume
+        } else {
+            Session::<ToSupervisor>::default().position()
+        };
+        session.resume(self.peer).map_err(|_| Refusal::Resume)?;
         self.attempt += 1;
-        Ok((next, session.position(), self.attempt))
+        Ok(Admission {
+            next_token,
+            link: self.id,
+            resume: session.position(),
+            attempt: self.attempt,
+        })
     }
 
     /// Takes the connection that was welcomed as `attempt`.
-    pub(super) fn attach(
-        &mut self,
-        stream: LinkStream,
-        attempt: u64,
-        peer: Position,
-    ) -> Result<(), Violation> {
+    pub(super) fn attach(&mut self, stream: LinkStream, attempt: u64) -> Result<(), Violation> {
         if attempt != self.attempt {
             return Ok(());
         }
@@ -146,7 +180,7 @@ impl LinkSlot {
             self.connection = Connection::Up(Box::new(Link::resume(
                 stream,
                 std::mem::take(session),
-                peer,
+                self.peer,
             )?));
             self.beats = None;
             self.progress = None;

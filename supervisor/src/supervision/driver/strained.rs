@@ -11,9 +11,9 @@ use super::{Driver, now};
 use crate::{
     containment::{Cap, Caps},
     supervision::{
+        child::Child,
         ending::{Cause, TurnThen, seconds, size},
         events::{HeldBack, LifecycleEvent},
-        spawner::Child,
         strain::{Notice, Noticed},
     },
 };

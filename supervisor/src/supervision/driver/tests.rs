@@ -10,7 +10,8 @@ use kennel_shared::{
     cage::CageSpec,
     ids::{AgentId, TurnId},
     protocol::{
-        ContextSpec, EchoSpec, Endpoint, Hello, ModelSpec, PROTOCOL, Position, Refusal, ToolsSpec,
+        ContextSpec, EchoSpec, Endpoint, Hello, LinkId, ModelSpec, PROTOCOL, Position, Refusal,
+        ToolsSpec,
     },
     secret::Token,
 };
@@ -22,6 +23,7 @@ use crate::{
     dispatch,
     journal::{self, Journal},
     supervision::{
+        adoption::Past,
         backoff::{BackoffPolicy, IntensityPolicy},
         capture::{AgentLog, LogWriter, Rotation},
         events::Events,
@@ -87,8 +89,15 @@ fn contained() -> Arc<Containment> {
 }
 
 fn journal(directory: &Path) -> Journal {
-    let path = directory.join("journal.db");
+    let path = directory.join(journal::FILE);
     Journal::open(journal::Options::new(path)).unwrap().0
+}
+
+/// The dispatcher has one beside it.
+fn own_directory(directory: &Path) -> std::path::PathBuf {
+    let own = directory.join("driver");
+    std::fs::create_dir(&own).unwrap();
+    own
 }
 
 fn setup(
@@ -120,6 +129,8 @@ fn setup(
         reports: dispatcher.reports(),
         events: Events::default(),
         sampler: sampler::start().unwrap(),
+        journal: journal(&own_directory(directory)),
+        past: Past::default(),
     }
 }
 
@@ -157,6 +168,8 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
         agent,
         generation: Generation(1),
         token: Token::random(),
+        link: LinkId::NONE,
+        draining: false,
         resume: Position::default(),
         cage: Vec::new(),
     };

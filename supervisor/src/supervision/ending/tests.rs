@@ -32,6 +32,7 @@ fn evidence(exit: Exit, state: State, oom_kills: u64) -> Evidence {
         },
         over: None,
         hang: None,
+        awaited: false,
     }
 }
 
@@ -152,4 +153,20 @@ fn turns_are_told_the_oldest_first_and_ended_ones_not() {
         .map(|turn| turn.turn)
         .collect();
     assert_eq!(told, [first, second]);
+}
+
+#[test]
+fn an_adopted_child_may_end_without_a_word() {
+    let unknown = evidence(Exit::Unknown, ready(), 0);
+    assert_eq!(unknown.cause(), Cause::Unknown);
+    assert_eq!(
+        evidence(Exit::Unknown, ready(), 1).cause(),
+        Cause::OutOfMemory
+    );
+    let late = Evidence {
+        awaited: true,
+        ..evidence(Exit::Signal(9), stopping(EndReason::StartTimeout), 0)
+    };
+    assert_eq!(late.cause(), Cause::NotBack);
+    assert!(status(Exit::Unknown).contains("another supervisor"));
 }

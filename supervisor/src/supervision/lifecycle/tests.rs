@@ -34,7 +34,7 @@ struct Bench {
 impl Bench {
     fn new(policy: Policy) -> Self {
         Self {
-            machine: Lifecycle::new(policy, 1),
+            machine: Lifecycle::new(policy, Generation(0), 1),
             now: tokio::time::Instant::now().into_std(),
         }
     }
@@ -311,4 +311,38 @@ proptest! {
         }
         prop_assert_eq!(bench.machine.state(), State::Stopped);
     }
+}
+
+/// A child that another supervisor has started is waited for like one of its own; then it is like any.
+#[test]
+fn an_adopted_child_is_waited_for_and_its_generation_goes_on() {
+    let adopted = || {
+        let mut bench = Bench::new(policy());
+        bench.machine = Lifecycle::new(policy(), Generation(7), 1);
+        bench.machine.adopt(bench.now);
+        assert_eq!(bench.machine.desired(), Desired::Running);
+        assert_eq!(bench.machine.generation(), Generation(7));
+        assert_eq!(bench.machine.answer(Event::Start), Answer::Already);
+        bench
+    };
+    // It comes back.
+    let mut bench = adopted();
+    assert_eq!(bench.on(Event::Start), []);
+    assert_eq!(bench.on(Event::Ready), []);
+    assert!(matches!(bench.machine.state(), State::Ready { .. }));
+    assert_eq!(bench.on(Event::Restart), [Action::Drain]);
+    assert_eq!(
+        bench.on(Event::Exited(Exit::Code(0))),
+        [Action::Spawn(Generation(8))]
+    );
+    // It does not.
+    let mut bench = adopted();
+    assert_eq!(bench.wait(), [Action::RecordHang, Action::Term]);
+    assert_eq!(bench.wait(), [Action::Kill]);
+    assert_eq!(bench.on(Event::Exited(Exit::Unknown)), []);
+    assert!(matches!(bench.machine.state(), State::BackingOff { .. }));
+    assert_eq!(bench.wait(), [Action::Spawn(Generation(8))]);
+    // It is to go before it has come back.
+    let mut bench = adopted();
+    assert_eq!(bench.on(Event::Stop), [Action::Term]);
 }

@@ -9,17 +9,19 @@ use kennel_shared::ids::{AgentId, ChannelId, Generation};
 use tokio::{sync::mpsc, task::spawn_blocking};
 use tracing::{debug, error, info, warn};
 
-use super::{Fleet, Leaving, Stage, until_gone};
+use super::{Fleet, Leaving, Stage, uid_of, until_gone};
 use crate::{
     config::{AgentConfig, Config, Diagnostics, Fault},
     containment::Caps,
     dispatch::{Change, waiting_for},
+    journal::reader::Waiting,
     plan::{self, PreparedAccount},
     reload::{
         AgentChange, AgentStep, Asker, ChannelChange, Done, Effect, Goal, Outcome, Plan, Proposal,
         Request, Setting, Underway, propose,
     },
     supervision::{
+        adoption::Past,
         driver::AgentHandle,
         events::LifecycleEvent,
         lifecycle::{Desired, Event, State},
@@ -149,7 +151,7 @@ impl Fleet {
         // Before anybody leaves, so that no message is on its way to whom it is no longer for.
         self.publish();
         for id in done.plan.agents_to(AgentStep::Remove) {
-            done.underway.extend(self.remove(id).await);
+            done.underway.extend(self.remove(id, &before).await);
         }
         self.supervisor(&before, &mut done).await;
         let mut added = Vec::new();
@@ -167,8 +169,9 @@ impl Fleet {
         self.renew(&before, &mut done.troubles).await;
         for (handle, autostart) in added {
             if autostart {
+                let after = handle.observed.borrow().generation;
                 handle.order(Event::Start).await;
-                let goal = Goal::Ready(Generation(0));
+                let goal = Goal::Ready(after);
                 done.underway.push(Underway { handle, goal });
             }
         }
@@ -193,7 +196,8 @@ impl Fleet {
     }
 
     /// Has an agent finish its turns and leave.
-    async fn remove(&mut self, id: &AgentId) -> Option<Underway> {
+    async fn remove(&mut self, id: &AgentId, before: &Config) -> Option<Underway> {
+        let uid = uid_of(before, id);
         let (handle, driver) = (self.agents.get(id)?.clone(), self.drivers.remove(id));
         let (own, dispatcher) = (handle.clone(), self.stage.dispatcher.clone());
         let farewell = tokio::spawn(async move {
@@ -206,6 +210,7 @@ impl Fleet {
         self.agents.remove(id);
         let leaving = Leaving {
             handle: handle.clone(),
+            uid,
             farewell,
         };
         self.leaving.insert(id.clone(), leaving);
@@ -220,18 +225,12 @@ impl Fleet {
     async fn add(&mut self, id: &AgentId) -> Option<(AgentHandle, bool)> {
         let config = Arc::clone(&self.config);
         let agent = config.agents.get(id)?;
-        let handle = self.start_driver(agent);
-        // Somebody may have left it something while it was not there.
-        let own = id.clone();
-        let found = self
-            .stage
-            .journal
-            .read(move |reader| waiting_for(reader, &own));
-        let found = found.await.unwrap_or_else(|error| {
-            let error = crate::error_chain(&error);
-            warn!(agent.id = %id, error, "it is not known what waits for an agent");
-            Vec::new()
-        });
+        let (found, generation) = self.left_by(id).await;
+        let past = Past {
+            generation,
+            ..Past::default()
+        };
+        let handle = self.start_driver(agent, past);
         let change = Change::Add {
             agent: id.clone(),
             commands: handle.commands.clone(),
@@ -241,6 +240,22 @@ impl Fleet {
         };
         self.stage.dispatcher.change(change).await;
         Some((handle, agent.autostart))
+    }
+
+    /// What the journal has of an agent that was not there: what waits for it, and its last life.
+    async fn left_by(&self, id: &AgentId) -> (Vec<Waiting>, Generation) {
+        let own = id.clone();
+        let read = self.stage.journal.read(move |reader| {
+            let mut lives = reader.children()?.into_iter();
+            let last = lives.find(|child| child.agent == own);
+            let last = last.map_or(Generation(0), |child| child.generation);
+            Ok((waiting_for(reader, &own)?, last))
+        });
+        read.await.unwrap_or_else(|error| {
+            let error = crate::error_chain(&error);
+            warn!(agent.id = %id, error, "it is not known what an agent has left");
+            (Vec::new(), Generation(0))
+        })
     }
 
     async fn limit(&self, id: &AgentId) {

@@ -2,25 +2,29 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use kennel_shared::cage::CageSpec;
+use kennel_shared::ids::AgentId;
 use tokio::sync::mpsc;
 
 use crate::{
     channel::Inbound,
     config::{AgentConfig, Config, Directories},
-    containment::{BackendKind, Containment},
+    containment::{Caps, Containment},
     dispatch::DispatcherHandle,
     gateway::Accounts,
     journal::Journal,
     plan,
     supervision::{
+        adoption::Past,
         capture::{AgentLog, LogWriter},
         driver::{self, AgentHandle, Driver, Setup, SpecSource, Terms},
         events::Events,
         sampler::SamplerHandle,
         spawner::Spawner,
     },
-    supervisor::home::{self, HomeError},
+    supervisor::{
+        home::{self, HomeError},
+        inherit,
+    },
 };
 
 /// See the module. All of it is handles.
@@ -69,9 +73,42 @@ impl Stage {
         &self,
         config: &Arc<Config>,
         agent: &AgentConfig,
+        past: Past,
     ) -> (AgentHandle, Driver) {
-        let settings = &config.supervisor;
-        let id = agent.id.clone();
+        let terms = self.terms(config, agent);
+        let directory = config.supervisor.agent_dir(&agent.id);
+        self.driver_on(config, agent.id.clone(), terms, directory, past)
+    }
+
+    /// The driver of an agent that an earlier supervisor has left and that is not to run any more.
+    pub(super) fn retiring(
+        &self,
+        config: &Config,
+        id: &AgentId,
+        past: Past,
+    ) -> (AgentHandle, Driver) {
+        let terms = Terms {
+            policy: inherit::RETIRING,
+            spec: inherit::retiring_spec(),
+            caps: Caps::default(),
+            requested: Vec::new(),
+            cage: Err("it is not in the configuration any more".into()),
+            log_level: config.supervisor.log_level.as_str().to_owned(),
+            orphan_grace: config.supervisor.orphan_grace,
+            rotation: inherit::RETIRING_LOG,
+        };
+        let directory = config.supervisor.agent_dir(id);
+        self.driver_on(config, id.clone(), terms, directory, past)
+    }
+
+    fn driver_on(
+        &self,
+        config: &Config,
+        id: AgentId,
+        terms: Terms,
+        directory: PathBuf,
+        past: Past,
+    ) -> (AgentHandle, Driver) {
         let Terms {
             policy,
             spec,
@@ -81,7 +118,7 @@ impl Stage {
             log_level,
             orphan_grace,
             rotation,
-        } = self.terms(config, agent);
+        } = terms;
         driver::prepare(Setup {
             agent: id.clone(),
             policy,
@@ -90,8 +127,8 @@ impl Stage {
             caps,
             requested,
             program: plan::agent_host(),
-            directory: settings.agent_dir(&agent.id),
-            socket: settings.link_socket(),
+            directory,
+            socket: config.supervisor.link_socket(),
             log_level,
             orphan_grace,
             cage,
@@ -100,16 +137,14 @@ impl Stage {
             reports: self.dispatcher.reports(),
             events: self.events.clone(),
             sampler: self.sampler.clone(),
+            journal: self.journal.clone(),
+            past,
         })
     }
 
     /// What of an agent may change while its driver runs.
     pub(super) fn terms(&self, config: &Arc<Config>, agent: &AgentConfig) -> Terms {
-        let cage = plan::cage(config, agent).map(|cage| CageSpec {
-            // Else nobody finds whom it starts.
-            pid_namespace: self.containment.backend() == BackendKind::BestEffort,
-            ..cage
-        });
+        let cage = inherit::cage(config, &self.containment, agent);
         let (caps, requested) = plan::caps(&agent.limits);
         Terms {
             policy: plan::policy(agent),
