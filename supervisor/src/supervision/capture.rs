@@ -408,6 +408,26 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn the_rule_of_the_moment_puts_a_log_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let (writer, _) = LogWriter::start(directory.path().to_owned()).unwrap();
+        let roomy = Rotation {
+            max_bytes: 1 << 20,
+            keep: 1,
+        };
+        let log = AgentLog::new("a".parse().unwrap(), roomy, writer);
+        let own = log.clone();
+        own.write(b"one\n".to_vec()).await;
+        assert!(log.path().exists());
+        log.rotate_by(Rotation {
+            max_bytes: 1,
+            ..roomy
+        });
+        own.write(b"two\n".to_vec()).await;
+        assert!(!log.path().exists(), "it was put aside");
+    }
+
     proptest! {
         #[test]
         fn the_cut_of_the_pieces_does_not_matter(

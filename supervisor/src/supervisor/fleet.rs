@@ -7,6 +7,7 @@
 
 mod reload;
 mod stage;
+mod tell;
 
 use std::{
     collections::{BTreeMap, HashMap},
