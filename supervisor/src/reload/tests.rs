@@ -68,7 +68,7 @@ fn all_errors_are_told_with_their_places() {
     assert!(place.plan().is_empty());
     place.write(
         "kennel.toml",
-        &format!("{MAIN}modle = 'x'\nmax_queued = 'many'\n"),
+        &format!("{MAIN}model_ = 'x'\nmax_queued = 'many'\n"),
     );
     let said = place.refused(&[]);
     assert!(

@@ -14,7 +14,7 @@ async fn a_file_that_is_wrong_changes_nothing_and_says_all_of_it() {
     let before = identity(&kennel, "one").await;
     let good = kennel.config();
     kennel.edit(|text| {
-        text.replace("[agents.one]\n", "[agents.one]\nmodle = 'x'\n")
+        text.replace("[agents.one]\n", "[agents.one]\nmodel_ = 'x'\n")
             .replace("[agents.two]\n", "[agents.two]\nmax_queued = 'many'\n")
     });
     let line = |wanted: &str| {
@@ -28,7 +28,7 @@ async fn a_file_that_is_wrong_changes_nothing_and_says_all_of_it() {
         let (code, out, err) = kennel.run(args).await;
         assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
         for place in [
-            format!("kennel.toml:{}:1", line("modle")),
+            format!("kennel.toml:{}:1", line("model_")),
             format!("kennel.toml:{}:14", line("max_queued")),
             "did you mean `model`?".to_owned(),
             "nothing was changed: 2 errors".to_owned(),
@@ -44,11 +44,11 @@ async fn a_file_that_is_wrong_changes_nothing_and_says_all_of_it() {
         Some(2),
         "{reply}"
     );
-    assert_eq!(reply["diagnostics"][0]["line"], line("modle"));
+    assert_eq!(reply["diagnostics"][0]["line"], line("model_"));
 
     kennel.signal(Signal::SIGHUP);
     kennel
-        .logged(&["SIGHUP", "is refused", "modle", "max_queued"])
+        .logged(&["SIGHUP", "is refused", "model_", "max_queued"])
         .await;
     let (_, events, _) = kennel.run(&["events", "--json"]).await;
     let refused = events
