@@ -20,7 +20,7 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use kennel_shared::{
     ids::{AgentId, DeliveryId, TurnId},
-    protocol::{AgentSpec, Delivery, Heartbeat, ToAgent, ToSupervisor},
+    protocol::{AgentSpec, Deletion, Delivery, Heartbeat, ToAgent, ToSupervisor},
     session_key::SessionKey,
 };
 use tokio::{
@@ -132,6 +132,7 @@ impl<C: Connector> Agent<C> {
         match message {
             ToAgent::Deliver(delivery) => self.deliver(delivery),
             ToAgent::Cancel(turn) => self.cancel(turn),
+            ToAgent::DeleteSession(session) => self.delete_session(session),
             ToAgent::Drain => {
                 if !self.draining {
                     info!(running = self.running.len(), "draining");
@@ -206,6 +207,32 @@ impl<C: Connector> Agent<C> {
         } else {
             debug!(turn.id = %turn, "nothing to cancel: the turn has ended");
         }
+    }
+
+    fn delete_session(&mut self, session: SessionKey) {
+        let mut running = self.running.values();
+        let busy = running.any(|running| running.session == session);
+        let Equipment {
+            store, events_tx, ..
+        } = self.equipment.clone();
+        // A turn that comes next asks the store after this.
+        self.tasks.spawn(async move {
+            let deletion = if busy {
+                Deletion::Busy
+            } else {
+                match store.delete(session.clone()).await {
+                    Ok(Some(messages)) => Deletion::Done(messages),
+                    Ok(None) => Deletion::Absent,
+                    Err(error) => {
+                        error!(session.key = %session, error = ?error, "a session could not be deleted");
+                        Deletion::Failed
+                    }
+                }
+            };
+            let deleted = ToSupervisor::SessionDeleted { session, deletion };
+            // The loop is gone only when the process is about to be.
+            let _ = events_tx.send(deleted).await;
+        });
     }
 
     /// A returned supervisor may want something else of us; turns that run finish as they began.

@@ -3,8 +3,8 @@
 //! The supervisor starts one `kennel-agent-host` per agent and writes a
 //! [bootstrap](kennel_shared::bootstrap) to its standard input. The process takes the agent's lock,
 //! opens its store, connects to the link socket and does as it is told. It reads no configuration,
-//! no environment but `KENNEL_LOG`, and no argument (the supervisor passes `--agent <id>` so that
-//! `ps` is readable).
+//! no environment but `KENNEL_LOG`, and no argument but `sessions` (the supervisor passes `--agent <id>` so
+//! that `ps` is readable).
 //!
 //! ```text
 //!             ┌────────────── one thread ───────────────┐
@@ -17,6 +17,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `sessions` | another program in the same binary: reads a store for `kennel sessions` |
 //! | `start` | from the bootstrap to the running loop; the exit codes |
 //! | `cage` | what the process closes itself in with, before anything else |
 //! | `sys` | the process itself: the lock, signals, raw system calls |
@@ -33,6 +34,7 @@
 mod agent;
 pub mod cage;
 mod provider;
+mod sessions;
 mod start;
 mod store;
 mod sys;

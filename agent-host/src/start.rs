@@ -17,16 +17,17 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 use crate::{
     agent::Agent,
     cage::{self, CageError},
+    sessions,
     store::{OpenError, Store},
     sys::{self, StopSignal},
     wire::{Identity, Socket, Wire, WireError},
 };
 
 /// The file in the state directory that is locked.
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 
 /// The file in the state directory that is the store.
-const STORE_FILE: &str = "store.db";
+pub(crate) const STORE_FILE: &str = "store.db";
 
 /// How this process ends. The numbers are those of `sysexits.h` where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +103,15 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::System { what, source }
 }
 
-/// Runs one agent: reads the bootstrap from standard input, and returns when the agent is done.
+/// Runs one agent: reads the bootstrap from standard input, and returns when the agent is done. With
+/// `sessions` as its first argument it reads an agent's sessions instead.
 pub fn run() -> Exit {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "sessions")
+    {
+        return sessions::run();
+    }
     log_to_stderr();
     let said = |error: StartError| {
         error!(cause = %Causes(&error), "{error}");
@@ -203,6 +211,14 @@ fn log_to_stderr() {
         .with(targets)
         .with(lines)
         .init();
+}
+
+/// An error, and what is behind it.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    match Causes(error).to_string() {
+        causes if causes.is_empty() => error.to_string(),
+        causes => format!("{error}: {causes}"),
+    }
 }
 
 /// The causes of an error, one behind the other.

@@ -12,13 +12,19 @@
 //! - A turn that was abandoned because the process ends leaves its steps, so it goes on where it was when
 //!   it is delivered again.
 //! - Of the steps of an ended turn, names and times are kept, as long as its delivery.
+//! - A deleted session is gone at once, and its space bit by bit ([`purge`]); its deliveries stay known.
+//!
+//! Others may read the file meanwhile ([`Reader`]); nobody else writes.
 //!
 //! `synchronous` is NORMAL: a commit survives the death of this process, and of the supervisor. Only a
 //! power cut may take back the last commits, and then whole.
 
 mod encoding;
 mod file;
+mod purge;
+mod reader;
 mod schema;
+mod search;
 mod steps;
 
 use std::{
@@ -33,7 +39,11 @@ use kennel_shared::{
     session_key::SessionKey,
 };
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot,
+};
+use tracing::warn;
 
 use crate::{
     provider::Usage,
@@ -42,6 +52,7 @@ use crate::{
 use file::StoreFile;
 
 pub(crate) use file::now_ms;
+pub(crate) use reader::{ReadError, Reader};
 
 /// Requests that wait for the store thread; whoever comes to a full queue waits.
 const QUEUE: usize = 16;
@@ -166,6 +177,10 @@ enum Request {
         record: Box<Record>,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
+    Delete {
+        session: SessionKey,
+        reply: oneshot::Sender<Result<Option<u64>, StoreError>>,
+    },
 }
 
 /// A handle of the store; cheap to clone.
@@ -184,7 +199,7 @@ impl Store {
             .name("store".into())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                while let Some(request) = queue.blocking_recv() {
+                while let Some(request) = next(&mut file, &mut queue) {
                     serve(&mut file, request);
                 }
             })
@@ -234,6 +249,12 @@ impl Store {
         self.ask(|reply| Request::Commit { record, reply }).await
     }
 
+    /// Deletes a session: how many messages it had, `None` when there is none. The space that they take is
+    /// freed when there is nothing else to do.
+    pub(crate) async fn delete(&self, session: SessionKey) -> Result<Option<u64>, StoreError> {
+        self.ask(|reply| Request::Delete { session, reply }).await
+    }
+
     async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Request,
@@ -245,6 +266,66 @@ impl Store {
             .map_err(|_| StoreError::Gone)?;
         answer.await.map_err(|_| StoreError::Gone)?
     }
+}
+
+/// The next request. While there is none, what was deleted is removed, bit by bit.
+fn next(file: &mut StoreFile, queue: &mut mpsc::Receiver<Request>) -> Option<Request> {
+    while file.is_clearing() {
+        match queue.try_recv() {
+            Ok(request) => return Some(request),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => {
+                if let Err(error) = file.clear() {
+                    warn!(error = ?error, "the space of deleted sessions is not freed before the next start");
+                }
+            }
+        }
+    }
+    queue.blocking_recv()
+}
+
+/// Deletes a session in the store of an agent that does not run; whoever calls it holds the agent's lock.
+pub(crate) fn delete_at_rest(
+    path: &Path,
+    session: &SessionKey,
+) -> Result<(Option<u64>, Clearing), DeleteError> {
+    let mut file = StoreFile::open(path)?;
+    let deleted = file.delete(session)?;
+    Ok((deleted, Clearing(file)))
+}
+
+/// Goes on with what [`delete_at_rest`] has begun; whoever calls it holds the agent's lock.
+pub(crate) fn clear_at_rest(path: &Path) -> Result<Clearing, OpenError> {
+    StoreFile::open(path).map(Clearing)
+}
+
+/// Makes a store of an earlier version one of this; whoever calls it holds the agent's lock.
+pub(crate) fn bring_up_to_date(path: &Path) -> Result<(), OpenError> {
+    StoreFile::open(path).map(drop)
+}
+
+/// A store from which something is being removed.
+pub(crate) struct Clearing(StoreFile);
+
+impl Clearing {
+    /// Removes a little; whether there is more to do.
+    pub(crate) fn clear(&mut self) -> Result<bool, StoreError> {
+        if self.0.is_clearing() {
+            self.0.clear()?;
+        }
+        Ok(self.0.is_clearing())
+    }
+}
+
+/// Why a session was not deleted.
+#[derive(Debug, Error)]
+pub(crate) enum DeleteError {
+    /// There is no store.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Answers one request. Whoever asked may have left meanwhile.
@@ -269,6 +350,9 @@ fn serve(file: &mut StoreFile, request: Request) {
         }
         Request::Commit { record, reply } => {
             let _ = reply.send(file.commit(&record));
+        }
+        Request::Delete { session, reply } => {
+            let _ = reply.send(file.delete(&session));
         }
     }
 }

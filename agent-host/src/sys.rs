@@ -22,12 +22,7 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 /// Takes the agent's exclusive lock; it is held as long as the file is open, so the kernel releases it
 /// however this process ends. `WouldBlock` when another instance keeps it.
 pub(crate) async fn lock(path: &Path) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = lock_file(path)?;
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match file.try_lock() {
@@ -39,6 +34,16 @@ pub(crate) async fn lock(path: &Path) -> io::Result<File> {
             Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_POLL).await,
         }
     }
+}
+
+/// The file to lock; made, if it is not there.
+pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// The request to stop now: SIGTERM, or SIGINT when somebody runs this in a terminal.

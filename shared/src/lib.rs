@@ -11,6 +11,7 @@
 //! | [`envelope`] | a message on its way from a channel to an agent |
 //! | [`bootstrap`] | what a child reads on its standard input before it connects |
 //! | [`exit`] | what a child leaves behind about its own end |
+//! | [`sessions`] | what may be asked about an agent's sessions, and what an export looks like |
 //! | [`protocol`] | the messages, and the handshake |
 //! | [`codec`] | messages to bytes and back, bounded |
 //! | [`link`] | the framed, numbered, flow-controlled connection |
@@ -26,3 +27,4 @@ pub mod link;
 pub mod protocol;
 pub mod secret;
 pub mod session_key;
+pub mod sessions;

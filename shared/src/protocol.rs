@@ -34,7 +34,7 @@ use crate::{
 pub const PROTOCOL: u16 = 3;
 
 /// The version that a supervisor still understands: an agent-host of the release before keeps its link.
-/// What differs is in [`link::before`](crate::link).
+/// What differs is in [`link::before`](crate::link), and that it knows nothing of [`ToAgent::DeleteSession`].
 pub const PROTOCOL_BEFORE: u16 = 2;
 
 /// The longest reply that travels, in bytes. An agent cuts a longer one, says so at its end, and
@@ -329,6 +329,8 @@ pub enum ToAgent {
     Cancel(TurnId),
     /// Finish the turns that run, take no more, say [`ToSupervisor::Drained`], exit.
     Drain,
+    /// Delete this session, unless a turn of it runs; the answer is [`ToSupervisor::SessionDeleted`].
+    DeleteSession(SessionKey),
 }
 
 /// A message to answer.
@@ -384,6 +386,26 @@ pub enum ToSupervisor {
         /// To which.
         step: TurnStep,
     },
+    /// What became of [`ToAgent::DeleteSession`].
+    SessionDeleted {
+        /// Which.
+        session: SessionKey,
+        /// What.
+        deletion: Deletion,
+    },
+}
+
+/// What became of a session that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deletion {
+    /// It is gone. It had so many messages.
+    Done(u64),
+    /// There is none with this key.
+    Absent,
+    /// A turn of it runs.
+    Busy,
+    /// The store failed.
+    Failed,
 }
 
 /// What a turn does, after it has started.

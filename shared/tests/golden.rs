@@ -8,9 +8,9 @@ use kennel_shared::{
     ids::Generation,
     link::{HandshakeError, Packet, accept_hello, reply_hello_in},
     protocol::{
-        AgentSpec, ContextSpec, EchoSpec, Endpoint, FailureKind, Heartbeat, Hello, HelloReply,
-        LinkId, ModelSpec, PROTOCOL, PROTOCOL_BEFORE, Position, Refusal, ToAgent, ToSupervisor,
-        Tool, ToolsSpec, TurnFailure, TurnOutcome, TurnStep, Welcome,
+        AgentSpec, ContextSpec, Deletion, EchoSpec, Endpoint, FailureKind, Heartbeat, Hello,
+        HelloReply, LinkId, ModelSpec, PROTOCOL, PROTOCOL_BEFORE, Position, Refusal, ToAgent,
+        ToSupervisor, Tool, ToolsSpec, TurnFailure, TurnOutcome, TurnStep, Welcome,
     },
     secret::Token,
 };
@@ -91,7 +91,7 @@ fn the_first_frame_is_the_one_of_this_protocol_version() {
     let token = "09".repeat(32);
     let expected = format!("3300000003 0130 0161 07 {token} 05 01 02 01 01 04636f7265 01 0178");
     assert_eq!(hex(&hello()), expected.replace(' ', ""));
-    let expected = format!("3f000000 00 {token} 05 03 04 {SPEC}");
+    let expected = format!("3d000000 00 {token} 05 03 04 {SPEC}");
     assert_eq!(hex(&welcome()), expected.replace(' ', ""));
 }
 
@@ -115,7 +115,7 @@ async fn the_version_before_is_still_spoken() {
     reply_hello_in(PROTOCOL_BEFORE, &mut answer, welcome())
         .await
         .unwrap();
-    let expected = format!("3e000000 00 {token} 03 04 {SPEC}");
+    let expected = format!("3c000000 00 {token} 03 04 {SPEC}");
     assert_eq!(answer, bytes(&expected));
     let mut answer = Vec::new();
     let refusal = HelloReply::Refuse(Refusal::Token);
@@ -150,7 +150,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 fn the_wire_format_is_the_one_of_this_protocol_version() {
     assert_eq!(PROTOCOL, 3, "new version: check the bytes below against it");
     let turn = "0190a1b2c3d47e5f8a9b0c1d2e3f4a5b".parse().unwrap();
-    let packets: [(Packet<ToSupervisor>, &str); 5] = [
+    let packets: [(Packet<ToSupervisor>, &str); 6] = [
         (
             Packet::Message {
                 seq: 1,
@@ -179,6 +179,16 @@ fn the_wire_format_is_the_one_of_this_protocol_version() {
             "1a0000000002 05 10 0190a1b2c3d47e5f8a9b0c1d2e3f4a5b 01 0465786563",
         ),
         (
+            Packet::Message {
+                seq: 2,
+                message: ToSupervisor::SessionDeleted {
+                    session: "agent:a:b".parse().unwrap(),
+                    deletion: Deletion::Done(7),
+                },
+            },
+            "0f0000000002 06 09 6167656e743a613a62 00 07",
+        ),
+        (
             Packet::Ack(Position {
                 received: 7,
                 granted: 2_097_152,
@@ -197,6 +207,8 @@ fn the_wire_format_is_the_one_of_this_protocol_version() {
         assert_eq!(hex(&packet), expected.replace(' ', ""), "{packet:?}");
     }
     assert_eq!(hex(&ToAgent::Drain), "0100000002");
+    let delete = ToAgent::DeleteSession("agent:a:b".parse().unwrap());
+    assert_eq!(hex(&delete), "0b00000003096167656e743a613a62");
     assert_eq!(
         hex(&HelloReply::Refuse(Refusal::Protocol { supported: 1 })),
         "03000000010001"

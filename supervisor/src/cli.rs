@@ -34,6 +34,7 @@ mod queue;
 mod reference;
 mod reload;
 mod send;
+mod sessions;
 mod set;
 mod status;
 mod table;
@@ -93,6 +94,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
             let history = locator.state_dir(out).map(|dir| dir.join("chat_history"));
             block_on(chat::run(&client()?, &chat, history, out))
         }
+        Command::Sessions(sessions) => sessions::run(&sessions, &locator, out),
         Command::Channels(channels) => block_on(channels::run(&client()?, channels.json, out)),
         Command::Events(events) => block_on(events::run(&client()?, events, out)),
         Command::Audit(audit) => block_on(audit::run(&client()?, &audit, out)),
@@ -107,7 +109,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
 }
 
 /// Runs one command's conversation with the supervisor.
-fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

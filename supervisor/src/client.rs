@@ -28,8 +28,8 @@ use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentDoctor, AgentLimits, AgentList, AgentStatus,
     AuditList, AuditQuery, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
     EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ProcessList, Queue, QueueAction,
-    QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, ShutdownReply, Status,
-    TurnReply, TurnRequest,
+    QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, SessionDeleted, ShutdownReply,
+    Status, TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -177,6 +177,21 @@ impl Client {
         let path = format!("/turns/{}", segment(turn_id));
         let answer = Request::delete(&path).within(SHORT).answer(&self.socket);
         answer.await.map(|answer| answer.value)
+    }
+
+    /// Has an agent delete one of its sessions.
+    pub async fn delete_session(
+        &self,
+        id: &str,
+        session: &str,
+    ) -> Result<Answer<SessionDeleted>, ClientError> {
+        let path = format!(
+            "/agents/{}/sessions?session={}",
+            segment(id),
+            segment(session)
+        );
+        let request = Request::delete(&path).within(SHORT + ACTION_SLACK);
+        request.answer(&self.socket).await
     }
 
     /// The last lines of an agent's log.

@@ -35,9 +35,10 @@ mod process_tree;
 mod procfs;
 mod reader;
 pub mod reading;
+mod scan;
 mod survey;
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path, sync::Arc};
 
 use kennel_shared::ids::{AgentId, Generation};
 
@@ -57,8 +58,10 @@ pub use self::{
 use self::{
     choose::{Choice, Facts, Tree, choose},
     dirs::Dirs,
+    group::Place,
     layout::{Controller, INSTANCE_PREFIX, Version},
     limits::Level,
+    scan::Scans,
 };
 
 /// The weight of the supervisor beside its fleet, which has 100: it answers while agents compute.
@@ -72,12 +75,21 @@ pub struct Containment {
     facts: Facts,
     choice: Choice,
     prepared: Option<Prepared>,
+    /// For groups that are none.
+    scans: Arc<Scans>,
 }
 
 #[derive(Debug)]
 struct Prepared {
     /// `kennel-<instance>`.
     instance: String,
+}
+
+impl Prepared {
+    /// Below which agents' groups are.
+    fn fleet(&self) -> String {
+        format!("{}/fleet", self.instance)
+    }
 }
 
 impl Containment {
@@ -138,6 +150,7 @@ impl Containment {
             choice: choose(&facts),
             facts,
             prepared: None,
+            scans: Arc::default(),
         }
     }
 
@@ -271,9 +284,16 @@ impl Containment {
         caps: &Caps,
     ) -> Result<Group, ContainmentError> {
         let prepared = self.prepared.as_ref().ok_or(ContainmentError::Unprepared)?;
-        let fleet = format!("{}/fleet", prepared.instance);
-        let trees = &self.choice.trees;
-        Group::create(self.choice.kind, trees, &fleet, agent, generation, caps)
+        Group::create(&self.place(&prepared.fleet()), agent, generation, caps)
+    }
+
+    fn place<'a>(&'a self, fleet: &'a str) -> Place<'a> {
+        Place {
+            kind: self.choice.kind,
+            trees: &self.choice.trees,
+            fleet,
+            scans: &self.scans,
+        }
     }
 
     /// Takes over the group of one life of an agent that another supervisor has made, with the processes
@@ -286,9 +306,7 @@ impl Containment {
         pids: &[i32],
     ) -> Result<Group, ContainmentError> {
         let prepared = self.prepared.as_ref().ok_or(ContainmentError::Unprepared)?;
-        let fleet = format!("{}/fleet", prepared.instance);
-        let trees = &self.choice.trees;
-        let group = Group::new(self.choice.kind, trees, &fleet, agent, generation);
+        let group = Group::new(&self.place(&prepared.fleet()), agent, generation);
         group.adopt(pids)?;
         Ok(group)
     }

@@ -22,6 +22,7 @@ mod processes;
 mod queue;
 mod reload;
 mod serve;
+mod sessions;
 mod usage;
 mod view;
 pub mod wire;

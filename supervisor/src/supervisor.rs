@@ -297,9 +297,10 @@ impl Running {
             accounts.clone(),
             fleet.router(),
             dispatcher.clone(),
+            journal.clone(),
         );
         let mut tasks = vec![
-            tokio::spawn(dispatcher_task.run()),
+            tokio::spawn(dispatching(dispatcher_task)),
             tokio::spawn(links::accept(link_listener, fleet.doors())),
             tokio::spawn(gateway),
         ];
@@ -417,6 +418,22 @@ impl Sockets {
             control: control::bind(&control).map_err(unbound(control))?,
             tcp: bind_tcp(config).await?,
         })
+    }
+}
+
+/// Runs the dispatcher. Without it the supervisor is none: it ends at once, its agents go on, and the next one
+/// adopts them.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "agents outlive it, and nothing else can be done in order without a dispatcher"
+)]
+async fn dispatching(dispatcher: Dispatcher) {
+    let died = tokio::spawn(dispatcher.run()).await;
+    if died.is_err_and(|died| died.is_panic()) {
+        error!(
+            "the dispatcher has panicked: the supervisor ends, and agents wait for the next one"
+        );
+        std::process::abort();
     }
 }
 

@@ -19,6 +19,7 @@ mod options;
 mod process;
 mod report;
 mod restart;
+mod sessions;
 mod spawn;
 mod start;
 mod stats;
@@ -34,8 +35,9 @@ use self::{
 };
 
 /// Everything that can be measured, in the order in which it is.
-const BENCHMARKS: [&str; 10] = [
-    "link", "spawn", "start", "memory", "http", "history", "journal", "restart", "usage", "blast",
+const BENCHMARKS: [&str; 11] = [
+    "link", "spawn", "start", "memory", "http", "history", "sessions", "journal", "restart",
+    "usage", "blast",
 ];
 
 /// How much to measure.
@@ -94,6 +96,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
             "memory" => memory::measure(scale, &mut report).await,
             "http" => http::measure(scale, &mut report).await,
             "history" => history::measure(scale, &mut report).await,
+            "sessions" => sessions::measure(scale, &mut report).await,
             "journal" => journal::measure(scale, &mut report).await,
             "restart" => restart::measure(scale, &mut report).await,
             "usage" => usage::measure(scale, &mut report).await,

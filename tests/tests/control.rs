@@ -385,6 +385,7 @@ async fn the_document_lists_every_route() {
         ("get", "/api/v1/agents/{id}/limits"),
         ("patch", "/api/v1/agents/{id}/limits"),
         ("post", "/api/v1/agents/{id}/turns"),
+        ("delete", "/api/v1/agents/{id}/sessions"),
         ("get", "/api/v1/agents/{id}/logs"),
         ("get", "/api/v1/agents/{id}/processes"),
         ("get", "/api/v1/agents/{id}/doctor"),

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::{
     Begun, NewStep, OpenError, Record, StoreError,
     encoding::{self, failure_kind, failure_number},
+    purge,
     schema::{APPLICATION_ID, VERSION, migrate},
     steps,
 };
@@ -45,6 +46,8 @@ pub(super) const SAID: &str =
 pub(super) struct StoreFile {
     connection: Connection,
     commits: u32,
+    /// Whether something that was deleted still takes space.
+    clearing: bool,
 }
 
 impl StoreFile {
@@ -77,14 +80,43 @@ impl StoreFile {
                 path: path.to_owned(),
             });
         }
+        if tables == 0 {
+            // Only a file without tables takes it: what is deleted later makes the file smaller.
+            connection
+                .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+                .map_err(sqlite)?;
+        }
         configure(&connection).map_err(sqlite)?;
         migrate(&mut connection, version).map_err(sqlite)?;
-        let file = Self {
+        let mut file = Self {
             connection,
             commits: 0,
+            clearing: false,
         };
         file.prune().map_err(sqlite)?;
+        file.clearing = purge::is_left(&file.connection).map_err(sqlite)?;
         Ok(file)
+    }
+
+    /// Deletes a session at once, as far as anybody can see; its messages go with [`clear`](Self::clear).
+    /// How many those are; `None` when there is no such session.
+    pub(super) fn delete(&mut self, session: &SessionKey) -> Result<Option<u64>, StoreError> {
+        let deleted = purge::forget(&mut self.connection, session)?;
+        self.clearing |= deleted.is_some();
+        Ok(deleted)
+    }
+
+    /// Whether [`clear`](Self::clear) has something to do.
+    pub(super) fn is_clearing(&self) -> bool {
+        self.clearing
+    }
+
+    /// Removes a little of what was deleted: about a millisecond's work.
+    pub(super) fn clear(&mut self) -> Result<(), StoreError> {
+        // At an error too: what is left is looked for at the next start.
+        self.clearing = false;
+        self.clearing = purge::some(&mut self.connection)?;
+        Ok(())
     }
 
     pub(super) fn begin(

@@ -15,7 +15,10 @@ pub(super) const APPLICATION_ID: i32 = 0x4b4e_4c53;
 /// role 1 the calls of an answer, with role 0 what call a result is of. `reply_text` is the reply where
 /// it is more than its last message. `steps.kind`: 0 an answer of the model, 1 a call of a tool, whose
 /// result (`content`) is NULL until it has ended; once the turn has ended, only names and times are left.
-pub(super) const STEPS: [&str; 2] = [
+///
+/// Since version 3: a session whose key begins with [`DELETED`] is deleted, and its messages are on their
+/// way out. A delivery of it is cancelled (`outcome` 2), so that it is not worked on again.
+pub(super) const STEPS: [&str; 3] = [
     "
     CREATE TABLE sessions (
         id         INTEGER PRIMARY KEY,
@@ -66,10 +69,16 @@ pub(super) const STEPS: [&str; 2] = [
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX steps_by_time ON steps (began_ms);
 ",
+    "
+    CREATE INDEX deliveries_by_reply ON deliveries (reply);
+",
 ];
 
+/// No session key begins like this.
+pub(super) const DELETED: &str = "deleted:";
+
 /// The version that this program writes.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 const _: () = assert!(
     VERSION.unsigned_abs() as usize == STEPS.len(),

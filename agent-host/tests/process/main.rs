@@ -3,6 +3,7 @@
 
 mod model;
 mod rig;
+mod sessions;
 mod steps;
 
 use std::{os::unix::process::ExitStatusExt, time::Duration};

@@ -2,11 +2,14 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are read on a terminal")]
 
+mod sessions;
+
 use std::{path::PathBuf, time::Duration};
 
 use anstream::ColorChoice;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 
+pub(super) use self::sessions::{List, Search, Sessions};
 use super::{
     output::Verbosity,
     top::{self, SortKey},
@@ -146,6 +149,12 @@ pub(super) enum Command {
     Send(Send),
     /// Talk to an agent
     Chat(Chat),
+    /// List, show, export, search and delete the agents' sessions
+    ///
+    /// A session is one conversation of an agent. They are read from the agent's own store, with or without a supervisor,
+    /// by whoever the store belongs to, or root.
+    #[command(subcommand)]
+    Sessions(Sessions),
     /// Show the chat connections
     Channels(Json),
     /// Show what happened to the agents, and what happens to them

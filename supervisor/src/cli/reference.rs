@@ -28,19 +28,23 @@ fn reference() -> String {
     root.build();
     let mut text = HEAD.to_owned();
     section(&mut text, "kennel", root.clone());
-    for command in root.get_subcommands().filter(|c| !c.is_hide_set()) {
+    sections(&mut text, "kennel", &root);
+    text
+}
+
+/// Of each command, and of those below it.
+fn sections(text: &mut String, above: &str, command: &Command) {
+    let told = |c: &&Command| !c.is_hide_set() && c.get_name() != "help";
+    for command in command.get_subcommands().filter(told) {
         // The global options are told once, above.
-        let command = command.clone().mut_args(|arg| {
+        let told = command.clone().mut_args(|arg| {
             let hide = arg.is_global_set() || arg.get_id() == "help";
             arg.hide(hide)
         });
-        section(
-            &mut text,
-            &format!("kennel {}", command.get_name()),
-            command,
-        );
+        let name = format!("{above} {}", command.get_name());
+        section(text, &name, told);
+        sections(text, &name, command);
     }
-    text
 }
 
 fn section(text: &mut String, name: &str, mut command: Command) {

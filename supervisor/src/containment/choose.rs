@@ -174,7 +174,9 @@ pub(super) fn choose(facts: &Facts) -> Choice {
     for seen in open {
         let mut controllers = seen.hierarchy.controllers.clone();
         controllers.retain(|controller| match controller {
-            Controller::CpuAcct | Controller::Freezer => v2.is_none(),
+            Controller::Freezer => v2.is_none(),
+            // Kept beside v2 too: it tells the CPU time for less.
+            Controller::CpuAcct => true,
             _ => !trees
                 .iter()
                 .any(|tree| tree.controllers.contains(controller)),
@@ -191,14 +193,19 @@ pub(super) fn choose(facts: &Facts) -> Choice {
             });
         }
     }
+    let by_v1 = trees.iter().any(|tree| {
+        tree.version == Version::V1 && CAPPING.iter().any(|one| tree.controllers.contains(one))
+    });
+    if v2.is_some() && !by_v1 {
+        // v2 has everything that this host has; a clock alone is not worth a second tree.
+        trees.truncate(1);
+    }
     let has = |controller| {
         trees
             .iter()
             .any(|tree: &Tree| tree.controllers.contains(&controller))
     };
-    let by_v1 = trees.iter().any(|tree| {
-        tree.version == Version::V1 && CAPPING.iter().any(|one| tree.controllers.contains(one))
-    });
+    let counts_time = has(Controller::CpuAcct);
     if v2.is_none()
         && ![Controller::Memory, Controller::Cpu, Controller::Pids]
             .map(has)
@@ -211,8 +218,13 @@ pub(super) fn choose(facts: &Facts) -> Choice {
         Some(v2) => (
             BackendKind::Hybrid,
             format!(
-                "{} of v1; groups are ended and stopped through the v2 tree at {}",
+                "{} of v1{}; groups are ended and stopped through the v2 tree at {}",
                 names(&trees, Version::V1),
+                if counts_time {
+                    ", whose cpuacct counts CPU time"
+                } else {
+                    ""
+                },
                 v2.tree.mount.display()
             ),
         ),

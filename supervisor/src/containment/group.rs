@@ -22,6 +22,7 @@ use super::{
     procfs,
     reader::{GroupReader, bytes_of, micros_of},
     reading::Reading,
+    scan::Scans,
 };
 
 /// How long the leftover of an earlier group of the same name may take to end.
@@ -48,6 +49,20 @@ struct Inner {
     dirs: Dirs,
     caps: Mutex<Caps>,
     processes: Mutex<ProcessTree>,
+    scans: Arc<Scans>,
+}
+
+/// Where groups of agents are made.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    /// By which means.
+    pub kind: BackendKind,
+    /// In which hierarchies.
+    pub trees: &'a [Tree],
+    /// Below which group.
+    pub fleet: &'a str,
+    /// Where there are no groups.
+    pub scans: &'a Arc<Scans>,
 }
 
 /// A cap that the backend only looks after, exceeded.
@@ -63,14 +78,12 @@ pub struct Over {
 
 impl Group {
     pub(super) fn create(
-        kind: BackendKind,
-        trees: &[Tree],
-        fleet: &str,
+        place: &Place<'_>,
         agent: &AgentId,
         generation: Generation,
         caps: &Caps,
     ) -> Result<Self, ContainmentError> {
-        let this = Self::new(kind, trees, fleet, agent, generation);
+        let this = Self::new(place, agent, generation);
         let Inner { dirs, shown, .. } = &*this.inner;
         if let Err(error) =
             make(dirs, shown).and_then(|()| limits::apply(dirs, caps, Level::Agent, true))
@@ -83,15 +96,9 @@ impl Group {
     }
 
     /// Names the group; nothing is made.
-    pub(super) fn new(
-        kind: BackendKind,
-        trees: &[Tree],
-        fleet: &str,
-        agent: &AgentId,
-        generation: Generation,
-    ) -> Self {
-        let below = format!("{fleet}/{agent}.{generation}");
-        let shown = match trees.first() {
+    pub(super) fn new(place: &Place<'_>, agent: &AgentId, generation: Generation) -> Self {
+        let below = format!("{}/{agent}.{generation}", place.fleet);
+        let shown = match place.trees.first() {
             Some(tree) => tree.path_of(&below),
             None => format!("{agent}.{generation}"),
         };
@@ -99,12 +106,13 @@ impl Group {
             inner: Arc::new(Inner {
                 agent: agent.clone(),
                 generation,
-                kind,
+                kind: place.kind,
                 shown,
-                dirs: Dirs::new(trees, &below),
+                dirs: Dirs::new(place.trees, &below),
                 below,
                 caps: Mutex::default(),
                 processes: Mutex::default(),
+                scans: place.scans.clone(),
             }),
         }
     }
@@ -300,7 +308,7 @@ impl Group {
             };
         }
         let mut tree = self.processes();
-        let members = tree.members();
+        let members = tree.members_lately(&self.inner.scans);
         Reading {
             cpu_us: Some(micros_of(tree.ticks)),
             memory: Some(bytes_of(members.iter().map(|stat| stat.pages).sum())),

@@ -11,7 +11,12 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::procfs::{self, Stat};
+use tokio::time::Instant;
+
+use super::{
+    procfs::Stat,
+    scan::{Scan, Scans},
+};
 
 /// The most passes over `/proc` before a tree that still grows is left as it is.
 const PASSES: usize = 32;
@@ -22,6 +27,8 @@ pub(super) struct ProcessTree {
     /// Those of the last look. With start times, so that a pid that was given to somebody else is
     /// known for it.
     known: HashMap<i32, Known>,
+    /// When the last look began, or the tree.
+    looked: Option<Instant>,
     /// The greatest sum of CPU ticks; a process that was never waited for takes its own with it.
     pub ticks: u64,
     /// The greatest sum of resident pages.
@@ -35,86 +42,109 @@ struct Known {
     session: i32,
 }
 
-/// The process groups and sessions of the tree, without our own: an agent may not have left those yet.
-struct Kin {
+/// Gathers a tree: whoever is added brings its children, its process group and its session, but for our own
+/// group and session: an agent may not have left those yet.
+struct Kin<'a> {
+    scan: &'a Scan,
+    me: i32,
+    mine: (i32, i32),
+    found: HashMap<i32, &'a Stat>,
+    /// Those of them whose children were not looked at.
+    next: Vec<&'a Stat>,
     groups: HashSet<i32>,
     sessions: HashSet<i32>,
-    mine: (i32, i32),
 }
 
-impl Kin {
-    fn new(known: &HashMap<i32, Known>, me: Option<&Stat>) -> Self {
-        let mut kin = Self {
+impl<'a> Kin<'a> {
+    fn new(scan: &'a Scan, me: i32) -> Self {
+        Self {
+            scan,
+            me,
+            mine: scan.get(me).map_or((0, 0), |me| (me.group, me.session)),
+            found: HashMap::new(),
+            next: Vec::new(),
             groups: HashSet::new(),
             sessions: HashSet::new(),
-            mine: me.map_or((0, 0), |me| (me.group, me.session)),
-        };
-        for one in known.values() {
-            kin.add(one.group, one.session);
-        }
-        kin
-    }
-
-    fn add(&mut self, group: i32, session: i32) {
-        if group > 1 && group != self.mine.0 {
-            self.groups.insert(group);
-        }
-        if session > 1 && session != self.mine.1 {
-            self.sessions.insert(session);
         }
     }
 
-    fn has(&self, stat: &Stat) -> bool {
-        self.groups.contains(&stat.group) || self.sessions.contains(&stat.session)
+    fn add(&mut self, stat: &'a Stat) {
+        if stat.pid != self.me && stat.pid > 1 && self.found.insert(stat.pid, stat).is_none() {
+            self.next.push(stat);
+        }
+    }
+
+    fn add_relations(&mut self, group: i32, session: i32) {
+        let scan = self.scan;
+        if group > 1 && group != self.mine.0 && self.groups.insert(group) {
+            scan.group(group).for_each(|stat| self.add(stat));
+        }
+        if session > 1 && session != self.mine.1 && self.sessions.insert(session) {
+            scan.session(session).for_each(|stat| self.add(stat));
+        }
+    }
+
+    fn all(mut self) -> Vec<&'a Stat> {
+        let scan = self.scan;
+        while let Some(stat) = self.next.pop() {
+            self.add_relations(stat.group, stat.session);
+            scan.children(stat.pid).for_each(|stat| self.add(stat));
+        }
+        self.found.into_values().collect()
     }
 }
 
 impl ProcessTree {
     /// Begins with the agent's child. One that is gone already has no tree.
     pub(super) fn plant(&mut self, pid: i32) {
+        // A look that began earlier may lack it, and it would be forgotten.
+        self.looked = Some(Instant::now());
         if let Some(stat) = Stat::of(pid) {
             self.remember(&stat);
         }
     }
 
-    /// The living of the tree.
+    /// The living of the tree now.
     pub(super) fn members(&mut self) -> Vec<Stat> {
         if self.known.is_empty() {
             return Vec::new();
         }
-        self.members_among(&procfs::all(), std::process::id().cast_signed())
+        self.members_in(&Scan::now())
+    }
+
+    /// The same a moment ago, for less: a look that others have made will do, if it is none that this tree
+    /// has seen.
+    pub(super) fn members_lately(&mut self, scans: &Scans) -> Vec<Stat> {
+        if self.known.is_empty() {
+            return Vec::new();
+        }
+        self.members_in(&scans.news(self.looked))
+    }
+
+    fn members_in(&mut self, scan: &Scan) -> Vec<Stat> {
+        self.looked = Some(scan.began);
+        self.members_among(scan, std::process::id().cast_signed())
     }
 
     /// Of all processes those that belong to the tree, without `me` and those who have ended.
-    fn members_among(&mut self, all: &[Stat], me: i32) -> Vec<Stat> {
-        let mut kin = Kin::new(&self.known, all.iter().find(|stat| stat.pid == me));
-        let mut found: HashMap<i32, &Stat> = HashMap::new();
-        loop {
-            let before = found.len();
-            for stat in all {
-                if stat.pid == me || stat.pid <= 1 || found.contains_key(&stat.pid) {
-                    continue;
-                }
-                let known = self.known.get(&stat.pid);
-                if known.is_some_and(|known| known.started == stat.started)
-                    || found.contains_key(&stat.parent)
-                    || kin.has(stat)
-                {
-                    kin.add(stat.group, stat.session);
-                    found.insert(stat.pid, stat);
-                }
-            }
-            if found.len() == before {
-                break;
+    fn members_among(&mut self, scan: &Scan, me: i32) -> Vec<Stat> {
+        let mut kin = Kin::new(scan, me);
+        for (pid, known) in &self.known {
+            kin.add_relations(known.group, known.session);
+            if let Some(stat) = scan.get(*pid)
+                && stat.started == known.started
+            {
+                kin.add(stat);
             }
         }
+        let found = kin.all();
         // Whoever is gone is forgotten: the kernel gives ids of groups and sessions away again.
         self.known.clear();
-        for stat in found.values() {
+        for stat in &found {
             self.remember(stat);
         }
         let mut members: Vec<Stat> = found
-            .into_values()
+            .into_iter()
             .filter(|stat| !stat.is_dead())
             .cloned()
             .collect();
@@ -196,7 +226,8 @@ mod tests {
     }
 
     fn pids(tree: &mut ProcessTree, all: &[Stat]) -> Vec<i32> {
-        let members = tree.members_among(all, 100);
+        let scan = Scan::of(Instant::now(), all.to_vec());
+        let members = tree.members_among(&scan, 100);
         members.iter().map(|stat| stat.pid).collect()
     }
 

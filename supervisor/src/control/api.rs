@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use super::{
     App, Current, audit, doctor,
     error::Failure,
-    idempotency, limits, processes, queue, reload, usage, view,
+    idempotency, limits, processes, queue, reload, sessions, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -68,6 +68,7 @@ pub(super) fn routes() -> Router<Current> {
             get(limits::limits).patch(limits::set_limits),
         )
         .route("/agents/{id}/turns", post(turn))
+        .route("/agents/{id}/sessions", delete(sessions::delete_session))
         .route("/agents/{id}/logs", get(agent_logs))
         .route("/agents/{id}/processes", get(processes::processes))
         .route("/agents/{id}/doctor", get(doctor::agent_doctor))

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, audit, doctor, limits, metrics, processes, queue, reload};
+use super::{api, audit, doctor, limits, metrics, processes, queue, reload, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,7 @@ use super::{api, audit, doctor, limits, metrics, processes, queue, reload};
         queue::requeue,
         limits::limits,
         limits::set_limits,
+        sessions::delete_session,
         api::streams::agent_logs,
         processes::processes,
         doctor::doctor,

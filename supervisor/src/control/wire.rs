@@ -455,6 +455,26 @@ pub struct CancelReply {
     pub cancelled: bool,
 }
 
+/// The query of `DELETE /agents/{id}/sessions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SessionQuery {
+    /// The session's key, such as `agent:hexa:api:main`.
+    pub session: String,
+}
+
+/// The answer of `DELETE /agents/{id}/sessions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SessionDeleted {
+    /// The agent.
+    pub agent: String,
+    /// The session's key.
+    pub session: String,
+    /// How many messages it had.
+    pub messages: u64,
+}
+
 /// The query of `GET /agents/{id}/logs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]

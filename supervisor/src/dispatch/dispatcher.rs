@@ -55,7 +55,7 @@ use tracing::{debug, error};
 use self::{
     handle::Request,
     job::Job,
-    ledger::{Ledger, Then},
+    ledger::{Accepting, Ledger, Then},
 };
 pub use self::{
     handle::{
@@ -165,6 +165,8 @@ pub struct Dispatcher {
     tallies: HashMap<AgentId, Tally>,
     jobs: HashMap<DeliveryId, Job>,
     turns: HashMap<TurnId, DeliveryId>,
+    /// Deliveries whose end is on its way to the disk, and who asked for them meanwhile.
+    ending: HashMap<DeliveryId, Vec<Accepting>>,
     /// Of the texts of jobs.
     bytes_at_hand: usize,
     /// Agents to whom something could not be handed out, and when to try again.
@@ -192,6 +194,7 @@ pub fn prepare(
         tallies: HashMap::new(),
         jobs: HashMap::new(),
         turns: HashMap::new(),
+        ending: HashMap::new(),
         bytes_at_hand: 0,
         swamped: HashSet::new(),
         offer_again: None,
@@ -244,7 +247,10 @@ impl Dispatcher {
                 Happened::Request(Some(request)) => self.on_request(request),
                 Happened::Request(None) => return,
                 Happened::Written(then, answer) => self.on_written(then, answer),
-                Happened::Loaded((delivery, message)) => self.on_loaded(delivery, message),
+                Happened::Loaded((delivery, message)) => {
+                    self.on_loaded(delivery, message);
+                    self.on_flushed();
+                }
                 Happened::Due => {
                     self.offer_again = None;
                     for agent in std::mem::take(&mut self.swamped) {
@@ -299,16 +305,17 @@ impl Dispatcher {
     fn on_written(&mut self, then: Then, answer: Result<Answer, JournalError>) {
         match then {
             Then::Accept(accepting) => {
-                let agent = accepting.ticket.session.agent();
+                let agent = accepting.new.session.agent();
                 self.on_accepted(*accepting, answer);
                 self.forget_if_done(&agent);
             }
             Then::Operate(operating) => self.on_operated(*operating, answer),
-            Then::Send(delivery, channels) => {
+            Then::End(delivery, channels) => {
                 note(delivery, answer);
                 for channel in &channels {
                     (self.outside.ring)(channel);
                 }
+                self.on_ended(delivery);
             }
             Then::Nothing(delivery) => note(delivery, answer),
         }
@@ -317,7 +324,7 @@ impl Dispatcher {
 
     /// Tells those who wait for it that nothing is left to be written.
     fn on_flushed(&mut self) {
-        if self.ledger.is_settled() {
+        if self.ledger.is_settled() && self.loads.is_empty() {
             for reply in self.flushing.drain(..) {
                 let _ = reply.send(());
             }
@@ -352,13 +359,7 @@ impl Dispatcher {
             for ticket in self.lanes.waiting(&agent) {
                 let stays = self.jobs.get(&ticket.delivery).is_none_or(Job::outlasts);
                 if !stays {
-                    self.end(
-                        ticket.delivery,
-                        TurnEnd::Failed {
-                            kind: EndKind::Stopped,
-                            message: Rejected::Leaving.to_string(),
-                        },
-                    );
+                    self.end(ticket.delivery, leaving());
                 }
             }
         }
@@ -381,6 +382,15 @@ impl Dispatcher {
 
     /// Ends a job: writes it down, with what is to be sent, and tells its sinks.
     fn end(&mut self, delivery: DeliveryId, end: TurnEnd) {
+        if let Some(job) = self.jobs.get_mut(&delivery)
+            && !job.known
+        {
+            // An earlier supervisor took it: first it is read who is to be told.
+            if job.end.replace(end).is_none() && !job.loading {
+                self.load(delivery, Duration::ZERO);
+            }
+            return;
+        }
         let Some(job) = self.take_out(delivery) else {
             return;
         };
@@ -398,7 +408,8 @@ impl Dispatcher {
             end: job::written(&end),
             sends,
         };
-        self.ledger.tell(settle, Then::Send(delivery, channels));
+        self.ledger.tell(settle, Then::End(delivery, channels));
+        self.ending.entry(delivery).or_default();
         tell(job.sinks, end);
         self.forget_if_done(&agent);
     }
@@ -446,6 +457,13 @@ fn tell(mut sinks: Vec<Box<dyn ReplySink>>, end: TurnEnd) {
     }
     if let Some(last) = last {
         last.end(end);
+    }
+}
+
+fn leaving() -> TurnEnd {
+    TurnEnd::Failed {
+        kind: EndKind::Stopped,
+        message: Rejected::Leaving.to_string(),
     }
 }
 

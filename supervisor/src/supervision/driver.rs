@@ -7,6 +7,7 @@
 mod adopted;
 mod allowance;
 mod child;
+mod deleting;
 mod guard;
 mod handle;
 mod hello;
@@ -36,9 +37,10 @@ use tokio::{
 use tracing::{error, info, warn};
 
 pub use self::handle::{
-    AgentHandle, Applied, Command, HelloReply, LastEnd, Observed, Setup, SpecSource, Terms,
+    AgentHandle, Applied, Command, Deleted, HelloReply, LastEnd, Observed, Setup, SpecSource, Terms,
 };
 use self::{
+    deleting::Deleting,
     guard::{Exceeded, Guard},
     hello::EarlyHello,
     slot::LinkSlot,
@@ -119,6 +121,7 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         over: None,
         clearing: None,
         turns: Turns::default(),
+        deleting: Deleting::default(),
         hang: None,
         speaker: None,
         captures: [None, None],
@@ -183,6 +186,8 @@ pub struct Driver {
     clearing: Option<JoinHandle<Cleared>>,
     /// The turns that it runs.
     turns: Turns,
+    /// Who waits for it to delete a session.
+    deleting: Deleting,
     /// Where it hangs, once that was seen.
     hang: Option<String>,
     /// The process that speaks for the child: itself, or one within the PID namespace that it founded.
@@ -267,6 +272,9 @@ impl Driver {
             }
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
             Command::Renew(terms) => self.renew(*terms),
+            Command::DeleteSession { session, reply } => {
+                self.deleting.ask(session, reply, &mut self.link);
+            }
             Command::SetCaps { caps, reply } => {
                 // Who asked may have stopped waiting.
                 let _ = reply.send(self.set_caps(caps).await);
@@ -497,6 +505,9 @@ impl Driver {
             Incoming::Heartbeat(heartbeat) => self.on_heartbeat(heartbeat).await,
             Incoming::Message(ToSupervisor::Ready) => self.on_ready().await,
             Incoming::Message(ToSupervisor::Drained) => {}
+            Incoming::Message(ToSupervisor::SessionDeleted { session, deletion }) => {
+                self.deleting.answered(&session, deletion);
+            }
             Incoming::Message(ToSupervisor::Started(turn)) => {
                 self.turns.at(turn, Step::Asking);
                 self.tell(AgentEvent::Started(turn)).await;

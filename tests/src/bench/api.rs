@@ -99,6 +99,10 @@ impl Api {
         self.call(Method::POST, path, None, body).await
     }
 
+    pub(super) async fn delete(&mut self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::DELETE, path, None, Bytes::new()).await
+    }
+
     /// Starts, stops or restarts an agent, and waits until it is so.
     pub(super) async fn act(&mut self, agent: &str, action: &str) -> anyhow::Result<()> {
         let path = format!("/api/v1/agents/{agent}/{action}");

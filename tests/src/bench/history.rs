@@ -18,12 +18,12 @@ use super::{
 };
 
 /// The session that has the past.
-const SESSION: &str = "bench";
+pub(super) const SESSION: &str = "bench";
 
 /// The length of each past message.
 const MESSAGE_BYTES: usize = 2000;
 
-const MB: usize = 1_000_000;
+pub(super) const MB: usize = 1_000_000;
 
 /// Turns before the clock starts, after the first.
 const WARM_UP: usize = 5;
@@ -40,7 +40,7 @@ pub(super) async fn measure(scale: Scale, report: &mut Report) -> anyhow::Result
     let sizes: &[usize] = if scale.quick {
         &[0, 1]
     } else {
-        &[0, 1, 28, 256]
+        &[0, 1, 28, 256, 1024]
     };
     let mut subjects: Vec<Subject> = sizes.iter().map(|&megabytes| subject(megabytes)).collect();
     let home = Home::new(
@@ -119,7 +119,7 @@ fn show(report: &mut Report, subjects: &[Subject]) -> anyhow::Result<()> {
 }
 
 /// One turn: how long the caller waited, and how long the agent says that it took.
-async fn turn(api: &mut Api, agent: &str) -> anyhow::Result<(Duration, Duration)> {
+pub(super) async fn turn(api: &mut Api, agent: &str) -> anyhow::Result<(Duration, Duration)> {
     let body = json!({ "text": "And what was the question?", "session": SESSION });
     let path = format!("/api/v1/agents/{agent}/turns");
     let began = Instant::now();
@@ -130,7 +130,7 @@ async fn turn(api: &mut Api, agent: &str) -> anyhow::Result<(Duration, Duration)
 }
 
 /// Puts `bytes` of messages behind the newest of the session, in questions and answers.
-fn fill(store: &Path, bytes: usize) -> anyhow::Result<()> {
+pub(super) fn fill(store: &Path, bytes: usize) -> anyhow::Result<()> {
     if bytes == 0 {
         return Ok(());
     }

@@ -17,7 +17,8 @@ Benchmarks (all of them, unless some are named):
   start     `kennel up` to all ready, with 1, 10 and 100 agents
   memory    PSS and USS of the supervisor and of each agent, with 1, 10 and 100 agents
   http      answers of /v1/chat/completions: time, CPU, throughput
-  history   a turn in sessions of 0, 1, 28 and 256 MB
+  history   a turn in sessions of 0, 1, 28, 256 and 1024 MB
+  sessions  reading, exporting, searching and deleting a session of 1024 MB
   journal   messages a second that are on the disk before they are acknowledged
   restart   a restart of one agent while the others answer
   usage     what it costs to know what 10 and 100 agents use

@@ -162,7 +162,7 @@ fn hybrid_takes_limits_from_v1_and_the_rest_from_v2() {
         bases(&choice),
         [
             "/cg/unified/ []",
-            "/cg/cpu/a [Cpu]",
+            "/cg/cpu/a [Cpu, CpuAcct]",
             "/cg/memory/a [Memory]",
             "/cg/pids/a [Pids]",
             "/cg/io/a [Io]"
@@ -174,6 +174,38 @@ fn hybrid_takes_limits_from_v1_and_the_rest_from_v2() {
         "{}",
         choice.why
     );
+}
+
+/// Its clock is cheaper than that of v2, but no reason for a second tree.
+#[test]
+fn the_clock_of_v1_is_used_where_v1_is() {
+    let clock = || v1(&[Controller::CpuAcct], "/a");
+    let about = V2Facts {
+        controllers: ALL_V2.to_vec(),
+        top: true,
+        ..V2Facts::default()
+    };
+    let choice = choose(&facts(0, vec![clock(), v2("/", about.clone())]));
+    assert_eq!(choice.kind, BackendKind::V2Root);
+    assert_eq!(choice.trees.len(), 1);
+
+    let none = V2Facts {
+        controllers: Vec::new(),
+        ..about
+    };
+    let pids = v1(&[Controller::Pids], "/a");
+    let choice = choose(&facts(0, vec![clock(), pids, v2("/", none)]));
+    assert_eq!(choice.kind, BackendKind::Hybrid);
+    assert_eq!(
+        bases(&choice),
+        [
+            "/cg/unified/ []",
+            "/cg/cpuacct/a [CpuAcct]",
+            "/cg/pids/a [Pids]"
+        ]
+    );
+    let expected = "pids of v1, whose cpuacct counts CPU time; groups are ended";
+    assert!(choice.why.starts_with(expected), "{}", choice.why);
 }
 
 #[test]

@@ -7,6 +7,7 @@ macro_rules! checks {
         checks!(@each [$(#[$attribute])*] $backend, $host,
             memory_beyond_the_cap_is_the_end,
             a_cpu_cap_holds,
+            a_quick_look_sees_who_grows,
             processes_beyond_the_cap_are_denied,
             a_kill_reaches_who_ran_away,
             groups_below_its_own_go_with_it,

@@ -96,6 +96,38 @@ fn processes_over_the_cap_are_seen() {
     assert_eq!(group.over(), None);
 }
 
+/// A hundred agents are read for the price of a look or two.
+#[test]
+fn who_is_read_at_the_same_time_shares_a_look() {
+    const AGENTS: usize = 20;
+    let host = best_effort();
+    let groups: Vec<_> = (0..AGENTS)
+        .map(|number| {
+            let agent = AgentId::new(&format!("held{number}")).unwrap();
+            let caps = Caps::default();
+            host.get().create(&agent, Generation(1), &caps).unwrap()
+        })
+        .collect();
+    let mut scripts: Vec<_> = groups
+        .iter()
+        .map(|group| Script::held(group, "echo up; read _"))
+        .collect();
+    for script in &mut scripts {
+        assert_eq!(script.line(), "up");
+    }
+    let mut readers: Vec<_> = groups.iter().map(|group| group.reader().unwrap()).collect();
+    // A machine that stands still for a moment makes a look old, but not each time.
+    wait("they share", || {
+        let before = host.get().scans.count();
+        let pids: Vec<_> = readers.iter_mut().map(|one| one.read().pids).collect();
+        assert_eq!(pids, vec![Some(1); AGENTS]);
+        host.get().scans.count() <= before + 2
+    });
+    for group in groups {
+        group.remove_blocking(LONG).unwrap();
+    }
+}
+
 #[test]
 fn open_files_are_limited_all_the_same() {
     let caps = Caps {

@@ -85,6 +85,28 @@ pub(super) fn a_cpu_cap_holds(host: &Host) {
     group.remove_blocking(LONG).unwrap();
 }
 
+/// Who does nothing is as it was; who takes memory needs time to do so, and is looked at.
+pub(super) fn a_quick_look_sees_who_grows(host: &Host) {
+    let group = host.group(&Caps::default());
+    let mut script = Script::held(&group, &format!("echo up; read _; {}", hog(32)));
+    assert_eq!(script.line(), "up");
+    let mut reader = group.reader().unwrap();
+    let before = reader.read();
+    let again = reader.read_quick();
+    assert!(again.cpu_us >= before.cpu_us && again.pids == before.pids);
+    script.go();
+    assert_eq!(script.line(), "has it");
+    let after = reader.read_quick();
+    assert!(
+        after.memory > before.memory.map(|memory| memory + 24 * MIB),
+        "{before:?} {after:?}"
+    );
+    group.remove_blocking(LONG).unwrap();
+    // Of who is gone nothing is known, however often one asks.
+    assert_eq!(reader.read_quick(), Reading::default());
+    assert_eq!(reader.read_quick(), Reading::default());
+}
+
 pub(super) fn processes_beyond_the_cap_are_denied(host: &Host) {
     let group = host.group(&Caps {
         pids: Some(6),

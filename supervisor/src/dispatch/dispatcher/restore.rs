@@ -54,7 +54,8 @@ impl Dispatcher {
         let mut restored = Restored::default();
         let mut leased = Vec::new();
         for entry in found {
-            if self.jobs.contains_key(&entry.delivery) {
+            if self.jobs.contains_key(&entry.delivery) || self.ending.contains_key(&entry.delivery)
+            {
                 continue;
             }
             let ticket = Ticket {
@@ -72,7 +73,7 @@ impl Dispatcher {
                 self.hold(job);
             }
         }
-        // They were first, and are again.
+        // They were first, and are again: an adopted agent is at work on them.
         for mut job in leased.into_iter().rev() {
             let lease = job
                 .lease

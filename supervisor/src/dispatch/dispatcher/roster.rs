@@ -9,7 +9,7 @@ use kennel_shared::ids::AgentId;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::{Dispatcher, EndKind, Limits, TurnEnd, job::Job};
+use super::{Dispatcher, EndKind, Limits, TurnEnd};
 use crate::{dispatch::lanes::Ticket, journal::reader::Waiting, supervision::driver::Command};
 
 /// A change of who there is, or of how much may run at once.
@@ -80,6 +80,7 @@ impl Dispatcher {
             Change::Retire(agent) => {
                 self.tally(&agent).going = Going::Retired;
                 self.lanes.close(&agent);
+                self.swamped.remove(&agent);
                 let waiting = self.lanes.waiting(&agent);
                 self.end_removed(&agent, waiting);
             }
@@ -99,14 +100,10 @@ impl Dispatcher {
         tally.is_some_and(|tally| tally.going > Going::No)
     }
 
-    /// Ends what an agent is no longer there for. Of what an earlier supervisor took it is read first whom to tell.
+    /// Ends what an agent is no longer there for.
     pub(super) fn end_removed(&mut self, agent: &AgentId, tickets: Vec<Ticket>) {
         for ticket in tickets {
-            match self.jobs.get(&ticket.delivery) {
-                Some(Job { known: true, .. }) | None => self.end(ticket.delivery, removed(agent)),
-                Some(Job { loading: true, .. }) => {}
-                Some(_) => self.load(ticket.delivery),
-            }
+            self.end(ticket.delivery, removed(agent));
         }
     }
 

@@ -317,6 +317,7 @@ impl Driver {
             Exit::Unknown
         });
         self.link = LinkSlot::default();
+        self.deleting.end();
         let captures = std::mem::take(&mut self.captures);
         tokio::spawn(async move {
             tokio::time::sleep(LAST_OUTPUT).await;

@@ -10,7 +10,8 @@ use std::{
 use kennel_shared::{
     cage::{CageSpec, CageStep},
     ids::{AgentId, Generation, TurnId},
-    protocol::{AgentSpec, Delivery, Hello, Refusal, Welcome},
+    protocol::{AgentSpec, Deletion, Delivery, Hello, Refusal, Welcome},
+    session_key::SessionKey,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -53,6 +54,13 @@ pub enum Command {
     },
     /// Keep it on these terms from now on; those of a life hold from the next one on.
     Renew(Box<Terms>),
+    /// Have the agent delete this session.
+    DeleteSession {
+        /// Which.
+        session: SessionKey,
+        /// What became of it; dropped, when the agent ends meanwhile.
+        reply: oneshot::Sender<Deleted>,
+    },
     /// Somebody says that it is this agent. The reply carries the number of the attempt.
     Hello {
         /// What it said.
@@ -76,6 +84,19 @@ pub enum Command {
 pub struct Applied {
     /// Whether they hold the life that runs; else they will hold the next one.
     pub live: bool,
+}
+
+/// What became of a session that an agent was to delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// What the agent says.
+    Said(Deletion),
+    /// It does not run, or has no link at the moment.
+    NotRunning,
+    /// It has enough of these to do.
+    TooMany,
+    /// It is of an earlier version, which does not know how.
+    Older,
 }
 
 /// What others see of an agent.
@@ -236,6 +257,14 @@ impl AgentHandle {
     pub async fn renew(&self, terms: Terms) {
         // A driver that is gone left with the supervisor.
         let _ = self.commands.send(Command::Renew(Box::new(terms))).await;
+    }
+
+    /// Has the agent delete a session; `None` when it ends meanwhile, or the supervisor is leaving.
+    pub async fn delete_session(&self, session: SessionKey) -> Option<Deleted> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::DeleteSession { session, reply };
+        self.commands.send(command).await.ok()?;
+        answer.await.ok()
     }
 
     /// Waits until the agent is as `wanted` says; false when `limit` passes first.

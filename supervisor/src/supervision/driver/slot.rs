@@ -53,6 +53,8 @@ pub(super) struct LinkSlot {
     attempt: u64,
     /// Where the child stands that was welcomed last.
     peer: Position,
+    /// Whether that is of the version before.
+    is_older: bool,
     /// Heartbeats in the second that began then.
     beats: Option<(Instant, u32)>,
     /// What the agent had acknowledged, and since when no more with something outstanding.
@@ -70,6 +72,7 @@ impl Default for LinkSlot {
             tokens: None,
             attempt: 0,
             peer: Position::default(),
+            is_older: false,
             beats: None,
             progress: None,
             allowance: Allowance::default(),
@@ -101,6 +104,11 @@ impl LinkSlot {
 
     pub(super) fn is_up(&self) -> bool {
         matches!(self.connection, Connection::Up(_))
+    }
+
+    /// Whether the agent is of the version before, which knows fewer messages.
+    pub(super) fn is_older(&self) -> bool {
+        self.is_older
     }
 
     /// Queues a message. More than the queue holds cannot come from a dispatcher that keeps to the
@@ -162,6 +170,7 @@ impl LinkSlot {
             Session::<ToSupervisor>::default().position()
         };
         session.resume(self.peer).map_err(|_| Refusal::Resume)?;
+        self.is_older = hello.protocol == PROTOCOL_BEFORE;
         self.attempt += 1;
         Ok(Admission {
             next_token,

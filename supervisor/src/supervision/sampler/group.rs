@@ -42,7 +42,10 @@ impl ReadUsage for GroupReader {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::{
+        io::Read as _,
+        process::{Command, Stdio},
+    };
 
     use kennel_shared::ids::{AgentId, Generation};
 
@@ -59,18 +62,27 @@ mod tests {
         let group = containment
             .create(&agent, Generation(1), &Caps::default())
             .unwrap();
+        // It has filled its buffer before it writes, and then waits for a reader: its memory is known and stays.
+        // Of less the kernel may say nothing at all, since it counts pages by processor, in batches.
         #[expect(clippy::disallowed_methods, reason = "a process that is no agent")]
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new("dd")
+            .args(["if=/dev/zero", "bs=16M", "count=1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         group.enter(pid).unwrap();
+        let mut output = child.stdout.take().unwrap();
+        output.read_exact(&mut [0]).unwrap();
 
         let mut usage = GroupUsage::new(group).unwrap();
         let (reading, members) = (usage.read(Detail::Full), usage.members());
-        drop(child.stdin.take());
+        child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(members, Some(vec![pid]));
         assert!(
-            reading.memory > Some(0) && reading.cpu_us.is_some(),
+            reading.memory > Some(8 << 20) && reading.cpu_us.is_some(),
             "{reading:?}"
         );
         assert_eq!(

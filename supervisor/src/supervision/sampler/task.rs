@@ -1,7 +1,7 @@
 //! The thread: takes requests, and reads on every beat.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -22,13 +22,19 @@ use crate::{
 };
 
 /// What the readings of one beat may take, in microseconds, so that with the rest it stays below half a
-/// millisecond; and what a quick and a full reading of a group take, about.
-const BUDGET: usize = 400;
-const QUICK: usize = 3;
-const FULL: usize = 30;
+/// millisecond; and what a quick and a full reading of a group take, about. A thread that wakes once a second
+/// finds nothing of what it reads in the caches.
+const BUDGET: usize = 300;
+const QUICK: usize = 6;
+const FULL: usize = 40;
 
 /// At least so many agents are read in full on a beat, however many there are.
 const FULL_AT_LEAST: usize = 2;
+
+/// Who used less of a core, in percent, has hardly changed.
+const QUIET: f64 = 2.0;
+/// At the latest the quiet are read on every such beat, however many there are.
+const STRIDE_MAX: usize = 5;
 
 /// How many of so many agents are read in full on one beat; the others' turn comes on the next ones.
 pub(super) fn full_per_beat(agents: usize) -> usize {
@@ -36,10 +42,18 @@ pub(super) fn full_per_beat(agents: usize) -> usize {
     (left / FULL).max(FULL_AT_LEAST).min(agents)
 }
 
+/// Of `quiet` agents, one in so many is read on a beat, when `lively` ones are read anyway.
+pub(super) fn stride(quiet: usize, lively: usize) -> usize {
+    let left = BUDGET.saturating_sub(FULL_AT_LEAST * FULL + lively * QUICK);
+    (quiet * QUICK).div_ceil(left.max(1)).clamp(1, STRIDE_MAX)
+}
+
 struct Agent {
     account: Account,
     /// Whom to read, and how, while it lives.
     life: Option<Held>,
+    /// On which beat it is read while it is quiet.
+    place: usize,
 }
 
 struct Held {
@@ -48,12 +62,15 @@ struct Held {
     /// What its caps do to it, and who wants to know.
     watch: Watch,
     notices: mpsc::Sender<Noticed>,
+    /// Whether it was near a cap when it was read last.
+    is_close: bool,
 }
 
 pub(super) struct Sampler {
     agents: HashMap<AgentId, Agent>,
     /// In which order agents are read in full; the first is next.
     turns: VecDeque<AgentId>,
+    beats: usize,
     fleet_reader: Option<Box<dyn ReadUsage>>,
     fleet_rate: CpuRate,
     fleet: FleetSample,
@@ -77,6 +94,7 @@ impl Sampler {
         let mut sampler = Self {
             agents: HashMap::new(),
             turns: VecDeque::new(),
+            beats: 0,
             fleet_reader: None,
             fleet_rate: CpuRate::default(),
             fleet: FleetSample::default(),
@@ -125,9 +143,11 @@ impl Sampler {
                 if !self.agents.contains_key(&id) {
                     self.turns.push_back(id.clone());
                 }
+                let place = self.turns.len();
                 let agent = self.agents.entry(id).or_insert_with(|| Agent {
                     account: Account::default(),
                     life: None,
+                    place,
                 });
                 agent.account.begin(life.generation, life.pid, life.caps);
                 agent.life = Some(Held {
@@ -135,6 +155,7 @@ impl Sampler {
                     reader: life.reader,
                     watch: Watch::default(),
                     notices: life.notices,
+                    is_close: false,
                 });
                 agent.read(Detail::Full);
                 true
@@ -184,16 +205,24 @@ impl Sampler {
 
     pub(super) fn beat(&mut self) {
         let began = now();
+        let lively = self.agents.values().filter(|agent| agent.is_lively());
+        let lively = lively.count();
+        let stride = stride(self.agents.len() - lively, lively);
         let count = full_per_beat(self.turns.len());
-        let full: Vec<AgentId> = self.turns.iter().take(count).cloned().collect();
-        self.turns.rotate_left(full.len());
-        for (id, agent) in &mut self.agents {
-            agent.read(if full.contains(id) {
-                Detail::Full
-            } else {
-                Detail::Quick
-            });
+        for id in self.turns.iter().take(count) {
+            if let Some(agent) = self.agents.get_mut(id) {
+                agent.read(Detail::Full);
+            }
         }
+        let full: HashSet<&AgentId> = self.turns.iter().take(count).collect();
+        for (id, agent) in &mut self.agents {
+            let is_due = (self.beats + agent.place).is_multiple_of(stride);
+            if (is_due || agent.is_lively()) && !full.contains(id) {
+                agent.read(Detail::Quick);
+            }
+        }
+        self.turns.rotate_left(count);
+        self.beats = self.beats.wrapping_add(1);
         self.read_fleet();
         self.own
             .feed(&self.own_reader.read(Detail::Full), Detail::Full, now());
@@ -241,6 +270,16 @@ impl Sampler {
 }
 
 impl Agent {
+    /// Whether what was read of it last is likely to be out of date by the next beat. Who used next to no
+    /// CPU time took no memory and started nobody.
+    fn is_lively(&self) -> bool {
+        let Some(held) = &self.life else {
+            return false;
+        };
+        let percent = self.account.life().and_then(|life| life.cpu_percent);
+        held.is_close || percent.is_none_or(|percent| percent >= QUIET)
+    }
+
     fn read(&mut self, detail: Detail) {
         let Some(held) = &mut self.life else {
             return;
@@ -251,7 +290,8 @@ impl Agent {
         let Some(life) = self.account.life() else {
             return;
         };
-        if detail == Detail::Quick && held.watch.is_close(&reading, &life.caps, life.cpu_percent) {
+        held.is_close = held.watch.is_close(&reading, &life.caps, life.cpu_percent);
+        if detail == Detail::Quick && held.is_close {
             detail = Detail::Full;
             reading = held.reader.read(detail);
             self.account.feed(&reading, detail, now());

@@ -205,8 +205,61 @@ fn strain_is_seen_at_once_among_many() {
 
 #[test]
 fn small_fleets_are_read_in_full_and_large_ones_in_turn() {
-    let cases = [(0, 0), (1, 1), (12, 12), (50, 8), (100, 3), (1000, 2)];
+    let cases = [(0, 0), (1, 1), (5, 5), (10, 6), (30, 3), (1000, 2)];
     for (agents, full) in cases {
         assert_eq!(task::full_per_beat(agents), full, "{agents}");
     }
+    let cases = [
+        ((0, 0), 1),
+        ((30, 0), 1),
+        ((100, 0), 3),
+        ((80, 20), 5),
+        ((1000, 0), 5),
+    ];
+    for ((quiet, lively), stride) in cases {
+        assert_eq!(task::stride(quiet, lively), stride, "{quiet} {lively}");
+    }
+}
+
+/// Of many agents that do nothing some are read on each beat, and all of them soon; who works, always.
+#[test]
+fn the_quiet_are_read_in_turn() {
+    const AGENTS: usize = 120;
+    let mut sampler = task::Sampler::new();
+    let readers: Vec<Scripted> = (0..AGENTS).map(|_| Scripted::new(1, 1)).collect();
+    for (index, reader) in readers.iter().enumerate() {
+        let life = life(1, reader);
+        sampler.take(Request::Watch(id(&format!("a{index}")), life));
+    }
+    let count = |reader: &Scripted| {
+        reader.quick.load(Ordering::Relaxed) + reader.full.load(Ordering::Relaxed)
+    };
+    let all = || readers.iter().map(count).sum::<usize>();
+    let busy = &readers[7];
+    // Nobody has a rate before two readings that are some way apart.
+    let mut used = 1;
+    let rates = |sampler: &task::Sampler| {
+        let sample = sampler.sample();
+        let mut lives = sample.agents.values().filter_map(|agent| agent.life);
+        lives.all(|life| life.cpu_percent.is_some())
+    };
+    while !rates(&sampler) {
+        used += 1_000_000;
+        busy.say(1, used);
+        sampler.beat();
+    }
+    let stride = task::stride(AGENTS - 1, 1);
+    assert!(stride > 1);
+    let before = (all(), readers.iter().map(count).collect::<Vec<_>>());
+    for _ in 0..stride {
+        used += 1_000_000_000;
+        busy.say(1, used);
+        sampler.beat();
+    }
+    let each = (all() - before.0) / stride;
+    assert!(each < AGENTS * 2 / 3, "{each} on each beat");
+    for (reader, before) in readers.iter().zip(before.1) {
+        assert!(count(reader) > before, "all have a turn");
+    }
+    assert!(count(busy) >= stride, "who works has no turns");
 }
