@@ -372,6 +372,8 @@ impl Running {
     }
 
     async fn drain(mut self, signals: &mut Signals) {
+        // By this the routes know that nothing is to be started any more.
+        self.shutdown.close();
         // Who waits for a reload is told that there is none any more.
         self.to_reload.close();
         while self.to_reload.try_recv().is_ok() {}

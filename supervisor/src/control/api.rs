@@ -201,6 +201,10 @@ async fn act(
     };
     let handle = find(app, id)?;
     let before = handle.observed.borrow().generation;
+    if app.shutdown.is_closed() {
+        // What is started now would hold up the end.
+        return Err(leaving());
+    }
     let answer = handle.order(event).await.ok_or_else(leaving)?;
     let what = match event {
         Event::Start => "start",

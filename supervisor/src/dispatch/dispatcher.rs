@@ -44,7 +44,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use kennel_shared::ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -158,7 +158,8 @@ type Loaded = (DeliveryId, Result<Option<Message>, ReadError>);
 pub struct Dispatcher {
     requests: mpsc::Receiver<Request>,
     ledger: Ledger,
-    loads: FuturesUnordered<BoxFuture<'static, Loaded>>,
+    /// In the order in which they were wanted: ends of one session are told in theirs.
+    loads: FuturesOrdered<BoxFuture<'static, Loaded>>,
     outside: Outside,
     lanes: Lanes,
     agents: HashMap<AgentId, mpsc::Sender<Command>>,
@@ -187,7 +188,7 @@ pub fn prepare(
     let dispatcher = Dispatcher {
         requests: inbox,
         ledger: Ledger::new(journal),
-        loads: FuturesUnordered::new(),
+        loads: FuturesOrdered::new(),
         outside,
         lanes: Lanes::new(max_running),
         agents: HashMap::new(),

@@ -83,6 +83,16 @@ impl Dispatcher {
             debug!(agent.id = %agent, delivery.id = %delivery, "an unknown delivery was finished");
             return;
         }
+        if self
+            .jobs
+            .get(&delivery)
+            .is_some_and(|job| job.turn.is_none())
+        {
+            // An earlier supervisor handed it out. It is handed out again in its turn, and answered
+            // again then: so the answers of a session keep their order.
+            debug!(agent.id = %agent, delivery.id = %delivery, "a delivery was finished before its turn");
+            return;
+        }
         // What a model has read and written costs, however the turn ended.
         let tally = self.tally(agent);
         tally.input_tokens += u64::from(spent.input_tokens);

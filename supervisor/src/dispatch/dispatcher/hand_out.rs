@@ -43,7 +43,7 @@ impl Dispatcher {
             let message = journal.read(move |reader| reader.message(delivery)).await;
             (delivery, message)
         };
-        self.loads.push(load.boxed());
+        self.loads.push_back(load.boxed());
     }
 
     pub(super) fn on_loaded(
