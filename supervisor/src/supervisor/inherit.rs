@@ -280,12 +280,7 @@ impl Inheritance {
         self.pasts.remove(agent).unwrap_or_default()
     }
 
-    /// Agents that are not to run any more and still do.
-    pub(super) fn retiring(&self) -> Vec<AgentId> {
-        self.retired.keys().cloned().collect()
-    }
-
-    /// And the users that they run as.
+    /// Agents that are not to run any more and still do, and the users that they run as.
     pub(super) fn users(&self) -> BTreeMap<AgentId, u32> {
         self.retired.clone()
     }
