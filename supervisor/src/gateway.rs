@@ -27,7 +27,7 @@ use self::{accounts::Entry, reply::ChannelReply};
 use crate::{
     channel::{Accepted, AccountHandle, Inbound, Rejected},
     dispatch::{self, DispatcherHandle, Submission, router::Router},
-    journal::{Journal, entry::Origin},
+    journal::{Journal, Op, entry::Origin},
 };
 
 /// When a channel may try again after a full queue, or while nothing can be written down.
@@ -51,6 +51,7 @@ pub async fn run(
     accounts: Accounts,
     router: Router,
     dispatcher: DispatcherHandle,
+    journal: Journal,
 ) {
     let mut taking: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     loop {
@@ -61,9 +62,9 @@ pub async fn run(
             },
             Some(()) = taking.next(), if !taking.is_empty() => continue,
         };
-        let (accounts, router, dispatcher) = (&accounts, &router, &dispatcher);
+        let (accounts, router, dispatcher, journal) = (&accounts, &router, &dispatcher, &journal);
         let take = async move {
-            let answer = take(envelope, accounts, router, dispatcher).await;
+            let answer = take(envelope, accounts, router, dispatcher, journal).await;
             // An account that was stopped meanwhile hands the message in again later.
             let _ = verdict.send(answer);
         };
@@ -76,6 +77,7 @@ async fn take(
     accounts: &Accounts,
     router: &Router,
     dispatcher: &DispatcherHandle,
+    journal: &Journal,
 ) -> Result<Accepted, Rejected> {
     let full = Err(Rejected::Full {
         retry_after: RETRY_AFTER,
@@ -102,6 +104,7 @@ async fn take(
         envelope.message_id.clone(),
         place,
     );
+    let absent = reply.absent();
     let submission = Submission {
         delivery: DeliveryId::new(),
         origin: Origin::Channel {
@@ -117,15 +120,21 @@ async fn take(
     match dispatcher.submit(submission).await {
         Ok(dispatch::Accepted { repeat: false, .. }) => Ok(Accepted::New),
         Ok(dispatch::Accepted { repeat: true, .. }) => Ok(Accepted::Duplicate),
-        Err(dispatch::Rejected::QueueFull { .. }) => full,
+        // One that leaves lets the account go on until what it owes is sent.
+        Err(dispatch::Rejected::QueueFull { .. } | dispatch::Rejected::Leaving) => full,
         Err(dispatch::Rejected::Journal(error)) => {
             warn!(channel.id = %envelope.channel, %error, "a message is not taken for now");
             full
         }
-        Err(dispatch::Rejected::Leaving) => Err(Rejected::Closed),
         Err(error @ (dispatch::Rejected::Resting { .. } | dispatch::Rejected::UnknownAgent(_))) => {
-            warn!(channel.id = %envelope.channel, %error, "a message came for an agent that there is not");
-            Ok(Accepted::New)
+            info!(channel.id = %envelope.channel, %error, "a message came for an agent that is not there");
+            match journal.put(Op::Enqueue(Box::new(absent))).await {
+                Ok(_) => {
+                    accounts.ring(&envelope.channel);
+                    Ok(Accepted::New)
+                }
+                Err(_) => full,
+            }
         }
     }
 }

@@ -293,7 +293,7 @@ impl Running {
             (&journal, inheritance),
         )?;
         restore(&journal, &mut dispatcher_task, &adopted).map_err(RunError::Restore)?;
-        let mut tasks = vec![tokio::spawn(dispatcher_task.run())];
+        let mut tasks = vec![tokio::spawn(dispatching(dispatcher_task))];
         tasks.push(tokio::spawn(links::accept(
             link_listener,
             Arc::new(doors(&config, &agents, &leaving)),
@@ -404,6 +404,22 @@ impl Running {
             }
         }
         info!("the supervisor is down");
+    }
+}
+
+/// Runs the dispatcher. Without it the supervisor is none: it ends at once, its agents go on, and the next one
+/// adopts them.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "agents outlive it, and nothing else can be done in order without a dispatcher"
+)]
+async fn dispatching(dispatcher: dispatch::Dispatcher) {
+    let died = tokio::spawn(dispatcher.run()).await;
+    if died.is_err_and(|died| died.is_panic()) {
+        error!(
+            "the dispatcher has panicked: the supervisor ends, and agents wait for the next one"
+        );
+        std::process::abort();
     }
 }
 
@@ -536,6 +552,7 @@ fn start_channels(
         accounts.clone(),
         plan::router(config),
         dispatcher.clone(),
+        journal.clone(),
     );
     tasks.push(tokio::spawn(gateway));
     Ok(outboxes)

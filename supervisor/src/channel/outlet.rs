@@ -80,6 +80,8 @@ struct Item<T> {
     stage: Stage,
     /// It was with a connection that broke: nobody knows what became of it.
     doubtful: bool,
+    /// When the platform got it first.
+    first_lent: Option<Instant>,
     tag: T,
 }
 
@@ -135,6 +137,7 @@ impl<T> Queue<T> {
             attempts: 0,
             stage: Stage::Waiting { not_before: None },
             doubtful: false,
+            first_lent: None,
             tag,
         });
     }
@@ -174,14 +177,15 @@ impl<T> Queue<T> {
                 Some(due) if due > now => {
                     earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
                 }
-                _ => return Next::Now(self.lend(index)),
+                _ => return Next::Now(self.lend(index, now)),
             }
         }
         earliest.map_or(Next::Nothing, Next::At)
     }
 
-    fn lend(&mut self, index: usize) -> Sending {
+    fn lend(&mut self, index: usize, now: Instant) -> Sending {
         let item = &mut self.items[index];
+        item.first_lent.get_or_insert(now);
         item.stage = Stage::InFlight;
         Sending {
             id: item.id,
@@ -219,7 +223,9 @@ impl<T> Queue<T> {
             }) => {
                 item.doubtful |= doubtful;
                 let wait = retry_after.unwrap_or(step(RETRY_INITIAL, RETRY_MAX, item.attempts));
-                let age = (now + wait).saturating_duration_since(item.handed_in);
+                // While the platform could not be reached at all, it was not tried.
+                let since = item.first_lent.unwrap_or(item.handed_in);
+                let age = (now + wait).saturating_duration_since(since);
                 if age <= GIVE_UP_AFTER && item.outbound.kind != OutboundKind::Typing {
                     item.attempts += 1;
                     item.stage = Stage::Waiting {

@@ -145,9 +145,9 @@ async fn operate(
     let done = app.dispatcher.operate(operation, delivery, session).await;
     let done = done.map_err(|error| {
         let code = match &error {
-            OperationError::Running | OperationError::Journal(JournalError::Refused(_)) => {
-                ErrorCode::Denied
-            }
+            OperationError::Running
+            | OperationError::TriedAgain(..)
+            | OperationError::Journal(JournalError::Refused(_)) => ErrorCode::Denied,
             OperationError::Journal(_) => ErrorCode::Unavailable,
             OperationError::Leaving => ErrorCode::ShuttingDown,
         };

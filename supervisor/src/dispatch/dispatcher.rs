@@ -42,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use kennel_shared::ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -53,7 +53,7 @@ use tracing::{debug, error};
 use self::{
     handle::Request,
     job::Job,
-    ledger::{Ledger, Then},
+    ledger::{Accepting, Ledger, Then},
 };
 pub use self::{
     handle::{
@@ -154,13 +154,16 @@ type Loaded = (DeliveryId, Result<Option<Message>, ReadError>);
 pub struct Dispatcher {
     requests: mpsc::Receiver<Request>,
     ledger: Ledger,
-    loads: FuturesUnordered<BoxFuture<'static, Loaded>>,
+    /// In the order in which they were wanted: ends of one session are told in theirs.
+    loads: FuturesOrdered<BoxFuture<'static, Loaded>>,
     outside: Outside,
     lanes: Lanes,
     agents: HashMap<AgentId, mpsc::Sender<Command>>,
     tallies: HashMap<AgentId, Tally>,
     jobs: HashMap<DeliveryId, Job>,
     turns: HashMap<TurnId, DeliveryId>,
+    /// Deliveries whose end is on its way to the disk, and who asked for them meanwhile.
+    ending: HashMap<DeliveryId, Vec<Accepting>>,
     /// Of the texts of jobs.
     bytes_at_hand: usize,
     /// Agents to whom something could not be handed out, and when to try again.
@@ -181,13 +184,14 @@ pub fn prepare(
     let dispatcher = Dispatcher {
         requests: inbox,
         ledger: Ledger::new(journal),
-        loads: FuturesUnordered::new(),
+        loads: FuturesOrdered::new(),
         outside,
         lanes: Lanes::new(max_running),
         agents: HashMap::new(),
         tallies: HashMap::new(),
         jobs: HashMap::new(),
         turns: HashMap::new(),
+        ending: HashMap::new(),
         bytes_at_hand: 0,
         swamped: HashSet::new(),
         offer_again: None,
@@ -234,7 +238,10 @@ impl Dispatcher {
                 Happened::Request(Some(request)) => self.on_request(request),
                 Happened::Request(None) => return,
                 Happened::Written(then, answer) => self.on_written(then, answer),
-                Happened::Loaded((delivery, message)) => self.on_loaded(delivery, message),
+                Happened::Loaded((delivery, message)) => {
+                    self.on_loaded(delivery, message);
+                    self.on_flushed();
+                }
                 Happened::Due => {
                     self.offer_again = None;
                     for agent in std::mem::take(&mut self.swamped) {
@@ -289,11 +296,12 @@ impl Dispatcher {
         match then {
             Then::Accept(accepting) => self.on_accepted(*accepting, answer),
             Then::Operate(operating) => self.on_operated(*operating, answer),
-            Then::Send(delivery, channels) => {
+            Then::End(delivery, channels) => {
                 note(delivery, answer);
                 for channel in &channels {
                     (self.outside.ring)(channel);
                 }
+                self.on_ended(delivery);
             }
             Then::Nothing(delivery) => note(delivery, answer),
         }
@@ -302,7 +310,7 @@ impl Dispatcher {
 
     /// Tells those who wait for it that nothing is left to be written.
     fn on_flushed(&mut self) {
-        if self.ledger.is_settled() {
+        if self.ledger.is_settled() && self.loads.is_empty() {
             for reply in self.flushing.drain(..) {
                 let _ = reply.send(());
             }
@@ -337,13 +345,7 @@ impl Dispatcher {
             for ticket in self.lanes.waiting(&agent) {
                 let stays = self.jobs.get(&ticket.delivery).is_none_or(Job::outlasts);
                 if !stays {
-                    self.end(
-                        ticket.delivery,
-                        TurnEnd::Failed {
-                            kind: EndKind::Stopped,
-                            message: Rejected::Leaving.to_string(),
-                        },
-                    );
+                    self.end(ticket.delivery, leaving());
                 }
             }
         }
@@ -366,6 +368,15 @@ impl Dispatcher {
 
     /// Ends a job: writes it down, with what is to be sent, and tells its sinks.
     fn end(&mut self, delivery: DeliveryId, end: TurnEnd) {
+        if let Some(job) = self.jobs.get_mut(&delivery)
+            && !job.known
+        {
+            // An earlier supervisor took it: first it is read who is to be told.
+            if job.end.replace(end).is_none() && !job.loading {
+                self.load(delivery, Duration::ZERO);
+            }
+            return;
+        }
         let Some(job) = self.take_out(delivery) else {
             return;
         };
@@ -382,7 +393,8 @@ impl Dispatcher {
             end: job::written(&end),
             sends,
         };
-        self.ledger.tell(settle, Then::Send(delivery, channels));
+        self.ledger.tell(settle, Then::End(delivery, channels));
+        self.ending.entry(delivery).or_default();
         tell(job.sinks, end);
     }
 
@@ -429,6 +441,13 @@ fn tell(mut sinks: Vec<Box<dyn ReplySink>>, end: TurnEnd) {
     }
     if let Some(last) = last {
         last.end(end);
+    }
+}
+
+fn leaving() -> TurnEnd {
+    TurnEnd::Failed {
+        kind: EndKind::Stopped,
+        message: Rejected::Leaving.to_string(),
     }
 }
 

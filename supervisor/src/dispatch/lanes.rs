@@ -36,6 +36,8 @@ pub enum Refused {
 #[derive(Debug)]
 struct Lane {
     waiting: VecDeque<Ticket>,
+    /// Waiting ones that are not to start now. They keep their places, and their sessions wait for them.
+    held: HashSet<DeliveryId>,
     running: Vec<Ticket>,
     max_concurrent: usize,
     max_waiting: usize,
@@ -51,9 +53,9 @@ impl Lane {
         }
         let mut busy: HashSet<&SessionKey> =
             self.running.iter().map(|ticket| &ticket.session).collect();
-        self.waiting
-            .iter()
-            .position(|ticket| busy.insert(&ticket.session))
+        self.waiting.iter().position(|ticket| {
+            busy.insert(&ticket.session) && !self.held.contains(&ticket.delivery)
+        })
     }
 }
 
@@ -82,6 +84,7 @@ impl Lanes {
     pub fn add(&mut self, agent: AgentId, max_concurrent: usize, max_waiting: usize) {
         let lane = Lane {
             waiting: VecDeque::new(),
+            held: HashSet::new(),
             running: Vec::new(),
             max_concurrent,
             max_waiting,
@@ -107,11 +110,46 @@ impl Lanes {
         lane.map(|lane| lane.waiting.push_back(ticket)).is_some()
     }
 
-    /// Takes a delivery in ahead of all that wait: it was there before them. False when there is no
-    /// such agent.
+    /// Takes a delivery in ahead of all that wait. False when there is no such agent.
     pub fn admit_first(&mut self, ticket: Ticket) -> bool {
         let lane = self.agents.get_mut(ticket.session.agent_str());
         lane.map(|lane| lane.waiting.push_front(ticket)).is_some()
+    }
+
+    /// Takes a delivery in ahead of all that came after it: ids grow with time. False when there is no
+    /// such agent.
+    pub fn admit_in_place(&mut self, ticket: Ticket) -> bool {
+        let lane = self.agents.get_mut(ticket.session.agent_str());
+        lane.map(|lane| {
+            let later = |other: &Ticket| other.delivery > ticket.delivery;
+            let place = lane.waiting.iter().position(later);
+            lane.waiting
+                .insert(place.unwrap_or(lane.waiting.len()), ticket);
+        })
+        .is_some()
+    }
+
+    /// Has a waiting delivery not start until [`Lanes::release`]; false when it does not wait, or is held
+    /// already.
+    pub fn hold(&mut self, ticket: &Ticket) -> bool {
+        let Some(lane) = self.agents.get_mut(ticket.session.agent_str()) else {
+            return false;
+        };
+        let mut waiting = lane.waiting.iter();
+        waiting.any(|waiting| waiting.delivery == ticket.delivery)
+            && lane.held.insert(ticket.delivery)
+    }
+
+    /// Lets a delivery start that was held.
+    pub fn release(&mut self, ticket: &Ticket) {
+        if let Some(lane) = self.agents.get_mut(ticket.session.agent_str()) {
+            lane.held.remove(&ticket.delivery);
+        }
+    }
+
+    /// Whether an agent's deliveries may start.
+    pub fn is_open(&self, agent: &AgentId) -> bool {
+        self.agents.get(agent).is_some_and(|lane| lane.open)
     }
 
     /// Starts the next delivery that may run.
@@ -160,6 +198,7 @@ impl Lanes {
         let Some(lane) = self.agents.get_mut(ticket.session.agent_str()) else {
             return false;
         };
+        lane.held.remove(&ticket.delivery);
         let before = lane.waiting.len();
         lane.waiting
             .retain(|waiting| waiting.delivery != ticket.delivery);
@@ -314,9 +353,32 @@ mod tests {
         assert_eq!(lanes.room("a", 1), Err(Refused::QueueFull(10)));
         // What was admitted once has its place.
         lanes.requeue(&first);
-        let again = ticket("a", "y");
-        assert!(lanes.admit_first(again.clone()));
-        assert_eq!(lanes.start_next(), Some(again));
+        assert_eq!(lanes.start_next(), Some(first));
+    }
+
+    #[test]
+    fn what_is_held_keeps_its_place_and_its_session_waits_for_it() {
+        let mut lanes = lanes(8, &[("a", 8)]);
+        let (x1, x2, y1) = (ticket("a", "x"), ticket("a", "x"), ticket("a", "y"));
+        for ticket in [&x1, &x2, &y1] {
+            assert!(lanes.admit(ticket.clone()));
+        }
+        assert!(lanes.hold(&x1));
+        assert!(!lanes.hold(&x1), "once");
+        assert_eq!((lanes.start_next(), lanes.start_next()), (Some(y1), None));
+        lanes.release(&x1);
+        assert_eq!(lanes.start_next(), Some(x1.clone()));
+        assert!(!lanes.hold(&x1), "it runs");
+        lanes.finish(&x1);
+        assert!(lanes.hold(&x2));
+        assert!(lanes.withdraw(&x2));
+        let x0 = Ticket {
+            delivery: x1.delivery,
+            ..x2.clone()
+        };
+        assert!(lanes.admit(x2.clone()));
+        assert!(lanes.admit_in_place(x0.clone()));
+        assert_eq!(lanes.start_next(), Some(x0));
     }
 
     #[derive(Debug, Clone)]

@@ -44,9 +44,13 @@ impl Bell {
         self.rung.subscribe()
     }
 
-    /// All that was rung for up to `rung` is done with.
+    /// All that was rung for up to `rung` is done with, and nothing is in the outbox.
     pub(super) fn serve(&self, rung: u64) {
         self.served.send_replace(rung);
+        if *self.rung.borrow() == rung {
+            // It may have been rung for something that was there already.
+            self.owed.send_replace(0);
+        }
     }
 
     /// So much was found at the start.

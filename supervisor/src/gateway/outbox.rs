@@ -120,13 +120,19 @@ impl Outbox {
         };
         let Window { entries, next } = window;
         for owed in entries {
-            self.after = Some(owed.id);
-            self.send(owed).await?;
+            let id = owed.id;
+            if !self.send(owed).await? {
+                // Nothing overtakes it.
+                sleep(READ_AGAIN).await;
+                return Ok(true);
+            }
+            self.after = Some(id);
         }
         Ok(next.is_some())
     }
 
-    async fn send(&mut self, owed: Owed) -> Result<(), Ended> {
+    /// Hands one thing to the account; whether it is dealt with.
+    async fn send(&mut self, owed: Owed) -> Result<bool, Ended> {
         let id = owed.id;
         // No platform that we speak to knows a repeat when it sees one.
         let claim = Op::Claim {
@@ -138,12 +144,12 @@ impl Outbox {
             Ok(_) | Err(JournalError::Refused(_)) => {
                 // It was settled meanwhile.
                 self.bell.settled();
-                return Ok(());
+                return Ok(true);
             }
             Err(JournalError::Closed) => return Err(Ended),
             Err(error) => {
                 error!(channel.id = %self.channel, %error, "something cannot be sent, since it cannot be noted");
-                return Ok(());
+                return Ok(false);
             }
         };
         let outbound = Outbound {
@@ -156,7 +162,7 @@ impl Outbox {
         if let Ok(receipt) = self.account.send_from(outbound, parts_done).await {
             self.flights
                 .push(settle(journal, bell, id, receipt).boxed());
-            Ok(())
+            Ok(true)
         } else {
             note(&journal, id, SendEnd::Again { doubtful: false }).await;
             Err(Ended)

@@ -56,6 +56,20 @@ impl ChannelReply {
         }
     }
 
+    fn send(&self, text: String) -> NewSend {
+        NewSend {
+            channel: self.channel.clone(),
+            peer: self.to.peer.clone(),
+            reply_to: Some(self.to.message.clone()),
+            text,
+        }
+    }
+
+    /// What the chat is told when there is no agent to answer it.
+    pub(super) fn absent(&self) -> NewSend {
+        self.send(ABSENT.into())
+    }
+
     /// For the journal.
     pub(super) fn reply_to(&self) -> String {
         serde_json::to_string(&self.to).expect("a few texts serialize")
@@ -83,6 +97,9 @@ pub fn sink_for(accounts: &Accounts, message: &Message) -> Box<dyn ReplySink> {
     }
 }
 
+/// What a chat is told when nobody is there to answer it.
+const ABSENT: &str = "I am not running at the moment. Please try again later.";
+
 /// What a chat is told of an end; nothing of one that it asked for.
 fn words(end: &TurnEnd) -> Option<String> {
     Some(match end {
@@ -90,7 +107,7 @@ fn words(end: &TurnEnd) -> Option<String> {
         TurnEnd::Failed {
             kind: EndKind::Stopped,
             ..
-        } => "I am not running at the moment. Please try again later.".into(),
+        } => ABSENT.into(),
         TurnEnd::Failed { message, .. } => message.clone(),
         TurnEnd::Cancelled => return None,
     })
@@ -98,13 +115,7 @@ fn words(end: &TurnEnd) -> Option<String> {
 
 impl ReplySink for ChannelReply {
     fn sends(&self, end: &TurnEnd) -> Vec<NewSend> {
-        let send = words(end).map(|text| NewSend {
-            channel: self.channel.clone(),
-            peer: self.to.peer.clone(),
-            reply_to: Some(self.to.message.clone()),
-            text,
-        });
-        send.into_iter().collect()
+        words(end).map(|text| self.send(text)).into_iter().collect()
     }
 
     fn outlasts(&self) -> bool {

@@ -316,6 +316,7 @@ fn retry<R: Rows>(rows: &mut R, delivery: DeliveryId, anew: DeliveryId, now: Uni
             delivery: done.delivery,
             seq: done.seq,
             session: done.session,
+            state: done.state,
         });
     }
     match found.state {
@@ -327,6 +328,7 @@ fn retry<R: Rows>(rows: &mut R, delivery: DeliveryId, anew: DeliveryId, now: Uni
                 delivery: anew,
                 seq,
                 session: found.session,
+                state: State::Queued,
             })
         }
         state => refuse(Refusal::State(state)),
@@ -374,7 +376,8 @@ fn claim<R: Rows>(rows: &mut R, send: SendId, repeatable: bool) -> Applied<R> {
         return refuse(Refusal::Unknown);
     };
     match found.state {
-        SendState::Pending | SendState::Maybe => {
+        // One that is being sent was claimed by the same supervisor: a dead one's are marked before.
+        SendState::Pending | SendState::Maybe | SendState::Sending => {
             let (parts_done, doubtful) = (found.parts_done, found.doubtful);
             rows.set_send(&SendStanding {
                 state: SendState::Sending,

@@ -212,6 +212,8 @@ pub enum Answer {
         seq: Seq,
         /// Its conversation.
         session: SessionKey,
+        /// How it stands.
+        state: State,
     },
     /// To [`Op::Enqueue`].
     Enqueued(SendId),

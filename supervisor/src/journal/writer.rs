@@ -123,9 +123,13 @@ impl Writer {
                     self.put_down(group);
                     if let Some(why) = damaged {
                         self.replace(&why);
+                        self.pay();
                     }
                 }
-                Ok(Request::Damaged(why)) => self.replace(&why),
+                Ok(Request::Damaged(why)) => {
+                    self.replace(&why);
+                    self.pay();
+                }
                 Err(RecvTimeoutError::Timeout) => idle = true,
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -345,15 +349,16 @@ impl Writer {
 
     /// Puts down what is owed, in its order.
     fn pay(&mut self) {
+        // What a dead supervisor was sending is told from what this one sends before anything else is.
+        if self.recall {
+            self.take_over();
+        }
         while self.try_at.is_none() && !self.owed.is_empty() {
             let group: Vec<Job> = self
                 .owed
                 .drain(..self.owed.len().min(self.options.group.max(1)))
                 .collect();
             self.put_down(group);
-        }
-        if self.try_at.is_none() && self.recall {
-            self.take_over();
         }
     }
 

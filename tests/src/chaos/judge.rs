@@ -35,9 +35,10 @@ pub(super) struct Verdict {
     doubled: Vec<String>,
     /// Out of order.
     disordered: Vec<String>,
-    /// Answers that came more than once, and how many of them the journal marks.
-    repeated: usize,
-    marked: usize,
+    /// Answers that came more than once: their words.
+    repeated: Vec<String>,
+    /// The texts that the journal marks as doubtful.
+    marked: Vec<String>,
     /// Left to be done.
     open: usize,
 }
@@ -65,8 +66,8 @@ impl Verdict {
                     .push(format!("the command of {word} ran {times} times"));
             }
         }
-        verdict.answers(telegram, said);
         verdict.journal(root)?;
+        verdict.answers(telegram, said);
         Ok(verdict)
     }
 
@@ -123,7 +124,20 @@ impl Verdict {
                     .lost
                     .push(format!("{} has no answer in its chat", said.word)),
                 1 => {}
-                _ => self.repeated += count - 1,
+                _ => self.repeated.push(said.word.clone()),
+            }
+        }
+        // Of each chat: the answers came in the order in which was asked.
+        let mut chats: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for said in said {
+            let Some(bot) = said.bot else { continue };
+            let mut answers = sent[bot].iter();
+            let first = answers.position(|sent| names(&sent.text, &said.word));
+            chats.entry(&said.session).or_default().extend(first);
+        }
+        for (session, places) in chats {
+            if !places.is_sorted() {
+                self.disordered.push(format!("answers of {session}"));
             }
         }
     }
@@ -141,7 +155,8 @@ impl Verdict {
             for listed in window.entries {
                 let shown = reader.show(listed.delivery)?;
                 let sends = shown.map(|shown| shown.sends).unwrap_or_default();
-                self.marked += sends.iter().filter(|send| send.doubtful).count();
+                let doubtful = sends.into_iter().filter(|send| send.doubtful);
+                self.marked.extend(doubtful.map(|send| send.text));
             }
             match window.next {
                 Some(next) => behind = Some(next),
@@ -167,12 +182,9 @@ impl Verdict {
         list("lost", &self.lost);
         list("doubled", &self.doubled);
         list("out of order", &self.disordered);
-        if self.repeated > self.marked {
-            broken.push(format!(
-                "{} answers came again, and the journal marks {}",
-                self.repeated, self.marked
-            ));
-        }
+        let unmarked = |word: &&String| !self.marked.iter().any(|text| names(text, word));
+        let unmarked: Vec<String> = self.repeated.iter().filter(unmarked).cloned().collect();
+        list("came again and is not marked", &unmarked);
         if self.open > 0 {
             broken.push(format!("{} things are left to be done", self.open));
         }
@@ -193,8 +205,8 @@ impl fmt::Display for Verdict {
             self.doubled.len(),
             self.disordered.len(),
             self.open,
-            self.repeated,
-            self.marked
+            self.repeated.len(),
+            self.marked.len()
         )
     }
 }

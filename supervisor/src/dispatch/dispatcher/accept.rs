@@ -7,13 +7,14 @@ use super::{
     AT_HAND_BYTES, Dispatcher,
     handle::{Accepted, Rejected, Submission},
     job::{self, Job, Text},
+    leaving,
     ledger::{Accepting, Then},
     resting,
 };
 use crate::{
     dispatch::{
         lanes::{Refused, Ticket},
-        turn::{ReplySink, TurnEnd},
+        turn::TurnEnd,
     },
     journal::{
         Acceptance, Answer, JournalError, Op,
@@ -68,28 +69,22 @@ impl Dispatcher {
             let _ = reply.send(Err(rejected));
             return;
         }
-        let ticket = Ticket {
-            delivery,
-            session: session.clone(),
-        };
-        let accepting = Accepting {
-            ticket,
-            sender: sender.clone(),
-            text: text.clone(),
-            sink,
-            reply,
-        };
-        let agent = session.agent();
-        let new = NewDelivery {
+        let new = Box::new(NewDelivery {
             delivery,
             origin,
             session,
             sender,
             text,
             reply_to,
-        };
-        let then = Then::Accept(Box::new(accepting));
-        match self.ledger.begin(Op::Accept(Box::new(new)), then) {
+        });
+        self.put_down(Accepting { new, sink, reply });
+    }
+
+    /// Hands a message to the journal.
+    fn put_down(&mut self, accepting: Accepting) {
+        let agent = accepting.new.session.agent();
+        let accept = Op::Accept(accepting.new.clone());
+        match self.ledger.begin(accept, Then::Accept(Box::new(accepting))) {
             Ok(()) => self.tally(&agent).accepting += 1,
             Err((Then::Accept(accepting), error)) => {
                 let _ = accepting.reply.send(Err(Rejected::Journal(error)));
@@ -103,56 +98,52 @@ impl Dispatcher {
         accepting: Accepting,
         answer: Result<Answer, JournalError>,
     ) {
-        let Accepting {
-            ticket,
-            sender,
-            text,
-            sink,
-            reply,
-        } = accepting;
-        let agent = ticket.session.agent();
+        let agent = accepting.new.session.agent();
         let tally = self.tally(&agent);
         tally.accepting = tally.accepting.saturating_sub(1);
-        let acceptance = match answer {
-            Ok(Answer::Accepted(acceptance)) => acceptance,
-            Ok(other) => {
-                let error = JournalError::Internal(format!("an odd answer: {other:?}"));
-                let _ = reply.send(Err(Rejected::Journal(error)));
+        let error = match answer {
+            Ok(Answer::Accepted(Acceptance::New(_))) => {
+                self.take_in(accepting, &agent);
                 return;
             }
-            Err(error) => {
-                let _ = reply.send(Err(Rejected::Journal(error)));
+            Ok(Answer::Accepted(Acceptance::Known { by, first })) => {
+                self.join(by, *first, accepting);
                 return;
             }
+            Ok(other) => JournalError::Internal(format!("an odd answer: {other:?}")),
+            Err(error) => error,
         };
-        let delivery = ticket.delivery;
-        let text = Text { sender, text };
-        match acceptance {
-            Acceptance::New(_) => {
-                let session = ticket.session.clone();
-                self.hold(Job::new(ticket, Some(text), sink));
-                let heard = reply.send(Ok(Accepted {
-                    delivery,
-                    session,
-                    repeat: false,
-                }));
-                self.after_acceptance(delivery, &agent, heard.is_ok());
-            }
-            Acceptance::Known { by, first } => {
-                let _ = reply.send(Ok(Accepted {
-                    delivery: first.delivery,
-                    session: first.session.clone(),
-                    repeat: true,
-                }));
-                self.join(by, *first, text, sink);
-            }
-        }
+        let _ = accepting.reply.send(Err(Rejected::Journal(error)));
     }
 
-    /// A new message may have nobody left to answer it, or to answer to.
-    pub(super) fn after_acceptance(&mut self, delivery: DeliveryId, agent: &AgentId, heard: bool) {
-        let outlasts = self.jobs.get(&delivery).is_some_and(Job::outlasts);
-        if !heard && !outlasts {
+    /// A new message. It may have nobody left to answer it, or to answer to.
+    fn take_in(&mut self, accepting: Accepting, agent: &AgentId) {
+        let Accepting { new, sink, reply } = accepting;
+        let NewDelivery {
+            delivery,
+            session,
+            sender,
+            text,
+            ..
+        } = *new;
+        let outlasts = sink.outlasts();
+        let ticket = Ticket {
+            delivery,
+            session: session.clone(),
+        };
+        self.hold(Job::new(ticket, Some(Text { sender, text }), sink));
+        let accepted = Accepted {
+            delivery,
+            session,
+            repeat: false,
+        };
+        let heard = reply.send(Ok(accepted)).is_ok();
+        if self.leaving {
+            // What can be answered later is for the next supervisor.
+            if !outlasts {
+                self.end(delivery, leaving());
+            }
+        } else if !heard && !outlasts {
             self.end(delivery, TurnEnd::Cancelled);
         } else if let Some(state) = self.tally(agent).resting {
             self.end(delivery, resting(agent, state));
@@ -160,20 +151,39 @@ impl Dispatcher {
     }
 
     /// Somebody asks for what was accepted before.
-    pub(super) fn join(
-        &mut self,
-        by: KnownBy,
-        first: Standing,
-        text: Text,
-        mut sink: Box<dyn ReplySink>,
-    ) {
+    fn join(&mut self, by: KnownBy, first: Standing, accepting: Accepting) {
+        let delivery = first.delivery;
+        if first.state.is_open() && self.ending.contains_key(&delivery) {
+            // Its end is on the way to the disk: asked again behind that, the answer is final.
+            let waiting = self.ending.entry(delivery).or_default();
+            waiting.push(accepting);
+            return;
+        }
+        let Accepting {
+            new,
+            mut sink,
+            reply,
+        } = accepting;
+        let _ = reply.send(Ok(Accepted {
+            delivery,
+            session: first.session.clone(),
+            repeat: true,
+        }));
         if let Some(end) = job::read_back(&first) {
             sink.end(end);
             return;
         }
-        if let Some(job) = self.jobs.get_mut(&first.delivery) {
+        let agent = first.session.agent();
+        let resting_in = self.tally(&agent).resting;
+        if let Some(job) = self.jobs.get_mut(&delivery) {
             // A chat is answered once.
-            if by != KnownBy::MessageId {
+            if by == KnownBy::MessageId {
+                return;
+            }
+            if let Some(state) = resting_in {
+                // It is kept, and answered when its agent is started.
+                sink.end(resting(&agent, state));
+            } else {
                 sink.late();
                 job.sinks.push(sink);
             }
@@ -181,25 +191,34 @@ impl Dispatcher {
         }
         // An error had hidden that it was accepted.
         let ticket = Ticket {
-            delivery: first.delivery,
+            delivery,
             session: first.session,
         };
-        let mut job = Job::new(ticket, Some(text), sink);
+        let NewDelivery { sender, text, .. } = *new;
+        let mut job = Job::new(ticket, Some(Text { sender, text }), sink);
         (job.lease, job.attempts) = (first.lease, first.attempts);
         self.hold(job);
     }
 
+    /// An end is on the disk: those who asked for it meanwhile ask again.
+    pub(super) fn on_ended(&mut self, delivery: DeliveryId) {
+        for accepting in self.ending.remove(&delivery).unwrap_or_default() {
+            self.put_down(accepting);
+        }
+    }
+
     /// Takes a job in, at the end of its queue.
     pub(super) fn hold(&mut self, mut job: Job) {
+        // One whose agent is gone stays on the disk.
+        if !self.lanes.admit(job.ticket.clone()) {
+            return;
+        }
         let bytes = job.text.as_ref().map_or(0, |text| text.text.len());
         if self.bytes_at_hand + bytes > AT_HAND_BYTES {
             job.text = None;
         } else {
             self.bytes_at_hand += bytes;
         }
-        // One whose agent is gone stays on the disk.
-        if self.lanes.admit(job.ticket.clone()) {
-            self.jobs.insert(job.ticket.delivery, job);
-        }
+        self.jobs.insert(job.ticket.delivery, job);
     }
 }

@@ -4,11 +4,13 @@ use std::time::SystemTime;
 
 use kennel_shared::{
     ids::{AgentId, DeliveryId, Generation, TurnId},
-    protocol::{Spent, TurnOutcome},
+    protocol::{FailureKind, Spent, TurnOutcome},
 };
 use tracing::{debug, info, warn};
 
-use super::{Dispatcher, handle::AgentEvent, job, ledger::Then, resting, tell};
+use super::{
+    Dispatcher, Nobody, OFFER_AGAIN, handle::AgentEvent, job, ledger::Then, resting, tell,
+};
 use crate::{
     dispatch::{
         lanes::Ticket,
@@ -81,11 +83,54 @@ impl Dispatcher {
             debug!(agent.id = %agent, delivery.id = %delivery, "an unknown delivery was finished");
             return;
         }
+        if self
+            .jobs
+            .get(&delivery)
+            .is_some_and(|job| job.turn.is_none())
+        {
+            // An earlier supervisor handed it out. It is handed out again in its turn, and answered
+            // again then: so the answers of a session keep their order.
+            debug!(agent.id = %agent, delivery.id = %delivery, "a delivery was finished before its turn");
+            return;
+        }
         // What a model has read and written costs, however the turn ended.
         let tally = self.tally(agent);
         tally.input_tokens += u64::from(spent.input_tokens);
         tally.output_tokens += u64::from(spent.output_tokens);
+        if let TurnOutcome::Failed(failure) = &outcome
+            && failure.kind == FailureKind::Overloaded
+        {
+            // It is at work on what an earlier supervisor gave it, and did not begin with this.
+            self.hand_out_later(agent, delivery);
+            return;
+        }
         self.end(delivery, job::end_of(outcome, spent));
+    }
+
+    /// A delivery that its agent has no place for goes back, and is offered again in a moment.
+    fn hand_out_later(&mut self, agent: &AgentId, delivery: DeliveryId) {
+        let Some(job) = self.jobs.get_mut(&delivery) else {
+            return;
+        };
+        let ticket = job.ticket.clone();
+        if let Some(turn) = job.turn.take() {
+            self.turns.remove(&turn);
+        }
+        let lease = job.lease.take();
+        if job.cancelled {
+            self.end(delivery, TurnEnd::Cancelled);
+            return;
+        }
+        warn!(agent.id = %agent, delivery.id = %delivery, "an agent has no place for a delivery yet");
+        if let Some(lease) = lease {
+            let requeue = Op::Requeue {
+                delivery,
+                generation: lease.generation,
+                blame: None,
+            };
+            self.ledger.tell(requeue, Then::Nothing(delivery));
+        }
+        self.put_off(&ticket, OFFER_AGAIN);
     }
 
     /// Everything that this life of the agent had goes back, or is set aside.
@@ -116,10 +161,9 @@ impl Dispatcher {
         asked: bool,
     ) {
         let poison_after = self.tally(agent).poison_after;
-        let job = self
-            .jobs
-            .get_mut(&ticket.delivery)
-            .expect("a ticket has a job");
+        let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
+            return;
+        };
         if let Some(turn) = job.turn.take() {
             self.turns.remove(&turn);
         }
@@ -181,7 +225,8 @@ impl Dispatcher {
             }),
         };
         self.ledger
-            .tell(requeue, Then::Send(ticket.delivery, channels));
+            .tell(requeue, Then::End(ticket.delivery, channels));
+        self.ending.entry(ticket.delivery).or_default();
         self.outside.events.tell(LifecycleEvent {
             at: SystemTime::now(),
             agent: agent.clone(),
@@ -210,8 +255,16 @@ impl Dispatcher {
         for ticket in self.lanes.waiting(agent) {
             // What an earlier supervisor took waits until the agent is started: nobody was told
             // anything yet, and nobody holds a line.
-            if self.jobs.get(&ticket.delivery).is_some_and(|job| job.known) {
-                self.end(ticket.delivery, resting(agent, state));
+            let Some(job) = self.jobs.get_mut(&ticket.delivery).filter(|job| job.known) else {
+                continue;
+            };
+            let end = resting(agent, state);
+            if job.outlasts() && job.sends(&end).is_empty() {
+                // Whoever asks again by its key will have the answer when the agent was started.
+                tell(std::mem::take(&mut job.sinks), end);
+                job.sinks.push(Box::new(Nobody));
+            } else {
+                self.end(ticket.delivery, end);
             }
         }
     }

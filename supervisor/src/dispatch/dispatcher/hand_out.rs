@@ -22,21 +22,28 @@ use crate::{
 
 impl Dispatcher {
     pub(super) fn start(&mut self, ticket: &Ticket) {
-        let job = self
-            .jobs
-            .get_mut(&ticket.delivery)
-            .expect("a ticket has a job");
+        let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
+            error!(delivery.id = %ticket.delivery, "a ticket has no job");
+            self.lanes.finish(ticket);
+            return;
+        };
         if job.text.is_some() && job.known {
             self.hand_out(ticket);
-            return;
+        } else {
+            job.loading = true;
+            self.load(ticket.delivery, Duration::ZERO);
         }
-        job.loading = true;
-        let (journal, delivery) = (self.ledger.journal().clone(), ticket.delivery);
+    }
+
+    /// Reads a message, after a pause.
+    pub(super) fn load(&mut self, delivery: DeliveryId, pause: Duration) {
+        let journal = self.ledger.journal().clone();
         let load = async move {
+            tokio::time::sleep(pause).await;
             let message = journal.read(move |reader| reader.message(delivery)).await;
             (delivery, message)
         };
-        self.loads.push(load.boxed());
+        self.loads.push_back(load.boxed());
     }
 
     pub(super) fn on_loaded(
@@ -47,7 +54,8 @@ impl Dispatcher {
         let Some(job) = self.jobs.get_mut(&delivery) else {
             return;
         };
-        if !std::mem::take(&mut job.loading) {
+        let (loading, ended) = (std::mem::take(&mut job.loading), job.end.take());
+        if !loading && ended.is_none() {
             // Its agent went down meanwhile; it is read again when its turn comes.
             return;
         }
@@ -57,28 +65,38 @@ impl Dispatcher {
                 if !std::mem::replace(&mut job.known, true) {
                     job.sinks.push((self.outside.sink_for)(&message));
                 }
-                self.bytes_at_hand += message.text.len();
-                job.text = Some(Text {
-                    sender: message.sender,
-                    text: message.text,
-                });
+                if let Some(end) = ended {
+                    self.end(delivery, end);
+                    return;
+                }
+                if job.text.is_none() {
+                    self.bytes_at_hand += message.text.len();
+                    job.text = Some(Text {
+                        sender: message.sender,
+                        text: message.text,
+                    });
+                }
                 self.hand_out(&ticket);
             }
             Ok(None) => {
+                job.known = true;
                 error!(delivery.id = %delivery, "the text of a message is lost");
                 let message = "the text of this message was lost when the journal was damaged";
-                self.end(
-                    delivery,
-                    TurnEnd::Failed {
-                        kind: EndKind::Store,
-                        message: message.into(),
-                    },
-                );
+                let lost = TurnEnd::Failed {
+                    kind: EndKind::Store,
+                    message: message.into(),
+                };
+                self.end(delivery, ended.unwrap_or(lost));
             }
             Err(error) => {
                 let error = crate::error_chain(&error);
                 warn!(delivery.id = %delivery, error, "a message cannot be read for now");
-                self.put_off(&ticket, READ_AGAIN);
+                if ended.is_some() {
+                    job.end = ended;
+                    self.load(delivery, READ_AGAIN);
+                } else {
+                    self.put_off(&ticket, READ_AGAIN);
+                }
             }
         }
     }
@@ -87,8 +105,10 @@ impl Dispatcher {
     pub(super) fn put_off(&mut self, ticket: &Ticket, pause: Duration) {
         let agent = ticket.session.agent();
         self.lanes.requeue(ticket);
-        self.lanes.close(&agent);
-        self.swamped.insert(agent);
+        if self.lanes.is_open(&agent) {
+            self.lanes.close(&agent);
+            self.swamped.insert(agent);
+        }
         let again = Instant::now() + pause;
         self.offer_again = Some(self.offer_again.map_or(again, |at| at.max(again)));
     }
@@ -96,10 +116,9 @@ impl Dispatcher {
     pub(super) fn hand_out(&mut self, ticket: &Ticket) {
         let agent = ticket.session.agent();
         let generation = self.tally(&agent).generation;
-        let job = self
-            .jobs
-            .get_mut(&ticket.delivery)
-            .expect("a ticket has a job");
+        let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
+            return;
+        };
         let Some(text) = job.text.take() else {
             return;
         };

@@ -15,7 +15,7 @@ use crate::{
     dispatch::turn::{ReplySink, TurnStream},
     journal::{
         JournalError,
-        entry::{CallerKey, Origin},
+        entry::{CallerKey, Origin, State},
     },
 };
 
@@ -135,6 +135,9 @@ pub enum OperationError {
     /// An agent has it.
     #[error("an agent is at work on it; cancel the turn instead")]
     Running,
+    /// It was tried again before, and that has ended too.
+    #[error("it was tried again as {0}, which is {1}")]
+    TriedAgain(DeliveryId, State),
     /// The journal says no.
     #[error(transparent)]
     Journal(JournalError),

@@ -28,6 +28,8 @@ pub(super) struct Job {
     pub(super) sinks: Vec<Box<dyn ReplySink>>,
     /// Its sinks are all here.
     pub(super) known: bool,
+    /// How it has ended, while it is still to be read who is to be told.
+    pub(super) end: Option<TurnEnd>,
     /// The present attempt, while one runs.
     pub(super) turn: Option<TurnId>,
     /// Who had it last, as the journal says.
@@ -55,6 +57,7 @@ impl Job {
             text: None,
             sinks: Vec::new(),
             known: false,
+            end: None,
             turn: None,
             lease: None,
             loading: false,

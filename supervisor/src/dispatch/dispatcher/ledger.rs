@@ -8,26 +8,25 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures::{StreamExt, stream::FuturesOrdered};
-use kennel_shared::{
-    envelope::Sender,
-    ids::{ChannelId, DeliveryId},
-};
+use kennel_shared::ids::{ChannelId, DeliveryId};
 use tokio::sync::oneshot;
 
 use super::{
     super::{lanes::Ticket, turn::ReplySink},
     handle::{Accepted, Operation, OperationReply, Rejected},
 };
-use crate::journal::{Answer, Journal, JournalError, Op, Pending};
+use crate::journal::{Answer, Journal, JournalError, Op, Pending, entry::NewDelivery};
+
+/// When what found the journal's queue full is offered again, if nothing else happens before.
+const KEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// A message on its way to the disk.
 pub(super) struct Accepting {
-    pub(super) ticket: Ticket,
-    pub(super) sender: Sender,
-    pub(super) text: String,
+    pub(super) new: Box<NewDelivery>,
     pub(super) sink: Box<dyn ReplySink>,
     pub(super) reply: oneshot::Sender<Result<Accepted, Rejected>>,
 }
@@ -36,8 +35,8 @@ pub(super) struct Accepting {
 pub(super) struct Operating {
     pub(super) operation: Operation,
     pub(super) ticket: Ticket,
-    /// It was taken out of its lane for this.
-    pub(super) withdrawn: bool,
+    /// It is held in its lane for this.
+    pub(super) held: bool,
     pub(super) reply: OperationReply,
 }
 
@@ -47,8 +46,8 @@ pub(super) enum Then {
     Accept(Box<Accepting>),
     /// An operator is told.
     Operate(Box<Operating>),
-    /// What is now in the outboxes of these accounts is sent.
-    Send(DeliveryId, Vec<ChannelId>),
+    /// A delivery has ended, and what is now in the outboxes of these accounts is sent.
+    End(DeliveryId, Vec<ChannelId>),
     /// Nothing.
     Nothing(DeliveryId),
 }
@@ -142,17 +141,23 @@ impl Ledger {
 
     /// The next thing that was written down, or refused. Cancel-safe; waits for ever when there is none.
     pub(super) async fn next(&mut self) -> (Then, Result<Answer, JournalError>) {
-        let (beginning, telling) = (&mut self.beginning, &mut self.telling);
-        let written = tokio::select! {
-            Some(written) = telling.next(), if !telling.is_empty() => written,
-            Some(written) = beginning.next(), if !beginning.is_empty() => written,
-            else => std::future::pending().await,
-        };
-        while let Some((op, then)) = self.kept.pop_front() {
-            if !self.try_tell(op, then) {
-                break;
+        loop {
+            let (beginning, telling) = (&mut self.beginning, &mut self.telling);
+            let written = tokio::select! {
+                Some(written) = telling.next(), if !telling.is_empty() => Some(written),
+                Some(written) = beginning.next(), if !beginning.is_empty() => Some(written),
+                // Others have taken all places.
+                () = tokio::time::sleep(KEPT_AGAIN), if !self.kept.is_empty() => None,
+                else => std::future::pending().await,
+            };
+            while let Some((op, then)) = self.kept.pop_front() {
+                if !self.try_tell(op, then) {
+                    break;
+                }
+            }
+            if let Some(written) = written {
+                return written;
             }
         }
-        written
     }
 }

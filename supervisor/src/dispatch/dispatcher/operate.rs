@@ -25,8 +25,8 @@ impl Dispatcher {
             return;
         }
         let delivery = ticket.delivery;
-        let withdrawn = operation == Operation::Drop && self.lanes.withdraw(&ticket);
-        if operation == Operation::Drop && !withdrawn && self.jobs.contains_key(&delivery) {
+        let held = operation == Operation::Drop && self.lanes.hold(&ticket);
+        if operation == Operation::Drop && !held && self.jobs.contains_key(&delivery) {
             let _ = reply.send(Err(OperationError::Running));
             return;
         }
@@ -41,7 +41,7 @@ impl Dispatcher {
         let operating = Operating {
             operation,
             ticket,
-            withdrawn,
+            held,
             reply,
         };
         let then = Then::Operate(Box::new(operating));
@@ -58,13 +58,13 @@ impl Dispatcher {
         let Operating {
             operation,
             ticket,
-            withdrawn,
+            held,
             reply,
         } = operating;
         let done = match (operation, answer) {
             (_, Err(error)) => {
-                if withdrawn {
-                    self.lanes.admit_first(ticket);
+                if held {
+                    self.lanes.release(&ticket);
                 }
                 Err(OperationError::Journal(error))
             }
@@ -80,18 +80,25 @@ impl Dispatcher {
             (
                 Operation::Retry,
                 Ok(Answer::Retried {
-                    delivery, session, ..
+                    delivery,
+                    session,
+                    state,
+                    ..
                 }),
             ) => {
-                // Asked for twice, it is here already, or has ended.
-                if delivery != ticket.delivery && !self.jobs.contains_key(&delivery) {
+                // Asked for twice, it is here already.
+                if state.is_open() && !self.jobs.contains_key(&delivery) {
                     self.hold(Job::found(Ticket { delivery, session }));
                 }
-                Ok(delivery)
+                if state.is_open() {
+                    Ok(delivery)
+                } else {
+                    Err(OperationError::TriedAgain(delivery, state))
+                }
             }
             (Operation::Requeue, Ok(_)) => {
                 let delivery = ticket.delivery;
-                if !self.jobs.contains_key(&delivery) && self.lanes.admit_first(ticket.clone()) {
+                if !self.jobs.contains_key(&delivery) && self.lanes.admit_in_place(ticket.clone()) {
                     self.jobs.insert(delivery, Job::found(ticket));
                 }
                 Ok(delivery)

@@ -61,7 +61,7 @@ impl Dispatcher {
                     None => break,
                 }
             }
-            // They were first, and are again.
+            // They were first, and are again: an adopted agent is at work on them.
             for mut job in leased.into_iter().rev() {
                 let lease = job
                     .lease

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use kennel_shared::{
     envelope::{Peer, PeerKind},
     ids::ChannelId,
+    protocol::{FailureKind, TurnFailure},
 };
 
 use super::*;
@@ -429,4 +430,121 @@ async fn a_chat_of_an_agent_that_rests_is_told_so_through_the_outbox() {
     let shown = bench.shown(told).await;
     assert_eq!(shown.listed.state, State::Failed);
     assert!(shown.sends[0].text.contains("kennel start a"), "{shown:?}");
+}
+
+/// An agent says again what the supervisor that died may not have heard, and not what it had acknowledged: the
+/// answers of a session must come in order all the same.
+#[tokio::test]
+async fn what_an_adopted_life_has_finished_is_heard_in_its_turn() {
+    let mut bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        10,
+        outside().0,
+        &HashSet::new(),
+    );
+    bench.up(7).await;
+    let first = bench.hear("1", "one").await.unwrap().delivery;
+    let second = bench.hear("2", "two").await.unwrap().delivery;
+    bench.delivery("a").await;
+    let mut bench = bench.next(&[7]).await;
+    bench.reply("a", second, "2").await;
+    bench.up(7).await;
+    for (delivery, text) in [(first, "1"), (second, "2")] {
+        assert_eq!(bench.delivery("a").await.delivery, delivery);
+        bench.reply("a", delivery, text).await;
+    }
+    bench.handle.flushed().await;
+    let owed = bench.read().owed(&channel(), None, 10).unwrap();
+    let texts: Vec<_> = owed.entries.iter().map(|owed| &owed.text).collect();
+    assert_eq!(texts, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn what_an_agent_has_no_place_for_is_offered_again_and_nobody_is_to_blame() {
+    let mut bench = Bench::new(10).await;
+    let stream = bench.ask("a", "hi").await.unwrap();
+    for _ in 0..=POISON_AFTER {
+        let delivery = bench.delivery("a").await.delivery;
+        let outcome = TurnOutcome::Failed(TurnFailure {
+            kind: FailureKind::Overloaded,
+            message: "busy".into(),
+        });
+        let finished = AgentEvent::Finished {
+            delivery,
+            outcome,
+            spent: Spent::default(),
+        };
+        bench.report("a", finished).await;
+    }
+    let delivery = bench.delivery("a").await.delivery;
+    bench.reply("a", delivery, "done").await;
+    assert_eq!(replied(&stream.finish().await), "done");
+    assert_eq!(bench.shown(delivery).await.listed.attempts, 0);
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_waits_out_a_stop_of_its_agent() {
+    let mut bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        10,
+        outside().0,
+        &HashSet::new(),
+    );
+    let first = bench.ask_by_key("hi").await.unwrap();
+    bench.report("a", AgentEvent::Resting("stopped")).await;
+    let end = first.finish().await;
+    assert!(
+        matches!(&end, TurnEnd::Failed { kind: EndKind::Stopped, message } if message.contains("kennel start a")),
+        "{end:?}"
+    );
+    bench.report("a", AgentEvent::Coming).await;
+    let second = bench.ask_by_key("hi").await.unwrap();
+    bench.up(1).await;
+    let delivery = bench.delivery("a").await.delivery;
+    bench.reply("a", delivery, "hello").await;
+    assert_eq!(replied(&second.finish().await), "hello");
+}
+
+/// Whoever asks while the end is on its way to the disk gets that end, and starts nothing.
+#[tokio::test]
+async fn a_repeat_that_meets_the_end_does_not_bring_it_back() {
+    let mut bench = Bench::over(
+        tempfile::tempdir().unwrap(),
+        100,
+        outside().0,
+        &HashSet::new(),
+    );
+    bench.up(1).await;
+    for n in 0..50 {
+        let text = format!("hi {n}");
+        let key = CallerKey {
+            key: format!("k{n}"),
+            body: Digest::of(&[text.as_bytes()]),
+        };
+        let ask = || {
+            bench
+                .handle
+                .ask(session(), sender(), text.clone(), Some(key.clone()))
+        };
+        let first = ask().await.unwrap();
+        let (handle, delivery) = (bench.handle.clone(), first.delivery());
+        let (cancelled, second) = tokio::join!(handle.cancel(delivery), ask());
+        assert!(cancelled);
+        let second = second.unwrap();
+        assert_eq!(second.delivery(), delivery);
+        // It was with the agent already, or it was not.
+        if let Ok(Command::Deliver(delivery)) = bench.drivers.get_mut("a").unwrap().try_recv() {
+            let finished = AgentEvent::Finished {
+                delivery: delivery.delivery,
+                outcome: TurnOutcome::Cancelled,
+                spent: Spent::default(),
+            };
+            bench.report("a", finished).await;
+        }
+        assert_eq!(second.finish().await, TurnEnd::Cancelled);
+        while bench.drivers.get_mut("a").unwrap().try_recv().is_ok() {}
+    }
+    bench.handle.flushed().await;
+    let open = bench.read().list(View::Open, None, None, 10).unwrap();
+    assert_eq!(open.entries, []);
 }
