@@ -1,7 +1,7 @@
 //! `kennel-agent-host sessions`: reads an agent's sessions, or deletes one while the agent does not run.
 //!
 //! Not an agent: a process of its own, started by `kennel sessions`, that answers one
-//! [`Request`](kennel_shared::sessions::Request) and ends. It needs no supervisor, and the agent need not run.
+//! [`Request`] and ends. It needs no supervisor, and the agent need not run.
 //! What is in a store was written by strangers and models, so this process closes itself in a cage first, as
 //! its agent does, with nothing but the agent's own folder and no network.
 
