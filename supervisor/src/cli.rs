@@ -41,6 +41,7 @@ mod table;
 mod top;
 mod units;
 mod up;
+mod upgrade;
 
 use std::{future::Future, process::ExitCode};
 
@@ -97,6 +98,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Sessions(sessions) => sessions::run(&sessions, &locator, out),
         Command::Channels(channels) => block_on(channels::run(&client()?, channels.json, out)),
         Command::Events(events) => block_on(events::run(&client()?, events, out)),
+        Command::Upgrade(upgrade) => block_on(upgrade::run(&client()?, &upgrade, out)),
         Command::Audit(audit) => block_on(audit::run(&client()?, &audit, out)),
         Command::Queue(queue) => block_on(queue::run(&client()?, &queue, out)),
         Command::Reload(reload) => block_on(reload::run(&client()?, &reload, out)),

@@ -29,7 +29,7 @@ use crate::control::wire::{
     AuditList, AuditQuery, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
     EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ProcessList, Queue, QueueAction,
     QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, SessionDeleted, ShutdownReply,
-    Status, TurnReply, TurnRequest,
+    Status, TurnReply, TurnRequest, UpgradeReply, UpgradeRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -40,6 +40,9 @@ const SHORT: Duration = Duration::from_secs(10);
 
 /// How long an action may take that has no limit of its own: the agents' grace periods are shorter.
 const ACTION: Duration = Duration::from_mins(15);
+
+/// How long the new program may take to say that it would start, and a little.
+const UPGRADE: Duration = Duration::from_secs(30);
 
 /// What an action with a limit may take beyond it, for the supervisor to say so itself.
 const ACTION_SLACK: Duration = Duration::from_secs(5);
@@ -278,6 +281,15 @@ impl Client {
     ) -> Result<Answer<QueueReply>, ClientError> {
         let path = format!("/queue/{}/{}", segment(id), action.as_str());
         let request = Request::post(&path).within(SHORT);
+        request.answer(&self.socket).await
+    }
+
+    /// Has another program take over; returns before that is done.
+    pub async fn upgrade(
+        &self,
+        request: &UpgradeRequest,
+    ) -> Result<Answer<UpgradeReply>, ClientError> {
+        let request = Request::post("/upgrade").json(request).within(UPGRADE);
         request.answer(&self.socket).await
     }
 

@@ -23,6 +23,7 @@ mod queue;
 mod reload;
 mod serve;
 mod sessions;
+mod upgrade;
 mod usage;
 mod view;
 pub mod wire;
@@ -30,7 +31,7 @@ pub mod wire;
 use std::{
     collections::BTreeMap,
     io,
-    os::unix::fs::PermissionsExt,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -49,6 +50,7 @@ pub use self::{
     auth::Guard,
     document::document,
     peer::{InFleet, Peers},
+    serve::Gate,
 };
 use crate::{
     config::Config,
@@ -58,6 +60,7 @@ use crate::{
     journal::Journal,
     reload::Requests,
     supervision::{driver::AgentHandle, events::Events, sampler::SamplerHandle},
+    supervisor::Upgrades,
 };
 
 /// The longest body of a request, in bytes: a message at its longest, written as JSON.
@@ -91,6 +94,8 @@ pub struct App {
     pub containment: Arc<Containment>,
     /// Has the configuration read again.
     pub reloads: Requests,
+    /// Has another program take over.
+    pub upgrades: Upgrades,
     /// Ends the supervisor.
     pub shutdown: mpsc::Sender<()>,
     /// When it began.
@@ -132,15 +137,24 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Listens on what the program before has bound.
+pub fn take_over(socket: OwnedFd) -> io::Result<UnixListener> {
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
 /// Serves the Unix socket until the task is aborted, to whom `peers` lets in.
-pub async fn serve_unix(listener: UnixListener, current: Current, peers: Peers) {
-    serve::serve(serve::Doorkept { listener, peers }, routes(current)).await;
+pub async fn serve_unix(listener: UnixListener, current: Current, peers: Peers, gate: Gate) {
+    // Who may name a program to be run here is this user, on this socket.
+    let routes = routes(current.clone()).merge(upgrade::routes(current));
+    serve::serve(serve::Doorkept { listener, peers }, routes, gate).await;
 }
 
 /// Serves TCP until the task is aborted, every request checked by `guard`.
-pub async fn serve_tcp(listener: TcpListener, guard: Guard, current: Current) {
+pub async fn serve_tcp(listener: TcpListener, guard: Guard, current: Current, gate: Gate) {
     let check = axum::middleware::from_fn_with_state(Arc::new(guard), auth::check);
-    serve::serve(listener, routes(current).layer(check)).await;
+    serve::serve(listener, routes(current).layer(check), gate).await;
 }
 
 fn routes(current: Current) -> Router {

@@ -269,6 +269,28 @@ impl Journal {
     }
 }
 
+/// Whether this program can go on with a journal, without changing anything: it can be read, and no newer version
+/// wrote it. One that is not there yet can be made.
+pub fn check(path: &Path) -> Result<(), String> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let readable = Reader::open(path).and_then(|reader| {
+        let version = reader.version()?;
+        reader.children()?;
+        Ok(version)
+    });
+    match readable {
+        Ok(version) if version > i64::from(schema::VERSION) => Err(format!(
+            "{} was written by a newer version (schema {version}, this one knows {})",
+            path.display(),
+            schema::VERSION
+        )),
+        Ok(_) => Ok(()),
+        Err(error) => Err(crate::error_chain(&error)),
+    }
+}
+
 /// Reads a large file whole beside the work, and has it replaced if it is damaged.
 fn check_beside(path: Arc<Path>, queue: SyncSender<Request>) {
     let checked = start("journal-check", move || {

@@ -13,6 +13,7 @@
 //! rest ends. A second signal kills the agents at once.
 
 mod fleet;
+mod handover;
 mod home;
 mod inherit;
 mod signals;
@@ -21,7 +22,8 @@ use std::{
     collections::{BTreeMap, HashSet},
     io,
     net::SocketAddr,
-    path::PathBuf,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -37,6 +39,7 @@ use self::{
     signals::Signals,
 };
 pub use self::{
+    handover::{Handover, Numbers, READY, Upgrade, Upgrades},
     home::{Home, HomeError, SOCKET_PATH_MAX},
     inherit::Inheritance,
 };
@@ -59,6 +62,12 @@ const INBOUND: usize = 64;
 
 /// How long a start may take with all of its agents.
 const START: Duration = Duration::from_secs(2);
+
+/// How long callers may take to get their answers before another program takes over.
+const CALLERS: Duration = Duration::from_secs(30);
+
+/// How long connections may take to end behind their last answer.
+const CONNECTIONS: Duration = Duration::from_secs(1);
 
 /// How many polls of tasks may pass between two looks at the sockets.
 const SOCKETS_AFTER_POLLS: u32 = 4;
@@ -124,7 +133,15 @@ pub enum RunError {
 
 /// Runs a supervisor until it is told to end. With `watch` it reads its configuration again whenever that has changed.
 /// Blocks; sets up its own runtime.
-pub fn run(loaded: Loaded, config_path: PathBuf, watch: bool) -> Result<(), RunError> {
+///
+/// With `handed` it goes on where the program before in this process has stopped. Told to hand over itself, it becomes
+/// the next program, and comes back only if that fails.
+pub fn run(
+    loaded: Loaded,
+    config_path: &Path,
+    watch: bool,
+    handed: Option<Handover>,
+) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
     crate::sys::keep_inherited_descriptors()
         .map_err(system("the inherited descriptors cannot be listed"))?;
@@ -132,7 +149,14 @@ pub fn run(loaded: Loaded, config_path: PathBuf, watch: bool) -> Result<(), RunE
         warn!(%error, "the limit of open files cannot be raised; it may be too low for many agents");
     }
     crate::sys::close_memory().map_err(system("the memory cannot be closed to other processes"))?;
-    let home = Home::prepare(&loaded.config)?;
+    let (held, sockets) = match handed {
+        None => (None, None),
+        Some(handed) => (
+            Some(handed.lock),
+            Some((handed.link, handed.control, handed.tcp)),
+        ),
+    };
+    let home = Home::prepare(&loaded.config, held)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // By default sockets are looked at once in 61 polls of tasks: beside an agent that keeps two
@@ -157,18 +181,26 @@ pub fn run(loaded: Loaded, config_path: PathBuf, watch: bool) -> Result<(), RunE
         })?;
         let mut running = Running::start(
             Setting::read(loaded.config),
-            config_path,
+            config_path.to_owned(),
             held,
             journal,
             inheritance,
+            sockets,
         )
         .await?;
         if watch {
             running.watch();
         }
-        running.until_told(&mut signals).await;
-        running.drain(&mut signals).await;
-        Ok(())
+        match running.until_told(&mut signals).await {
+            None => {
+                running.drain(&mut signals).await;
+                Ok(None)
+            }
+            Some(program) => {
+                let copies = running.step_aside().await;
+                copies.map(|copies| Some((program, copies)))
+            }
+        }
     });
     // What is still blocking (a secret command, a log line) has nothing to say any more.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -176,6 +208,27 @@ pub fn run(loaded: Loaded, config_path: PathBuf, watch: bool) -> Result<(), RunE
     if writer.join().is_err() {
         error!("the journal's thread has panicked");
     }
+    let ended = match ended {
+        Ok(Some((program, (link, control, tcp)))) => {
+            let lock = home
+                .copy_lock()
+                .map_err(system("the lock cannot be handed over"))?;
+            let handover = Handover {
+                lock,
+                link,
+                control,
+                tcp,
+            };
+            let source = handover.exec(&program, config_path, watch);
+            // Its agents go on, and the next supervisor adopts them.
+            return Err(RunError::System {
+                what: "the new program cannot be started",
+                source,
+            });
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
     if let Err(error) = containment.release() {
         warn!(
             error = crate::error_chain(&error),
@@ -224,6 +277,40 @@ fn contain(config: &Config, journal: &Journal) -> Result<(Containment, Inheritan
     Ok((containment, inheritance))
 }
 
+/// Whether a supervisor of this program would start with this configuration, without changing anything: for the one that
+/// runs, before this program takes over.
+pub fn preflight(loaded: &Loaded) -> Result<(), String> {
+    let config = &loaded.config;
+    let chain = |error: &dyn std::error::Error| crate::error_chain(error);
+    journal::check(&config.supervisor.state_dir.join(journal::FILE))?;
+    plan::containment(config).map_err(|error| chain(&error))?;
+    for channel in config.channels.values() {
+        plan::account(config, channel)
+            .map_err(|why| format!("the channel `{}` cannot be set up: {why}", channel.id))?;
+    }
+    if let Some(token) = config
+        .supervisor
+        .http
+        .as_ref()
+        .and_then(|http| http.token.as_ref())
+    {
+        token
+            .resolve(&config.base_dir)
+            .map_err(|error| format!("the token of [supervisor.http]: {}", chain(&error)))?;
+    }
+    let program = plan::agent_host();
+    if !program.is_file() {
+        return Err(format!(
+            "there is no {} to run agents by",
+            program.display()
+        ));
+    }
+    Ok(())
+}
+
+/// What is listened on, for the next program: for agents, the command line, and TCP.
+type Listening = (OwnedFd, OwnedFd, Option<OwnedFd>);
+
 /// A supervisor at work.
 struct Running {
     fleet: Fleet,
@@ -231,6 +318,12 @@ struct Running {
     shutdown: mpsc::Receiver<()>,
     reloads: Requests,
     to_reload: mpsc::Receiver<reload::Request>,
+    to_upgrade: mpsc::Receiver<Upgrade>,
+    /// Who accepts connections.
+    doors: Vec<JoinHandle<()>>,
+    gate: control::Gate,
+    /// Copies of what they listen on.
+    listening: Listening,
     config_path: PathBuf,
     current: control::Current,
     /// Kept until all is over: the one who drops it last closes it.
@@ -240,21 +333,34 @@ struct Running {
 }
 
 impl Running {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one thing after the other, each once"
+    )]
     async fn start(
         setting: Setting,
         config_path: PathBuf,
         containment: Arc<Containment>,
         journal: Journal,
         inheritance: Inheritance,
+        handed: Option<Listening>,
     ) -> Result<Self, RunError> {
         let began = Instant::now();
         let config = Arc::new(setting.config);
         let settings = &config.supervisor;
+        let sockets = match handed {
+            None => Sockets::bind(&config).await?,
+            Some(handed) => Sockets::take_over(&config, handed).await?,
+        };
+        let listening = sockets.copy().map_err(|source| RunError::System {
+            what: "the sockets cannot be kept for another program",
+            source,
+        })?;
         let Sockets {
             link: link_listener,
             control: control_listener,
             tcp,
-        } = Sockets::bind(&config).await?;
+        } = sockets;
 
         let events = Events::default();
         let accounts = Accounts::default();
@@ -301,12 +407,14 @@ impl Running {
         );
         let mut tasks = vec![
             tokio::spawn(dispatching(dispatcher_task)),
-            tokio::spawn(links::accept(link_listener, fleet.doors())),
             tokio::spawn(gateway),
         ];
+        let mut doors = vec![tokio::spawn(links::accept(link_listener, fleet.doors()))];
 
         let (shutdown_tx, shutdown) = mpsc::channel(1);
         let (reloads, to_reload) = Requests::new();
+        let (upgrades, to_upgrade) = Upgrades::new();
+        let gate = control::Gate::default();
         let published = fleet.serve(App {
             config: Arc::clone(&config),
             config_path: config_path.clone(),
@@ -320,11 +428,12 @@ impl Running {
             events,
             containment: Arc::clone(&containment),
             reloads: reloads.clone(),
+            upgrades,
             shutdown: shutdown_tx,
             began,
         });
         let current = control::Current::new(published);
-        tasks.extend(serve(&current, control_listener, tcp, containment));
+        doors.extend(serve(&current, control_listener, tcp, containment, &gate));
 
         fleet.start_agents().await;
         let (agents, channels) = fleet.counts();
@@ -341,6 +450,10 @@ impl Running {
             shutdown,
             reloads,
             to_reload,
+            to_upgrade,
+            doors,
+            gate,
+            listening,
             config_path,
             current,
             _journal: journal,
@@ -358,10 +471,14 @@ impl Running {
         self.tasks.push(tokio::spawn(watch));
     }
 
-    async fn until_told(&mut self, signals: &mut Signals) {
+    /// Until it is told to end, or by which program to go on.
+    async fn until_told(&mut self, signals: &mut Signals) -> Option<PathBuf> {
         let why = tokio::select! {
             signal = signals.shutdown(&self.reloads) => signal,
             _ = self.shutdown.recv() => "a request",
+            program = until_replaced(&mut self.to_upgrade, &self.config_path) => {
+                return Some(program);
+            }
             // What is half done then is taken down as it is.
             never = self.fleet.serve_reloads(&mut self.to_reload) => match never {},
         };
@@ -369,6 +486,36 @@ impl Running {
             why,
             "the supervisor is shutting down; a second signal ends the agents at once"
         );
+        None
+    }
+
+    /// Lets everything come to rest but the agents: callers get their answers, channels send what they owe, the journal is
+    /// closed. Who connects meanwhile waits in the sockets.
+    async fn step_aside(mut self) -> Result<Listening, RunError> {
+        info!("another program takes over; the agents go on");
+        for door in &self.doors {
+            door.abort();
+        }
+        self.gate.close();
+        let answered = async {
+            while self.dispatcher.holding().await > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(CALLERS, answered).await.is_err() {
+            warn!("callers that still wait lose their connections; with a key they may ask again");
+        }
+        // Streams of events and logs have no end of their own.
+        let _ = tokio::time::timeout(CONNECTIONS, self.gate.empty()).await;
+        self.shutdown.close();
+        self.to_reload.close();
+        while self.to_reload.try_recv().is_ok() {}
+        self.dispatcher.close().await;
+        self.fleet.end().await;
+        for task in self.tasks.drain(..) {
+            task.abort();
+        }
+        Ok(self.listening)
     }
 
     async fn drain(mut self, signals: &mut Signals) {
@@ -391,7 +538,7 @@ impl Running {
             let _ = tokio::time::timeout(Duration::from_secs(5), self.fleet.all_stopped()).await;
         }
         self.fleet.end().await;
-        for task in self.tasks.drain(..) {
+        for task in self.tasks.drain(..).chain(self.doors.drain(..)) {
             task.abort();
         }
         for socket in &self.sockets {
@@ -401,6 +548,25 @@ impl Running {
         }
         info!("the supervisor is down");
     }
+}
+
+/// Tries programs that are to take over, until one would start here.
+async fn until_replaced(upgrades: &mut mpsc::Receiver<Upgrade>, config: &Path) -> PathBuf {
+    while let Some(Upgrade { program, reply }) = upgrades.recv().await {
+        let (tried, config) = (program.clone(), config.to_owned());
+        let tried = tokio::task::spawn_blocking(move || handover::preflight(&tried, &config)).await;
+        let tried = tried.unwrap_or_else(|error| Err(error.to_string()));
+        if let Err(why) = &tried {
+            warn!(program = %program.display(), why, "another program was to take over, and would not start");
+        }
+        let takes_over = tried.is_ok();
+        // Whoever asked has the answer before anything is closed.
+        let _ = reply.send(tried);
+        if takes_over {
+            return program;
+        }
+    }
+    std::future::pending().await
 }
 
 /// What is listened on.
@@ -420,6 +586,29 @@ impl Sockets {
             control: control::bind(&control).map_err(unbound(control))?,
             tcp: bind_tcp(config).await?,
         })
+    }
+
+    /// Those of the program before. An address on TCP that the configuration does not name any more is let go.
+    async fn take_over(config: &Config, (link, control, tcp): Listening) -> Result<Self, RunError> {
+        let settings = &config.supervisor;
+        let lost = |path: PathBuf| move |source| RunError::Socket { path, source };
+        let (link_path, control_path) = (settings.link_socket(), settings.control_socket());
+        Ok(Self {
+            link: links::take_over(link).map_err(lost(link_path))?,
+            control: control::take_over(control).map_err(lost(control_path))?,
+            tcp: listen_tcp(config, tcp).await?,
+        })
+    }
+
+    /// Copies of the descriptors.
+    fn copy(&self) -> io::Result<Listening> {
+        let tcp = self.tcp.as_ref();
+        Ok((
+            links::copy(&self.link)?,
+            Handover::copy(&self.control)?,
+            tcp.map(|(listener, _)| Handover::copy(listener))
+                .transpose()?,
+        ))
     }
 }
 
@@ -455,12 +644,16 @@ fn serve(
     control: tokio::net::UnixListener,
     tcp: Option<(tokio::net::TcpListener, control::Guard)>,
     containment: Arc<Containment>,
+    gate: &control::Gate,
 ) -> Vec<JoinHandle<()>> {
     let in_fleet = Arc::new(move |pid| containment.is_member(pid));
     let peers = control::Peers::of(current.clone(), in_fleet);
-    let unix = tokio::spawn(control::serve_unix(control, current.clone(), peers));
-    let serve_tcp =
-        |(listener, guard)| tokio::spawn(control::serve_tcp(listener, guard, current.clone()));
+    let unix = control::serve_unix(control, current.clone(), peers, gate.clone());
+    let unix = tokio::spawn(unix);
+    let serve_tcp = |(listener, guard)| {
+        let served = control::serve_tcp(listener, guard, current.clone(), gate.clone());
+        tokio::spawn(served)
+    };
     [Some(unix), tcp.map(serve_tcp)]
         .into_iter()
         .flatten()
@@ -497,6 +690,14 @@ async fn let_go_of_the_start() {
 async fn bind_tcp(
     config: &Config,
 ) -> Result<Option<(tokio::net::TcpListener, control::Guard)>, RunError> {
+    listen_tcp(config, None).await
+}
+
+/// Listens where the configuration says, on what the program before has bound if that is there.
+async fn listen_tcp(
+    config: &Config,
+    handed: Option<OwnedFd>,
+) -> Result<Option<(tokio::net::TcpListener, control::Guard)>, RunError> {
     let Some(http) = &config.supervisor.http else {
         return Ok(None);
     };
@@ -515,11 +716,22 @@ async fn bind_tcp(
             source,
         },
     )?;
-    let listener = tokio::net::TcpListener::bind(http.listen)
-        .await
-        .map_err(|source| RunError::Address {
-            address: http.listen,
-            source,
-        })?;
+    let unbound = |source| RunError::Address {
+        address: http.listen,
+        source,
+    };
+    let handed = handed.map(std::net::TcpListener::from).filter(|handed| {
+        let same = |address: SocketAddr| {
+            address.ip() == http.listen.ip()
+                && (http.listen.port() == 0 || address.port() == http.listen.port())
+        };
+        handed.local_addr().is_ok_and(same)
+    });
+    let listener = match handed {
+        Some(handed) => tokio::net::TcpListener::from_std(handed).map_err(unbound)?,
+        None => tokio::net::TcpListener::bind(http.listen)
+            .await
+            .map_err(unbound)?,
+    };
     Ok(Some((listener, guard)))
 }

@@ -9,7 +9,7 @@ pub(crate) mod program;
 
 use std::{
     fs, io,
-    os::fd::{BorrowedFd, OwnedFd, RawFd},
+    os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use nix::{
@@ -17,7 +17,7 @@ use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
 };
 use rustix::{
-    io::{FdFlags, fcntl_setfd},
+    io::{FdFlags, fcntl_getfd, fcntl_setfd},
     process::{DumpableBehavior, set_dumpable_behavior},
 };
 use tokio::io::{Interest, unix::AsyncFd};
@@ -66,6 +66,15 @@ pub(crate) fn keep_inherited_descriptors() -> io::Result<()> {
         let _ = fcntl_setfd(fd, FdFlags::CLOEXEC);
     }
     Ok(())
+}
+
+/// Takes over a descriptor that the program before this one in the same process has left open.
+pub(crate) fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the number is only used for this call, and one that is not open is refused by the kernel.
+    fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) })?;
+    // SAFETY: it is open, and nobody else in this program knows of it: it was opened by the program before, and
+    // each number is taken once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Takes as many descriptors as this process may have: the usual 1024 are gone with 200 agents.

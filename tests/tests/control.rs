@@ -392,6 +392,7 @@ async fn the_document_lists_every_route() {
         ("get", "/api/v1/doctor"),
         ("delete", "/api/v1/turns/{turn_id}"),
         ("get", "/api/v1/audit"),
+        ("post", "/api/v1/upgrade"),
         ("get", "/api/v1/queue"),
         ("get", "/api/v1/queue/{id}"),
         ("post", "/api/v1/queue/{id}/drop"),

@@ -14,6 +14,7 @@ use super::{
     output::Verbosity,
     top::{self, SortKey},
 };
+use crate::supervisor::Numbers;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -163,6 +164,13 @@ pub(super) enum Command {
     Queue(Queue),
     /// Show what operators did, and what became of single messages
     Audit(Audit),
+    /// Have this program take over from the one that runs, then give every agent a new process
+    ///
+    /// The running supervisor first has the new program say whether it would start: it reads the configuration, the journal
+    /// and the secrets, and looks at what holds agents. If it would not, nothing changes, and the reason is told. Else callers
+    /// get their answers, the sockets stay open, and the new program goes on in the same process; agents keep running and are
+    /// adopted. Then each agent is restarted after its turns, one after the other, until one does not become ready.
+    Upgrade(Upgrade),
     /// Stop all agents, then the supervisor
     Shutdown(Shutdown),
     /// Print a completion script for a shell
@@ -176,6 +184,10 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, ClapArgs)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word on the command line"
+)]
 pub(super) struct Up {
     /// Return once the supervisor answers, and leave it running in the background
     #[arg(short, long)]
@@ -184,6 +196,19 @@ pub(super) struct Up {
     /// Read the configuration again whenever its files change, as `kennel reload` does
     #[arg(short, long)]
     pub(super) watch: bool,
+
+    /// Only say whether it would start, for the supervisor that runs.
+    #[arg(long, hide = true, conflicts_with_all = ["detach", "take_over"])]
+    pub(super) preflight: bool,
+
+    /// Go on where the program before in this process has stopped.
+    #[arg(
+        long,
+        hide = true,
+        value_name = "DESCRIPTORS",
+        conflicts_with = "detach"
+    )]
+    pub(super) take_over: Option<Numbers>,
 
     /// This process is the background one: leave the terminal's session.
     #[arg(long, hide = true, conflicts_with = "detach")]
@@ -392,6 +417,17 @@ pub(super) struct QueueList {
     /// Print the control API's JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Upgrade {
+    /// The program that takes over; this one when absent
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) program: Option<PathBuf>,
+
+    /// Leave the agents with the processes that they have
+    #[arg(long)]
+    pub(super) keep_agents: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -14,13 +14,26 @@ use super::{
 use crate::{
     client::{Client, ClientError},
     config::{Loaded, LogFormat, Supervisor},
-    supervisor::{HomeError, RunError},
+    supervisor::{Handover, HomeError, READY, RunError},
 };
 
 /// `--socket` has no say here: a supervisor listens where its configuration says.
 pub(super) fn run(args: &Up, locator: &Locator, out: &Output) -> Outcome {
     let file = locator.config_file()?;
     let loaded = locator.load(&file, out)?;
+    if args.preflight {
+        crate::supervisor::preflight(&loaded).map_err(Failure::new)?;
+        out.line(format!("{READY}{}", env!("CARGO_PKG_VERSION")))?;
+        return Ok(Exit::Ok);
+    }
+    if let Some(numbers) = args.take_over {
+        // Before anything else is opened.
+        let handed = Handover::take(numbers);
+        let handed = handed.map_err(|error| {
+            Failure::new(format!("what was handed over cannot be used: {error}"))
+        })?;
+        return foreground(&file, loaded, args.watch, Some(handed));
+    }
     let client = Client::new(loaded.config.supervisor.control_socket());
     block_on(refuse_second(&client))?;
     if args.detach {
@@ -31,7 +44,7 @@ pub(super) fn run(args: &Up, locator: &Locator, out: &Output) -> Outcome {
         // Fails only for the leader of a group, which the process that `detach` starts is not.
         let _ = rustix::process::setsid();
     }
-    foreground(&file, loaded, args.watch)
+    foreground(&file, loaded, args.watch, None)
 }
 
 /// Two supervisors would fight over the agents. The pid file's lock decides; this only says it better.
@@ -49,11 +62,11 @@ async fn refuse_second(client: &Client) -> Outcome {
 }
 
 /// Runs the supervisor until it is told to end.
-fn foreground(file: &Path, loaded: Loaded, watch: bool) -> Outcome {
+fn foreground(file: &Path, loaded: Loaded, watch: bool, handed: Option<Handover>) -> Outcome {
     log_to_stderr(&loaded.config.supervisor);
     // Whoever is told of it may stand in another folder.
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    match crate::supervisor::run(loaded, file, watch) {
+    match crate::supervisor::run(loaded, &file, watch, handed) {
         Ok(()) => Ok(Exit::Ok),
         Err(RunError::Home(error @ HomeError::Running { .. })) => {
             let hint = "`kennel status` shows it, `kennel shutdown` ends it";

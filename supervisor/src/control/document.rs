@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, audit, doctor, limits, metrics, processes, queue, reload, sessions};
+use super::{api, audit, doctor, limits, metrics, processes, queue, reload, sessions, upgrade};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -37,6 +37,7 @@ use super::{api, audit, doctor, limits, metrics, processes, queue, reload, sessi
         api::streams::events,
         reload::reload,
         api::shutdown,
+        upgrade::upgrade,
         metrics::metrics,
     ),
     components(schemas(

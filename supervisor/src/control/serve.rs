@@ -15,7 +15,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, timeout},
 };
 use tracing::{debug, warn};
@@ -94,8 +94,53 @@ impl Accept for TcpListener {
     }
 }
 
+/// Counts connections, and asks them to end. A clone is the same.
+#[derive(Debug, Clone, Default)]
+pub struct Gate {
+    closing: watch::Sender<bool>,
+    open: watch::Sender<usize>,
+}
+
+/// An open connection.
+struct Open(Gate);
+
+impl Gate {
+    fn enter(&self) -> Open {
+        self.open.send_modify(|open| *open += 1);
+        Open(self.clone())
+    }
+
+    /// Has every connection end behind the request that it is answering.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Waits until none is open.
+    pub async fn empty(&self) {
+        // The sender is in `self`, so this ends only by the number.
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+}
+
+impl Open {
+    async fn closing(&self) {
+        let _ = self
+            .0
+            .closing
+            .subscribe()
+            .wait_for(|closing| *closing)
+            .await;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+    }
+}
+
 /// Serves until the task is aborted; connections that are open then end with the runtime.
-pub(super) async fn serve(listener: impl Accept, routes: Router) {
+pub(super) async fn serve(listener: impl Accept, routes: Router, gate: Gate) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let strangers = Arc::new(Semaphore::new(STRANGERS));
     let mut warned: Option<Instant> = None;
@@ -131,11 +176,21 @@ pub(super) async fn serve(listener: impl Accept, routes: Router) {
         }
         let service = TowerToHyperService::new(routes.clone());
         let connection = protocol.serve_connection(TokioIo::new(stream), service);
+        let open = gate.enter();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = open.closing() => {
+                    // The request that is being answered is the last.
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 debug!(%error, "a connection to the control API ended badly");
             }
-            drop(place);
+            drop((place, open));
         });
     }
 }
@@ -179,7 +234,7 @@ mod tests {
         let path = directory.path().join("control.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let routes = Router::new().route("/", get(|| async { "here" }));
-        let task = tokio::spawn(serve(listener, routes));
+        let task = tokio::spawn(serve(listener, routes, Gate::default()));
         let mut silent = Vec::new();
         for _ in 0..CONNECTIONS {
             silent.push(tokio::net::UnixStream::connect(&path).await.unwrap());

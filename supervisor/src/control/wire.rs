@@ -19,6 +19,7 @@ mod limits;
 mod processes;
 mod queue;
 mod reload;
+mod upgrade;
 mod usage;
 
 pub use self::{
@@ -38,6 +39,7 @@ pub use self::{
         ReloadChange, ReloadDiagnostic, ReloadKey, ReloadOutcome, ReloadReply, ReloadRequest,
         ReloadStep, ReloadSubject,
     },
+    upgrade::{UpgradeReply, UpgradeRequest},
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
 };
 

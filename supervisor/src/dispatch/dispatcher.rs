@@ -299,6 +299,11 @@ impl Dispatcher {
                 self.on_flushed();
             }
             Request::Change(change) => self.on_change(*change),
+            Request::Holding { reply } => {
+                let holds = |job: &&Job| job.sinks.iter().any(|sink| sink.holds());
+                let accepting: usize = self.tallies.values().map(|tally| tally.accepting).sum();
+                let _ = reply.send(self.jobs.values().filter(holds).count() + accepting);
+            }
             Request::Close => self.leave(),
         }
     }

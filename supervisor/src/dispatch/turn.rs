@@ -61,6 +61,10 @@ pub trait ReplySink: Send {
     }
     /// Whether the turn is still wanted when this one is gone: somebody will read the answer later.
     fn outlasts(&self) -> bool;
+    /// Whether somebody holds a line for it, who is cut off when this process ends.
+    fn holds(&self) -> bool {
+        false
+    }
     /// It joins a turn that may have said something already: only the end will be whole.
     fn late(&mut self) {}
     /// An agent has begun; more than once if one crashed and the message was handed out again.
@@ -98,6 +102,10 @@ struct StreamSink {
 }
 
 impl ReplySink for StreamSink {
+    fn holds(&self) -> bool {
+        true
+    }
+
     fn outlasts(&self) -> bool {
         self.outlasts
     }

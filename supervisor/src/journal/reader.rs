@@ -464,6 +464,14 @@ impl Reader {
         )
     }
 
+    /// How many steps of the schema the file has had.
+    pub(super) fn version(&self) -> Result<i64, ReadError> {
+        self.said(
+            self.connection
+                .pragma_query_value(None, "user_version", |row| row.get(0)),
+        )
+    }
+
     /// Reads the whole file; the error says what is wrong with it.
     pub fn check(&self) -> Result<(), ReadError> {
         self.said(quick_check(&self.connection))

@@ -114,6 +114,10 @@ impl Child {
     /// Of one that was adopted it finds out how it ended, from what it wrote into `directory` if need be.
     pub fn reap(self, directory: &Path) -> io::Result<Exit> {
         if self.adopted {
+            // It is our own child where a program before this one, in the same process, has started it.
+            if let Ok(exit) = reap(self.pidfd.get_ref().as_fd()) {
+                return Ok(exit);
+            }
             return Ok(exit_of_adopted(
                 self.pid,
                 self.pidfd.get_ref().as_fd(),

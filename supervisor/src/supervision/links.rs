@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fs::Permissions,
     io,
-    os::unix::fs::PermissionsExt,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::Path,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -34,6 +34,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::driver::Command;
+use crate::supervisor::Handover;
 
 /// How long a handshake may take in all.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,12 +93,26 @@ pub fn bind(path: &Path, for_all: bool) -> io::Result<Listener> {
     let listener = ListenerOptions::new()
         .name(path.to_fs_name::<GenericFilePath>()?)
         .mode(0o600)
+        // Who takes the supervisor down removes it, and nobody does who hands it over.
+        .reclaim_name(false)
         .create_tokio()?;
     if for_all {
         // Afterwards, since the umask takes from the mode that a socket is made with.
         open_to_all(path)?;
     }
     Ok(listener)
+}
+
+/// Listens on what the program before has bound.
+pub fn take_over(socket: OwnedFd) -> io::Result<Listener> {
+    let listener = interprocess::os::unix::uds_local_socket::tokio::Listener::try_from(socket)?;
+    Ok(Listener::UdSocket(listener))
+}
+
+/// A copy of a listener's descriptor, which outlives it.
+pub fn copy(listener: &Listener) -> io::Result<OwnedFd> {
+    let Listener::UdSocket(listener) = listener;
+    Handover::copy(listener)
 }
 
 /// Lets agents of other users connect too; what connects is checked in any case.

@@ -5,7 +5,10 @@ mod owner;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -14,6 +17,7 @@ use thiserror::Error;
 
 use kennel_shared::cage::UserIds;
 
+use super::Handover;
 use crate::{config::Config, plan};
 
 /// The longest path of a Unix socket on Linux, without its final zero.
@@ -74,13 +78,18 @@ pub enum HomeError {
 /// The right to be the supervisor of these directories, until it is dropped.
 #[derive(Debug)]
 pub struct Home {
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Home {
-    /// Makes the directories, readable by this user only, and takes the lock. Where agents have users
+    /// A copy of the lock's descriptor: it is held for as long as that is open.
+    pub fn copy_lock(&self) -> io::Result<OwnedFd> {
+        Handover::copy(&*self.lock)
+    }
+
+    /// Makes the directories, readable by this user only, and takes the lock, or goes on with that which is `held`. Where agents have users
     /// of their own, those may pass through to what is theirs.
-    pub fn prepare(config: &Config) -> Result<Self, HomeError> {
+    pub fn prepare(config: &Config, held: Option<OwnedFd>) -> Result<Self, HomeError> {
         let settings = &config.supervisor;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
         own_directory(&settings.state_dir.join("logs"))?;
@@ -95,7 +104,7 @@ impl Home {
             }
         }
         Ok(Self {
-            _lock: lock(&settings.pid_file())?,
+            lock: lock(&settings.pid_file(), held)?,
         })
     }
 }
@@ -193,19 +202,23 @@ fn directory_of(path: &Path, uid: u32) -> Result<(), HomeError> {
     Ok(())
 }
 
-fn lock(path: &Path) -> Result<Flock<File>, HomeError> {
+/// Takes the lock, or goes on with one that the program before in this process holds.
+fn lock(path: &Path, held: Option<OwnedFd>) -> Result<Flock<File>, HomeError> {
     let failed = |source| HomeError::Lock {
         path: path.to_owned(),
         source,
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let file = match held {
+        Some(held) => File::from(held),
+        None => OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?,
+    };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut lock) => {
             lock.set_len(0).map_err(failed)?;
@@ -233,14 +246,14 @@ mod tests {
     fn the_second_lock_names_the_first_s_pid() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("kennel.pid");
-        let first = lock(&path).unwrap();
-        let second = lock(&path).unwrap_err();
+        let first = lock(&path, None).unwrap();
+        let second = lock(&path, None).unwrap_err();
         assert!(
             second.to_string().contains(&std::process::id().to_string()),
             "{second}"
         );
         drop(first);
-        assert!(lock(&path).is_ok());
+        assert!(lock(&path, None).is_ok());
     }
 
     #[test]

@@ -198,6 +198,9 @@ pub(super) enum Request {
     Flush {
         reply: oneshot::Sender<()>,
     },
+    Holding {
+        reply: oneshot::Sender<usize>,
+    },
     Change(Box<Change>),
     Close,
 }
@@ -305,6 +308,15 @@ impl DispatcherHandle {
         match self.requests.send(Request::Counts { reply }).await {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => HashMap::new(),
+        }
+    }
+
+    /// How many deliveries somebody holds a line for.
+    pub async fn holding(&self) -> usize {
+        let (reply, answer) = oneshot::channel();
+        match self.requests.send(Request::Holding { reply }).await {
+            Ok(()) => answer.await.unwrap_or(0),
+            Err(_) => 0,
         }
     }
 

@@ -1,0 +1,50 @@
+//! The route by which another program takes over. On the control socket only: it names a program to be run.
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{Json, Router, extract::State, extract::rejection::JsonRejection, routing::post};
+
+use super::{
+    App, Current,
+    api::leaving,
+    error::Failure,
+    wire::{self, ErrorCode},
+};
+
+pub(super) fn routes(current: Current) -> Router {
+    let path = format!("{}/upgrade", wire::API);
+    Router::new()
+        .route(&path, post(upgrade))
+        .with_state(current)
+}
+
+/// Has a program take over, once it has said that it would start here. On the Unix socket only.
+#[utoipa::path(post, path = "/api/v1/upgrade", request_body = wire::UpgradeRequest, responses(
+    (status = 200, body = wire::UpgradeReply), (status = 409, body = wire::ErrorBody), (status = 503, body = wire::ErrorBody)))]
+pub(super) async fn upgrade(
+    State(app): State<Arc<App>>,
+    body: Result<Json<wire::UpgradeRequest>, JsonRejection>,
+) -> Result<Json<wire::UpgradeReply>, Failure> {
+    let Json(request) = body?;
+    let program = PathBuf::from(&request.program);
+    if !program.is_absolute() {
+        return Err(Failure::new(
+            ErrorCode::InvalidRequest,
+            "`program` is not an absolute path",
+        ));
+    }
+    let answer = app.upgrades.ask(program).await.ok_or_else(leaving)?;
+    let detail = match &answer {
+        Ok(version) => format!("{} {version} takes over", request.program),
+        Err(why) => format!("refused: {why}"),
+    };
+    app.audit("upgrade", None, detail);
+    match answer {
+        Ok(version) => Ok(Json(wire::UpgradeReply {
+            version,
+            pid: std::process::id(),
+        })),
+        Err(why) => Err(Failure::new(ErrorCode::Denied, why)
+            .hint("the supervisor goes on as it was; `kennel check` and `kennel doctor` say more")),
+    }
+}
