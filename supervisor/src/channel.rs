@@ -38,7 +38,7 @@ use thiserror::Error;
 
 pub use account::{
     AccountHandle, AccountIo, AccountOptions, OUTBOUND_QUEUE, Receipt, SendRefused, Settlement,
-    spawn_account,
+    spawn_account, spawn_account_after,
 };
 pub use allow::AllowFrom;
 pub use backoff::{Backoff, BackoffSettings};

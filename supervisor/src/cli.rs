@@ -32,6 +32,7 @@ mod output;
 mod queue;
 #[cfg(test)]
 mod reference;
+mod reload;
 mod send;
 mod sessions;
 mod set;
@@ -98,6 +99,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Events(events) => block_on(events::run(&client()?, events, out)),
         Command::Audit(audit) => block_on(audit::run(&client()?, &audit, out)),
         Command::Queue(queue) => block_on(queue::run(&client()?, &queue, out)),
+        Command::Reload(reload) => block_on(reload::run(&client()?, &reload, out)),
         Command::Shutdown(shutdown) => block_on(act::shutdown(&client()?, &shutdown, out)),
         Command::Completions(completions) => generate::completions(completions.shell, out),
         Command::Man(man) => generate::man(man.out.as_deref(), out),

@@ -28,8 +28,8 @@ use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentDoctor, AgentLimits, AgentList, AgentStatus,
     AuditList, AuditQuery, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
     EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ProcessList, Queue, QueueAction,
-    QueueQuery, QueueReply, QueueView, SessionDeleted, ShutdownReply, Status, TurnReply,
-    TurnRequest,
+    QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, SessionDeleted, ShutdownReply,
+    Status, TurnReply, TurnRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -43,6 +43,10 @@ const ACTION: Duration = Duration::from_mins(15);
 
 /// What an action with a limit may take beyond it, for the supervisor to say so itself.
 const ACTION_SLACK: Duration = Duration::from_secs(5);
+
+/// What reading a configuration may take beyond the wait for its agents: others that were asked before, programs that
+/// print secrets, caps that the kernel takes its time over.
+const RELOAD_SLACK: Duration = Duration::from_mins(1);
 
 /// An answer as it came, and what it means.
 #[derive(Debug, Clone)]
@@ -223,6 +227,18 @@ impl Client {
     pub async fn events(&self, query: &EventsQuery) -> Result<EventStream, ClientError> {
         let path = events_path(query, true);
         Request::get(&path).within(SHORT).stream(&self.socket).await
+    }
+
+    /// Has the configuration read again.
+    pub async fn reload(
+        &self,
+        request: &ReloadRequest,
+    ) -> Result<Answer<ReloadReply>, ClientError> {
+        let limit = request.timeout_ms.map_or(ACTION, |ms| {
+            Duration::from_millis(ms).saturating_add(RELOAD_SLACK)
+        });
+        let request = Request::post("/reload").json(request).within(limit);
+        request.answer(&self.socket).await
     }
 
     /// What operators did.

@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use check::Host;
+pub use check::{Fault, Host};
 pub use diagnostic::{Diagnostic, Diagnostics, Report, Severity, Style};
 pub use domain::{
     AgentConfig, AgentId, AllowFrom, Amount, Backend, Backoff, Binding, Channel, ChannelId,
@@ -47,7 +47,7 @@ pub use domain::{
 pub use edit::{Change, Edit, EditError, LimitChange};
 pub use schema::json_schema;
 pub use secret::{COMMAND_TIMEOUT, InlineSecret, MAX_SECRET_BYTES, SecretError, SecretRef};
-pub use source::{FRAGMENTS, MAX_FILE_BYTES, MAX_FILES};
+pub use source::{FRAGMENTS, MAX_FILE_BYTES, MAX_FILES, files};
 
 use diagnostic::Location;
 use reader::{Context, PathSite, SecretSite, UserSite};
@@ -142,6 +142,18 @@ impl Config {
             return Err(loaded.warnings.merge(found));
         }
         Ok(loaded)
+    }
+
+    /// Where a supervisor of this file listens, as far as the file says so, whatever else is wrong with it; `None` where
+    /// it cannot be read at all.
+    pub fn control_socket_of(path: &Path, directories: &Directories) -> Option<PathBuf> {
+        let text = source::text_of(path)?;
+        let absolute = std::path::absolute(path).ok()?;
+        let context = Context::new(folder(&absolute).to_owned(), directories.home.clone());
+        let draft = draft::read(&context, &[(path.to_owned(), text)], directories);
+        let said = draft.supervisor.map(|draft| draft.supervisor);
+        let otherwise = || directories.runtime.join("control.sock");
+        Some(said.map_or_else(otherwise, |supervisor| supervisor.control_socket()))
     }
 
     /// Reads texts; the first is the main file. Touches neither files nor the environment.

@@ -20,6 +20,7 @@ mod openai;
 mod peer;
 mod processes;
 mod queue;
+mod reload;
 mod serve;
 mod sessions;
 mod usage;
@@ -34,10 +35,13 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, extract::DefaultBodyLimit};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRef},
+};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::{Mutex, mpsc},
+    sync::{Mutex, mpsc, watch},
     time::Instant,
 };
 
@@ -52,13 +56,16 @@ use crate::{
     dispatch::DispatcherHandle,
     gateway::Accounts,
     journal::Journal,
+    reload::Requests,
     supervision::{driver::AgentHandle, events::Events, sampler::SamplerHandle},
 };
 
 /// The longest body of a request, in bytes: a message at its longest, written as JSON.
 const BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
 
-/// What the routes see of the supervisor. All of it is handles: nobody's state is here.
+/// What the routes see of the supervisor at one moment: a request sees one of these, from its beginning to its end.
+/// All of it is handles: nobody's state is here.
+#[derive(Clone)]
 pub struct App {
     /// The configuration that runs.
     pub config: Arc<Config>,
@@ -66,6 +73,8 @@ pub struct App {
     pub config_path: PathBuf,
     /// Every enabled agent, by id.
     pub agents: BTreeMap<String, AgentHandle>,
+    /// Agents that were removed and are still on their way out.
+    pub leaving: Vec<AgentHandle>,
     /// Every channel account, by id.
     pub accounts: Accounts,
     /// Where messages go.
@@ -75,15 +84,39 @@ pub struct App {
     /// What processes use.
     pub sampler: SamplerHandle,
     /// Held while caps change: each change is held against the caps of all agents.
-    pub limits_changing: Mutex<()>,
+    pub limits_changing: Arc<Mutex<()>>,
     /// What happens to agents.
     pub events: Events,
     /// What holds the agents.
     pub containment: Arc<Containment>,
+    /// Has the configuration read again.
+    pub reloads: Requests,
     /// Ends the supervisor.
     pub shutdown: mpsc::Sender<()>,
     /// When it began.
     pub began: Instant,
+}
+
+/// The [`App`] of now, for each request anew.
+#[derive(Clone)]
+pub struct Current(watch::Receiver<Arc<App>>);
+
+impl Current {
+    /// Of what is published there.
+    pub fn new(published: watch::Receiver<Arc<App>>) -> Self {
+        Self(published)
+    }
+
+    /// That of now.
+    pub fn app(&self) -> Arc<App> {
+        self.0.borrow().clone()
+    }
+}
+
+impl FromRef<Current> for Arc<App> {
+    fn from_ref(current: &Current) -> Self {
+        current.app()
+    }
 }
 
 /// Binds the control socket, readable and writable by this user only. The caller holds the lock
@@ -100,17 +133,17 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves the Unix socket until the task is aborted, to whom `peers` lets in.
-pub async fn serve_unix(listener: UnixListener, app: Arc<App>, peers: Peers) {
-    serve::serve(serve::Doorkept { listener, peers }, routes(app)).await;
+pub async fn serve_unix(listener: UnixListener, current: Current, peers: Peers) {
+    serve::serve(serve::Doorkept { listener, peers }, routes(current)).await;
 }
 
 /// Serves TCP until the task is aborted, every request checked by `guard`.
-pub async fn serve_tcp(listener: TcpListener, guard: Guard, app: Arc<App>) {
+pub async fn serve_tcp(listener: TcpListener, guard: Guard, current: Current) {
     let check = axum::middleware::from_fn_with_state(Arc::new(guard), auth::check);
-    serve::serve(listener, routes(app).layer(check)).await;
+    serve::serve(listener, routes(current).layer(check)).await;
 }
 
-fn routes(app: Arc<App>) -> Router {
+fn routes(current: Current) -> Router {
     Router::new()
         .nest(wire::API, api::routes())
         .nest("/v1", openai::routes())
@@ -119,5 +152,5 @@ fn routes(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(error::no_method)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(axum::middleware::from_fn(body::take))
-        .with_state(app)
+        .with_state(current)
 }

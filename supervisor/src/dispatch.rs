@@ -11,7 +11,8 @@ pub mod router;
 pub mod turn;
 
 pub use dispatcher::{
-    Accepted, AgentCounts, AgentEvent, Dispatcher, DispatcherHandle, Limits, Nobody, Operation,
-    OperationError, Outside, Rejected, Reports, Restored, Submission, prepare,
+    Accepted, AgentCounts, AgentEvent, Change, Dispatcher, DispatcherHandle, Limits, Nobody,
+    Operation, OperationError, Outside, Rejected, Reports, Restored, Submission, prepare,
+    waiting_for,
 };
 pub use turn::{EndKind, ReplySink, TurnEnd, TurnEvent, TurnStream};

@@ -9,7 +9,7 @@ mod accounts;
 mod outbox;
 mod reply;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use kennel_shared::{
@@ -17,7 +17,7 @@ use kennel_shared::{
     ids::{ChannelId, DeliveryId},
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
 };
 use tracing::{info, warn};
@@ -33,23 +33,28 @@ use crate::{
 /// When a channel may try again after a full queue, or while nothing can be written down.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Puts an account to work: what it owes is sent by a task of its own, which ends with the account.
+/// Puts an account to work: what it owes is sent by a task of its own, which ends with the account. It begins once
+/// `before` is over: what is owed to one name is sent by one task at a time.
 pub fn open(
     accounts: &Accounts,
     id: ChannelId,
     handle: AccountHandle,
     journal: Journal,
+    before: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
     let entry = accounts.insert(id.clone(), handle);
-    tokio::spawn(outbox::run(id, entry.handle, entry.bell, journal))
+    tokio::spawn(async move {
+        before.await;
+        outbox::run(id, entry.handle, entry.bell, journal).await;
+    })
 }
 
-/// Runs until no account is left. Takes what they hand in; each account hands in one after the other, so
+/// Runs until nobody can hand anything in. Takes what accounts hand in, by the bindings of its moment; each account hands in one after the other, so
 /// its messages stay in order, and none waits for the disk of another.
 pub async fn run(
     mut inbound: mpsc::Receiver<Inbound>,
     accounts: Accounts,
-    router: Router,
+    router: watch::Receiver<Arc<Router>>,
     dispatcher: DispatcherHandle,
     journal: Journal,
 ) {
@@ -62,9 +67,10 @@ pub async fn run(
             },
             Some(()) = taking.next(), if !taking.is_empty() => continue,
         };
-        let (accounts, router, dispatcher, journal) = (&accounts, &router, &dispatcher, &journal);
+        let (accounts, dispatcher, journal) = (&accounts, &dispatcher, &journal);
+        let router = router.borrow().clone();
         let take = async move {
-            let answer = take(envelope, accounts, router, dispatcher, journal).await;
+            let answer = take(envelope, accounts, &router, dispatcher, journal).await;
             // An account that was stopped meanwhile hands the message in again later.
             let _ = verdict.send(answer);
         };

@@ -13,6 +13,7 @@ use std::{
 use kennel_shared::{
     cage::{CageSpec, Network},
     envelope::PeerKind,
+    ids::ChannelId,
     protocol::{
         AgentSpec, ContextSpec, EchoSpec, Endpoint, HttpSpec, ModelApi, ModelSpec,
         SYSTEM_PROMPT_MAX_BYTES, ToolsSpec,
@@ -20,10 +21,12 @@ use kennel_shared::{
     secret::Secret,
 };
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
-    channel::{AccountHandle, AccountOptions, AllowFrom, Inbound, irc, spawn_account, telegram},
+    channel::{
+        AccountHandle, AccountOptions, AllowFrom, Inbound, irc, spawn_account_after, telegram,
+    },
     config::{self, AgentConfig, Config, Limits, NetworkAccess, ProviderKind},
     containment::{BackendKind, Cap, Caps, Containment, ContainmentError},
     dispatch::{
@@ -132,6 +135,17 @@ pub fn limits(caps: &Caps) -> Limits {
         pids: caps.pids,
         open_files: caps.open_files,
         io_weight: caps.io_weight,
+    }
+}
+
+/// The caps that are in force for an agent that is configured with `configured`, as a configuration would have them:
+/// what nobody asked for is not among them.
+pub fn limits_in_force(configured: &Limits, caps: &Caps) -> Limits {
+    let in_force = limits(caps);
+    let is_default = configured.pids.is_none() && in_force.pids == Some(DEFAULT_PIDS);
+    Limits {
+        pids: in_force.pids.filter(|_| !is_default),
+        ..in_force
     }
 }
 
@@ -359,13 +373,41 @@ pub fn agent_host() -> PathBuf {
         .unwrap_or_else(|| NAME.into())
 }
 
-/// Starts the account of a channel; its secrets are read now.
-pub fn start_account(
-    config: &Config,
-    channel: &config::Channel,
-    inbound: &mpsc::Sender<Inbound>,
-    options: AccountOptions,
-) -> Result<AccountHandle, String> {
+/// An account that is ready to be started: its secrets are read.
+pub struct PreparedAccount {
+    id: ChannelId,
+    settings: AccountSettings,
+}
+
+enum AccountSettings {
+    Telegram(telegram::Settings),
+    Irc(irc::Settings),
+}
+
+impl PreparedAccount {
+    /// Starts it; it connects once `before` is over.
+    pub fn start(
+        self,
+        inbound: &mpsc::Sender<Inbound>,
+        options: AccountOptions,
+        before: impl Future<Output = ()> + Send + 'static,
+    ) -> (AccountHandle, JoinHandle<()>) {
+        let (id, inbound) = (self.id, inbound.clone());
+        match self.settings {
+            AccountSettings::Telegram(settings) => {
+                let platform = telegram::Telegram::new(settings);
+                spawn_account_after(id, platform, inbound, options, before)
+            }
+            AccountSettings::Irc(settings) => {
+                let platform = irc::Irc::new(settings);
+                spawn_account_after(id, platform, inbound, options, before)
+            }
+        }
+    }
+}
+
+/// Makes the account of a channel ready; its secrets are read now, which may block.
+pub fn account(config: &Config, channel: &config::Channel) -> Result<PreparedAccount, String> {
     let secret = |secret: &config::SecretRef| {
         let resolved = secret.resolve(&config.base_dir);
         resolved.map_err(|error| crate::error_chain(&error))
@@ -374,24 +416,20 @@ pub fn start_account(
         config::AllowFrom::Anyone => AllowFrom::Anyone,
         config::AllowFrom::Listed(senders) => AllowFrom::listed(senders.iter().cloned()),
     };
-    let (handle, _) = match &channel.kind {
-        config::ChannelKind::Telegram(settings) => {
-            let settings = telegram::Settings {
-                api_url: settings.api_url.clone(),
-                poll_timeout: settings.poll_timeout,
-                allow_from,
-                ..telegram::Settings::new(secret(&settings.token)?)
-            };
-            let platform = telegram::Telegram::new(settings);
-            spawn_account(channel.id.clone(), platform, inbound.clone(), options)
-        }
+    let settings = match &channel.kind {
+        config::ChannelKind::Telegram(settings) => AccountSettings::Telegram(telegram::Settings {
+            api_url: settings.api_url.clone(),
+            poll_timeout: settings.poll_timeout,
+            allow_from,
+            ..telegram::Settings::new(secret(&settings.token)?)
+        }),
         config::ChannelKind::Irc(settings) => {
             let sasl = settings.sasl.as_ref().map(|sasl| {
                 let password = secret(&sasl.password)?;
                 let account = sasl.account.clone();
                 Ok::<_, String>(irc::Sasl { account, password })
             });
-            let settings = irc::Settings {
+            AccountSettings::Irc(irc::Settings {
                 tls: match &settings.tls {
                     config::Tls::Off => irc::Tls::Off,
                     config::Tls::On { ca } => irc::Tls::On { ca: ca.clone() },
@@ -401,12 +439,13 @@ pub fn start_account(
                 rooms: settings.channels.clone(),
                 allow_from,
                 ..irc::Settings::new(&settings.server, settings.port, &settings.nick)
-            };
-            let platform = irc::Irc::new(settings);
-            spawn_account(channel.id.clone(), platform, inbound.clone(), options)
+            })
         }
     };
-    Ok(handle)
+    Ok(PreparedAccount {
+        id: channel.id.clone(),
+        settings,
+    })
 }
 
 /// The name under which a supervisor's groups are found again: that of its state directory.

@@ -12,61 +12,50 @@
 //! On the way down: no new messages; agents finish their turns and leave; answers go out; then the
 //! rest ends. A second signal kills the agents at once.
 
+mod fleet;
 mod home;
 mod inherit;
 mod signals;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use kennel_shared::ids::{AgentId, Generation};
 use thiserror::Error;
-use tokio::{
-    sync::{Mutex, mpsc},
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tracing::{debug, error, info, warn};
 
+use self::{
+    fleet::{Fleet, Stage},
+    inherit::Found,
+    signals::Signals,
+};
 pub use self::{
     home::{Home, HomeError, SOCKET_PATH_MAX},
     inherit::Inheritance,
 };
-use self::{inherit::Found, signals::Signals};
 use crate::{
-    channel::AccountOptions,
-    config::{self, Config, Loaded},
-    containment::{Caps, Containment, ContainmentError},
+    config::{self, Config, Directories, Loaded},
+    containment::{Containment, ContainmentError},
     control::{self, App},
-    dispatch::{self, DispatcherHandle, Outside, Restored},
+    dispatch::{self, Dispatcher, DispatcherHandle, Outside, Restored},
     gateway::{self, Accounts},
     journal::{self, Journal, Reader},
     plan,
+    reload::{self, Requests, Setting},
     supervision::{
-        capture::{AgentLog, LogWriter},
-        driver::{self, AgentHandle, Setup},
-        events::Events,
-        lifecycle::{Event, State},
-        links,
-        sampler::{self, SamplerHandle},
-        spawner::Spawner,
+        capture::LogWriter, events::Events, lifecycle::Event, links, sampler, spawner::Spawner,
     },
 };
 
 /// Messages of all channels that wait for the gateway.
 const INBOUND: usize = 64;
-
-/// How long answers may take to leave through their channels when all else is done.
-const CHANNEL_GRACE: Duration = Duration::from_secs(5);
-
-/// How long the journal may take to write what was not sent.
-const OUTBOX_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a start may take with all of its agents.
 const START: Duration = Duration::from_secs(2);
@@ -133,8 +122,9 @@ pub enum RunError {
     },
 }
 
-/// Runs a supervisor until it is told to end. Blocks; sets up its own runtime.
-pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
+/// Runs a supervisor until it is told to end. With `watch` it reads its configuration again whenever that has changed.
+/// Blocks; sets up its own runtime.
+pub fn run(loaded: Loaded, config_path: PathBuf, watch: bool) -> Result<(), RunError> {
     let system = |what| move |source| RunError::System { what, source };
     crate::sys::keep_inherited_descriptors()
         .map_err(system("the inherited descriptors cannot be listed"))?;
@@ -166,13 +156,16 @@ pub fn run(loaded: Loaded, config_path: PathBuf) -> Result<(), RunError> {
             source,
         })?;
         let mut running = Running::start(
-            Arc::new(loaded.config),
+            Setting::read(loaded.config),
             config_path,
             held,
             journal,
             inheritance,
         )
         .await?;
+        if watch {
+            running.watch();
+        }
         running.until_told(&mut signals).await;
         running.drain(&mut signals).await;
         Ok(())
@@ -233,47 +226,41 @@ fn contain(config: &Config, journal: &Journal) -> Result<(Containment, Inheritan
 
 /// A supervisor at work.
 struct Running {
-    agents: Vec<AgentHandle>,
-    accounts: Accounts,
+    fleet: Fleet,
     dispatcher: DispatcherHandle,
-    stop_grace: Duration,
     shutdown: mpsc::Receiver<()>,
+    reloads: Requests,
+    to_reload: mpsc::Receiver<reload::Request>,
+    config_path: PathBuf,
+    current: control::Current,
     /// Kept until all is over: the one who drops it last closes it.
     _journal: Journal,
     tasks: Vec<JoinHandle<()>>,
-    drivers: Vec<JoinHandle<()>>,
-    /// They end with their accounts.
-    outboxes: Vec<JoinHandle<()>>,
     sockets: Vec<PathBuf>,
 }
 
 impl Running {
     async fn start(
-        config: Arc<Config>,
+        setting: Setting,
         config_path: PathBuf,
         containment: Arc<Containment>,
         journal: Journal,
         inheritance: Inheritance,
     ) -> Result<Self, RunError> {
         let began = Instant::now();
+        let config = Arc::new(setting.config);
         let settings = &config.supervisor;
-        let (link_path, control_path) = (settings.link_socket(), settings.control_socket());
-        let unbound = |path: &Path| {
-            let path = path.to_owned();
-            move |source| RunError::Socket { path, source }
-        };
-        let link_listener =
-            links::bind(&link_path, home::is_shared(&config)).map_err(unbound(&link_path))?;
-        let control_listener = control::bind(&control_path).map_err(unbound(&control_path))?;
-        let tcp = bind_tcp(&config).await?;
+        let Sockets {
+            link: link_listener,
+            control: control_listener,
+            tcp,
+        } = Sockets::bind(&config).await?;
 
         let events = Events::default();
         let accounts = Accounts::default();
-        let (dispatcher, mut dispatcher_task) = dispatch::prepare(
-            settings.max_concurrent as usize,
-            journal.clone(),
-            outside(&accounts, &events),
-        );
+        let outside = outside(&accounts, &events);
+        let (dispatcher, mut dispatcher_task) =
+            dispatch::prepare(settings.max_concurrent as usize, journal.clone(), outside);
         let sampler = sampler::start().map_err(|source| RunError::System {
             what: "the sampler cannot be started",
             source,
@@ -282,82 +269,101 @@ impl Running {
             .fleet_reader()
             .map(|reader| Box::new(reader) as _);
         sampler.fleet(plan::fleet_caps(&config), fleet);
-        let (leaving, adopted) = (inheritance.users(), inheritance.adopted());
-        let (agents, drivers) = start_drivers(
-            &config,
-            &containment,
-            &dispatcher,
-            &mut dispatcher_task,
-            &events,
-            &sampler,
-            (&journal, inheritance),
-        )?;
-        restore(&journal, &mut dispatcher_task, &adopted).map_err(RunError::Restore)?;
-        let mut tasks = vec![tokio::spawn(dispatching(dispatcher_task))];
-        tasks.push(tokio::spawn(links::accept(
-            link_listener,
-            Arc::new(doors(&config, &agents, &leaving)),
-        )));
-        let outboxes = start_channels(&config, &accounts, &dispatcher, &journal, &mut tasks)?;
+        let (inbound_tx, inbound) = mpsc::channel(INBOUND);
+        let system = |what| move |source| RunError::System { what, source };
+        let logs = LogWriter::start(settings.state_dir.join("logs"));
+        let (logs, _) = logs.map_err(system("the log writer cannot be started"))?;
+        let stage = Stage {
+            config_path: config_path.clone(),
+            directories: Directories::from_env(),
+            containment: Arc::clone(&containment),
+            dispatcher: dispatcher.clone(),
+            events: events.clone(),
+            sampler: sampler.clone(),
+            spawner: Spawner::start().map_err(system("the spawner cannot be started"))?,
+            logs,
+            accounts: accounts.clone(),
+            journal: journal.clone(),
+            inbound: inbound_tx,
+        };
+        let mut fleet = Fleet::new(stage, Arc::clone(&config), setting.prompts);
+        let adopted = inheritance.adopted();
+        fleet.start_drivers(&mut dispatcher_task, inheritance)?;
+        restore(&mut dispatcher_task, &journal, &adopted)?;
+        fleet.start_channels()?;
+        fleet.publish();
+        let gateway = gateway::run(
+            inbound,
+            accounts.clone(),
+            fleet.router(),
+            dispatcher.clone(),
+            journal.clone(),
+        );
+        let mut tasks = vec![
+            tokio::spawn(dispatching(dispatcher_task)),
+            tokio::spawn(links::accept(link_listener, fleet.doors())),
+            tokio::spawn(gateway),
+        ];
 
         let (shutdown_tx, shutdown) = mpsc::channel(1);
-        let app = Arc::new(App {
+        let (reloads, to_reload) = Requests::new();
+        let published = fleet.serve(App {
             config: Arc::clone(&config),
-            config_path,
-            agents: agents
-                .iter()
-                .filter(|agent| !leaving.contains_key(&agent.agent))
-                .map(|agent| (agent.agent.to_string(), agent.clone()))
-                .collect::<BTreeMap<_, _>>(),
-            accounts: accounts.clone(),
+            config_path: config_path.clone(),
+            agents: BTreeMap::new(),
+            leaving: Vec::new(),
+            accounts,
             dispatcher: dispatcher.clone(),
             journal: journal.clone(),
             sampler,
-            limits_changing: Mutex::default(),
+            limits_changing: Arc::default(),
             events,
             containment: Arc::clone(&containment),
+            reloads: reloads.clone(),
             shutdown: shutdown_tx,
             began,
         });
-        let peers = control::Peers {
-            in_fleet: Arc::new(move |pid| containment.is_member(pid)),
-            agents: agents.clone().into(),
-        };
-        tasks.push(tokio::spawn(control::serve_unix(
-            control_listener,
-            Arc::clone(&app),
-            peers,
-        )));
-        if let Some((listener, guard)) = tcp {
-            tasks.push(tokio::spawn(control::serve_tcp(listener, guard, app)));
-        }
+        let current = control::Current::new(published);
+        tasks.extend(serve(&current, control_listener, tcp, containment));
 
-        start_agents(&config, &agents).await;
+        fleet.start_agents().await;
+        let (agents, channels) = fleet.counts();
         info!(
-            agents = agents.len(),
-            channels = accounts.len(),
+            agents,
+            channels,
             pid = std::process::id(),
             "the supervisor is up"
         );
         tasks.push(tokio::spawn(let_go_of_the_start()));
         Ok(Self {
-            agents,
-            accounts,
+            fleet,
             dispatcher,
-            stop_grace: config.supervisor.stop_grace,
             shutdown,
+            reloads,
+            to_reload,
+            config_path,
+            current,
             _journal: journal,
             tasks,
-            drivers,
-            outboxes,
-            sockets: vec![link_path, control_path],
+            sockets: vec![settings.link_socket(), settings.control_socket()],
         })
+    }
+
+    /// Reads the configuration again whenever its files have changed.
+    fn watch(&mut self) {
+        let current = self.current.clone();
+        let named = move || reload::prompt_files(&current.app().config);
+        let (main, reloads) = (self.config_path.clone(), self.reloads.clone());
+        let watch = reload::watch::run(main, named, reloads);
+        self.tasks.push(tokio::spawn(watch));
     }
 
     async fn until_told(&mut self, signals: &mut Signals) {
         let why = tokio::select! {
-            signal = signals.shutdown() => signal,
+            signal = signals.shutdown(&self.reloads) => signal,
             _ = self.shutdown.recv() => "a request",
+            // What is half done then is taken down as it is.
+            never = self.fleet.serve_reloads(&mut self.to_reload) => match never {},
         };
         info!(
             why,
@@ -366,36 +372,26 @@ impl Running {
     }
 
     async fn drain(mut self, signals: &mut Signals) {
+        // By this the routes know that nothing is to be started any more.
+        self.shutdown.close();
+        // Who waits for a reload is told that there is none any more.
+        self.to_reload.close();
+        while self.to_reload.try_recv().is_ok() {}
         self.dispatcher.close().await;
-        for agent in &self.agents {
-            agent.order(Event::Stop).await;
-        }
-        let stopped = all_stopped(&self.agents);
+        self.fleet.order(Event::Stop).await;
         let now = tokio::select! {
-            () = stopped => false,
-            _ = signals.shutdown() => true,
-            () = tokio::time::sleep(self.stop_grace) => true,
+            () = self.fleet.all_stopped() => false,
+            _ = signals.shutdown(&self.reloads) => true,
+            () = tokio::time::sleep(self.fleet.stop_grace()) => true,
         };
         if now {
             warn!("the agents that are left are being killed");
-            for agent in &self.agents {
-                agent.order(Event::Kill).await;
-            }
+            self.fleet.order(Event::Kill).await;
             // KILL works unless a process is stuck in the kernel, which no wait of ours mends.
-            let _ = tokio::time::timeout(Duration::from_secs(5), all_stopped(&self.agents)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.fleet.all_stopped()).await;
         }
-        let out = async {
-            self.dispatcher.flushed().await;
-            self.accounts.drained().await;
-        };
-        let _ = tokio::time::timeout(CHANNEL_GRACE, out).await;
-        for account in self.accounts.all() {
-            account.stop();
-        }
-        // What they could not send is put back, for the next supervisor.
-        let settled = futures::future::join_all(self.outboxes.drain(..));
-        let _ = tokio::time::timeout(OUTBOX_GRACE, settled).await;
-        for task in self.tasks.drain(..).chain(self.drivers.drain(..)) {
+        self.fleet.end().await;
+        for task in self.tasks.drain(..) {
             task.abort();
         }
         for socket in &self.sockets {
@@ -407,13 +403,33 @@ impl Running {
     }
 }
 
+/// What is listened on.
+struct Sockets {
+    link: links::Listener,
+    control: tokio::net::UnixListener,
+    tcp: Option<(tokio::net::TcpListener, control::Guard)>,
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> Result<Self, RunError> {
+        let settings = &config.supervisor;
+        let unbound = |path: PathBuf| move |source| RunError::Socket { path, source };
+        let (link, control) = (settings.link_socket(), settings.control_socket());
+        Ok(Self {
+            link: links::bind(&link, home::is_shared(config)).map_err(unbound(link))?,
+            control: control::bind(&control).map_err(unbound(control))?,
+            tcp: bind_tcp(config).await?,
+        })
+    }
+}
+
 /// Runs the dispatcher. Without it the supervisor is none: it ends at once, its agents go on, and the next one
 /// adopts them.
 #[expect(
     clippy::disallowed_methods,
     reason = "agents outlive it, and nothing else can be done in order without a dispatcher"
 )]
-async fn dispatching(dispatcher: dispatch::Dispatcher) {
+async fn dispatching(dispatcher: Dispatcher) {
     let died = tokio::spawn(dispatcher.run()).await;
     if died.is_err_and(|died| died.is_panic()) {
         error!(
@@ -423,49 +439,51 @@ async fn dispatching(dispatcher: dispatch::Dispatcher) {
     }
 }
 
-/// What the dispatcher knows of chats and operators.
+/// What the dispatcher knows of the rest.
 fn outside(accounts: &Accounts, events: &Events) -> Outside {
-    let (answered, rung) = (accounts.clone(), accounts.clone());
+    let (senders, bells) = (accounts.clone(), accounts.clone());
     Outside {
-        sink_for: Arc::new(move |message| gateway::sink_for(&answered, message)),
-        ring: Arc::new(move |channel| rung.ring(channel)),
+        sink_for: Arc::new(move |message| gateway::sink_for(&senders, message)),
+        ring: Arc::new(move |channel| bells.ring(channel)),
         events: events.clone(),
     }
 }
 
-/// Has the dispatcher take over what an earlier supervisor has left.
+/// Serves the control API.
+fn serve(
+    current: &control::Current,
+    control: tokio::net::UnixListener,
+    tcp: Option<(tokio::net::TcpListener, control::Guard)>,
+    containment: Arc<Containment>,
+) -> Vec<JoinHandle<()>> {
+    let in_fleet = Arc::new(move |pid| containment.is_member(pid));
+    let peers = control::Peers::of(current.clone(), in_fleet);
+    let unix = tokio::spawn(control::serve_unix(control, current.clone(), peers));
+    let serve_tcp =
+        |(listener, guard)| tokio::spawn(control::serve_tcp(listener, guard, current.clone()));
+    [Some(unix), tcp.map(serve_tcp)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Takes over what an earlier supervisor has left.
 fn restore(
+    dispatcher: &mut Dispatcher,
     journal: &Journal,
-    dispatcher: &mut dispatch::Dispatcher,
     adopted: &HashSet<(AgentId, Generation)>,
-) -> Result<(), journal::ReadError> {
-    let reader = Reader::open(journal.path())?;
-    let Restored { queued, leased } = dispatcher.restore(&reader, adopted)?;
-    if queued + leased > 0 {
+) -> Result<(), RunError> {
+    let restored = Reader::open(journal.path())
+        .and_then(|reader| dispatcher.restore(&reader, adopted))
+        .map_err(RunError::Restore)?;
+    if restored != Restored::default() {
         info!(
-            queued,
-            leased, "messages that an earlier supervisor took go on"
+            queued = restored.queued,
+            leased = restored.leased,
+            "messages that an earlier supervisor took go on"
         );
     }
     Ok(())
-}
-
-async fn start_agents(config: &Config, agents: &[AgentHandle]) {
-    for agent in agents {
-        let config = config.agent(agent.agent.as_str());
-        if config.is_some_and(|config| config.enabled && config.autostart) {
-            agent.order(Event::Start).await;
-        }
-    }
-}
-
-async fn all_stopped(agents: &[AgentHandle]) {
-    for agent in agents {
-        let mut observed = agent.observed.clone();
-        let _ = observed
-            .wait_for(|seen| seen.state == State::Stopped && seen.pid.is_none())
-            .await;
-    }
 }
 
 /// Gives the memory of what only a start needs back, once it is over.
@@ -474,28 +492,6 @@ async fn let_go_of_the_start() {
     if let Err(error) = crate::sys::program::let_go() {
         debug!(%error, "the pages of the start stay");
     }
-}
-
-/// The ways from the link socket to the drivers.
-fn doors(
-    config: &Config,
-    agents: &[AgentHandle],
-    leaving: &BTreeMap<AgentId, u32>,
-) -> HashMap<AgentId, links::Door> {
-    let own = nix::unistd::geteuid().as_raw();
-    let door = |agent: &AgentHandle| {
-        let settings = config.agent(agent.agent.as_str());
-        let user = settings.and_then(|settings| plan::cage(config, settings).ok()?.user);
-        let leaving = leaving.get(&agent.agent).copied();
-        links::Door {
-            commands: agent.commands.clone(),
-            uid: leaving.unwrap_or(user.map_or(own, |user| user.uid)),
-        }
-    };
-    agents
-        .iter()
-        .map(|agent| (agent.agent.clone(), door(agent)))
-        .collect()
 }
 
 async fn bind_tcp(
@@ -526,122 +522,4 @@ async fn bind_tcp(
             source,
         })?;
     Ok(Some((listener, guard)))
-}
-
-/// Starts the accounts and the gateway; the tasks that send what the accounts owe.
-fn start_channels(
-    config: &Config,
-    accounts: &Accounts,
-    dispatcher: &DispatcherHandle,
-    journal: &Journal,
-    tasks: &mut Vec<JoinHandle<()>>,
-) -> Result<Vec<JoinHandle<()>>, RunError> {
-    let (inbound_tx, inbound) = mpsc::channel(INBOUND);
-    let mut outboxes = Vec::new();
-    for channel in config.channels.values() {
-        let id = channel.id.clone();
-        let handle = plan::start_account(config, channel, &inbound_tx, AccountOptions::default())
-            .map_err(|detail| RunError::Channel {
-            channel: channel.id.to_string(),
-            detail,
-        })?;
-        outboxes.push(gateway::open(accounts, id, handle, journal.clone()));
-    }
-    let gateway = gateway::run(
-        inbound,
-        accounts.clone(),
-        plan::router(config),
-        dispatcher.clone(),
-        journal.clone(),
-    );
-    tasks.push(tokio::spawn(gateway));
-    Ok(outboxes)
-}
-
-/// Starts a driver for every enabled agent. No agent runs yet.
-fn start_drivers(
-    config: &Arc<Config>,
-    containment: &Arc<Containment>,
-    dispatcher: &DispatcherHandle,
-    lanes: &mut dispatch::Dispatcher,
-    events: &Events,
-    sampler: &SamplerHandle,
-    (journal, mut inheritance): (&Journal, Inheritance),
-) -> Result<(Vec<AgentHandle>, Vec<JoinHandle<()>>), RunError> {
-    let settings = &config.supervisor;
-    let system = |what| move |source| RunError::System { what, source };
-    let spawner = Spawner::start().map_err(system("the spawner cannot be started"))?;
-    let logs = settings.state_dir.join("logs");
-    let (writer, _) = LogWriter::start(logs).map_err(system("the log writer cannot be started"))?;
-    let mut agents = Vec::new();
-    let mut drivers = Vec::new();
-    for agent in config.agents.values().filter(|agent| agent.enabled) {
-        let id = agent.id.clone();
-        let (caps, requested) = plan::caps(&agent.limits);
-        let cage = inherit::cage(config, containment, agent);
-        let user = cage.as_ref().ok().and_then(|cage| cage.user);
-        let setup = Setup {
-            agent: id.clone(),
-            policy: plan::policy(agent),
-            spec: plan::spec_source(config, agent),
-            containment: Arc::clone(containment),
-            caps,
-            requested,
-            program: plan::agent_host(),
-            directory: settings.agent_dir(&agent.id),
-            socket: settings.link_socket(),
-            log_level: settings.log_level.as_str().to_owned(),
-            orphan_grace: settings.orphan_grace,
-            cage,
-            log: AgentLog::new(id.clone(), plan::rotation(agent), writer.clone()),
-            spawner: spawner.clone(),
-            reports: dispatcher.reports(),
-            events: events.clone(),
-            sampler: sampler.clone(),
-            journal: journal.clone(),
-            past: inheritance.past(&id),
-        };
-        home::prepare_agent(&setup.directory, &agent.workspace, user)?;
-        let (handle, driver) = driver::prepare(setup);
-        lanes.add(
-            handle.agent.clone(),
-            handle.commands.clone(),
-            plan::lane_limits(agent),
-        );
-        if !agent.autostart {
-            lanes.rest(&handle.agent);
-        }
-        agents.push(handle);
-        drivers.push(tokio::spawn(driver.run()));
-    }
-    for id in inheritance.retiring() {
-        let setup = Setup {
-            agent: id.clone(),
-            policy: inherit::RETIRING,
-            spec: inherit::retiring_spec(),
-            containment: Arc::clone(containment),
-            caps: Caps::default(),
-            requested: Vec::new(),
-            program: plan::agent_host(),
-            directory: settings.agent_dir(&id),
-            socket: settings.link_socket(),
-            log_level: settings.log_level.as_str().to_owned(),
-            orphan_grace: settings.orphan_grace,
-            cage: Err("it is not in the configuration any more".into()),
-            log: AgentLog::new(id.clone(), inherit::RETIRING_LOG, writer.clone()),
-            spawner: spawner.clone(),
-            reports: dispatcher.reports(),
-            events: events.clone(),
-            sampler: sampler.clone(),
-            journal: journal.clone(),
-            past: inheritance.past(&id),
-        };
-        let (handle, driver) = driver::prepare(setup);
-        // What is in its hands may come to its end; nothing new comes in.
-        lanes.add(id, handle.commands.clone(), inherit::RETIRING_LANE);
-        lanes.rest(&handle.agent);
-        agents.push(handle);
-        drivers.push(tokio::spawn(driver.run()));
-    }
-    Ok((agents, drivers))
 }

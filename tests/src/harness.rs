@@ -131,6 +131,8 @@ pub struct Kennel {
     host: PathBuf,
     /// What the programs find in their environment.
     environment: Vec<(String, String)>,
+    /// Behind `kennel up`.
+    up: Vec<String>,
     supervisor: Option<Child>,
     pid: i32,
     starts: usize,
@@ -142,11 +144,17 @@ impl Kennel {
         Builder::default()
     }
 
-    fn new(directory: TempDir, host: PathBuf, environment: Vec<(String, String)>) -> Self {
+    fn new(
+        directory: TempDir,
+        host: PathBuf,
+        environment: Vec<(String, String)>,
+        up: Vec<String>,
+    ) -> Self {
         Self {
             directory,
             host,
             environment,
+            up,
             supervisor: None,
             pid: 0,
             starts: 0,
@@ -232,6 +240,7 @@ impl Kennel {
         let mut command = self.command();
         command
             .arg("up")
+            .args(&self.up)
             .env("KENNEL_AGENT_HOST", &self.host)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
@@ -250,6 +259,36 @@ impl Kennel {
             .env_remove("KENNEL_LOG")
             .envs(self.environment.iter().cloned());
         command
+    }
+
+    /// The configuration.
+    pub fn config_path(&self) -> PathBuf {
+        self.root().join("kennel.toml")
+    }
+
+    /// The text of the configuration.
+    pub fn config(&self) -> String {
+        fs::read_to_string(self.config_path()).expect("the configuration is readable")
+    }
+
+    /// Changes the configuration as editors do: another file takes its name.
+    pub fn edit(&self, change: impl FnOnce(String) -> String) {
+        let before = self.config();
+        let after = change(before.clone());
+        assert_ne!(after, before, "the edit changes nothing");
+        let new = self.root().join("kennel.toml.new");
+        fs::write(&new, after).expect("a file is written");
+        fs::rename(new, self.config_path()).expect("it takes the name");
+    }
+
+    /// Runs `kennel` with these arguments; gives its code and what it said.
+    pub async fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = self.command();
+        command.args(args);
+        let ended = tokio::task::spawn_blocking(move || command.output());
+        let ended = ended.await.expect("it ends").expect("kennel starts");
+        let text = |bytes| String::from_utf8(bytes).expect("kennel prints text");
+        (ended.status.code(), text(ended.stdout), text(ended.stderr))
     }
 
     /// Tries to start a second supervisor here; gives its exit code and what it said.
@@ -415,8 +454,19 @@ impl Kennel {
         process.signal(signal);
     }
 
-    /// Kills the supervisor, and waits until it is gone. What it has started lives on.
+    /// Kills the supervisor once it has written down which processes are its agents, and waits until it is gone.
+    /// What it has started lives on. A life of which nothing is written down yet would be ended by the next.
     pub async fn crash(&mut self) {
+        let journal = self.root().join("state").join(kennel::journal::FILE);
+        let agents = self.agents().await;
+        eventually("every agent's process is in the journal", || async {
+            let written = kennel::journal::Reader::open(&journal).and_then(|read| read.children());
+            let written = written.ok()?;
+            let is_written = |pid: &i32| written.iter().any(|child| child.pid == *pid);
+            let mut pids = agents.iter().filter_map(|agent| agent.pid);
+            pids.all(|pid| is_written(&pid)).then_some(())
+        })
+        .await;
         self.signal(Signal::SIGKILL);
         self.until_down().await;
     }

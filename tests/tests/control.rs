@@ -399,6 +399,7 @@ async fn the_document_lists_every_route() {
         ("post", "/api/v1/queue/{id}/requeue"),
         ("get", "/api/v1/channels"),
         ("get", "/api/v1/events"),
+        ("post", "/api/v1/reload"),
         ("post", "/api/v1/shutdown"),
         ("get", "/metrics"),
     ];

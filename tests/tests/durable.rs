@@ -87,7 +87,11 @@ async fn a_killed_supervisor_loses_no_message_and_repeats_no_answer() {
         "two questions, two answers, and this: {}",
         context.reply()
     );
-    assert_eq!(listed(&kennel, &[]), Vec::<Value>::new());
+    // A caller has its answer before its end is on the disk.
+    eventually("nothing is left to be done", || async {
+        listed(&kennel, &[]).is_empty().then_some(())
+    })
+    .await;
     kennel.shut_down().await;
     assert_eq!(texts(&telegram).len(), 2);
 }

@@ -195,6 +195,18 @@ pub fn spawn_account<P: Platform>(
     inbound_tx: mpsc::Sender<Inbound>,
     options: AccountOptions,
 ) -> (AccountHandle, JoinHandle<()>) {
+    spawn_account_after(id, platform, inbound_tx, options, async {})
+}
+
+/// The same, but it connects only once `before` is over: platforms let in one of a name. What is handed to it meanwhile
+/// waits.
+pub fn spawn_account_after<P: Platform>(
+    id: ChannelId,
+    platform: P,
+    inbound_tx: mpsc::Sender<Inbound>,
+    options: AccountOptions,
+    before: impl Future<Output = ()> + Send + 'static,
+) -> (AccountHandle, JoinHandle<()>) {
     let (board, status_rx) = Board::new(id.clone(), platform.kind());
     let (outbound_tx, outbound_rx) = mpsc::channel(OUTBOUND_QUEUE);
     let (stop_tx, stop_rx) = watch::channel(false);
@@ -216,7 +228,7 @@ pub fn spawn_account<P: Platform>(
         status_rx,
         stop_tx,
     };
-    let task = tokio::spawn(account.run(stop_rx).instrument(span));
+    let task = tokio::spawn(account.run(before, stop_rx).instrument(span));
     (handle, task)
 }
 
@@ -229,11 +241,15 @@ struct Account<P> {
 }
 
 impl<P: Platform> Account<P> {
-    async fn run(mut self, mut stop_rx: watch::Receiver<bool>) {
+    async fn run(mut self, before: impl Future<Output = ()>, mut stop_rx: watch::Receiver<bool>) {
+        let serve = async {
+            before.await;
+            self.reconnect().await;
+        };
         tokio::select! {
             // An error says that the last handle is gone.
             _ = stop_rx.wait_for(|stop| *stop) => {}
-            () = self.reconnect() => {}
+            () = serve => {}
         }
         self.io.outlet.abandon();
         info!("channel stopped");

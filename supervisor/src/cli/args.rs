@@ -136,6 +136,13 @@ pub(super) enum Command {
     Restart(Which),
     /// Show what an agent may use of the machine, or change it while it runs
     Set(Set),
+    /// Read the configuration again, and change what differs while everything else goes on
+    ///
+    /// All of it is checked first: when anything is wrong, nothing changes. Then what differs is told, and done. Caps,
+    /// limits of queues, restart policies and bindings change at once. An agent gets a new process only where it must,
+    /// and after its turns; one that is removed finishes its turns, and what it has kept stays. Caps that were set by
+    /// `kennel set` give way to what the file says. SIGHUP does the same; `kennel up --watch` whenever the files change.
+    Reload(Reload),
     /// Show what an agent wrote to its output
     Logs(Logs),
     /// Send an agent a message and print its answer
@@ -173,6 +180,10 @@ pub(super) struct Up {
     /// Return once the supervisor answers, and leave it running in the background
     #[arg(short, long)]
     pub(super) detach: bool,
+
+    /// Read the configuration again whenever its files change, as `kennel reload` does
+    #[arg(short, long)]
+    pub(super) watch: bool,
 
     /// This process is the background one: leave the terminal's session.
     #[arg(long, hide = true, conflicts_with = "detach")]
@@ -269,13 +280,32 @@ pub(super) struct Set {
     /// What to change, as in memory=1GiB, cpu=0.5, pids=64; none lifts a cap
     ///
     /// The caps are memory, memory_high, cpu, cpu_weight, pids, open_files and io_weight. They hold at once, and until
-    /// the supervisor ends. Without any, those that are in force are shown.
+    /// the supervisor ends or reads its configuration again. Without any, those that are in force are shown.
     #[arg(value_name = "CAP=VALUE")]
     pub(super) changes: Vec<String>,
 
     /// Also write them into the configuration, into the file that declares the agent
     #[arg(long, requires = "changes")]
     pub(super) save: bool,
+
+    /// Print the control API's JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Reload {
+    /// Tell what would be done, and do nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+
+    /// Return when it is begun, without waiting for agents that finish their turns or start
+    #[arg(long)]
+    pub(super) no_wait: bool,
+
+    /// Give up waiting for the agents after this time, as in 30s; they go on
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(super) timeout: Option<Duration>,
 
     /// Print the control API's JSON
     #[arg(long)]

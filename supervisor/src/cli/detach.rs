@@ -35,6 +35,7 @@ pub(super) fn run(
     file: &Path,
     supervisor: &config::Supervisor,
     client: &Client,
+    watch: bool,
     out: &Output,
 ) -> Outcome {
     let log = Log::open(&supervisor.state_dir).map_err(|error| {
@@ -43,7 +44,7 @@ pub(super) fn run(
             "cannot open the supervisor's log in {dir}: {error}"
         ))
     })?;
-    let child = spawn(file, &log)
+    let child = spawn(file, watch, &log)
         .map_err(|error| Failure::new(format!("cannot start the supervisor: {error}")))?;
     let pid = child.id();
     let spinner = out.spinner("waiting for the supervisor");
@@ -62,11 +63,12 @@ pub(super) fn run(
     clippy::disallowed_methods,
     reason = "this is not a child of a supervisor but the supervisor itself, started from the command line"
 )]
-fn spawn(file: &Path, log: &Log) -> io::Result<Child> {
+fn spawn(file: &Path, watch: bool, log: &Log) -> io::Result<Child> {
     Command::new(std::env::current_exe()?)
         .arg("--config")
         .arg(std::path::absolute(file)?)
         .args(["up", "--detached"])
+        .args(watch.then_some("--watch"))
         .stdin(Stdio::null())
         .stdout(log.file.try_clone()?)
         .stderr(log.file.try_clone()?)

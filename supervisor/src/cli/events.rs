@@ -46,13 +46,11 @@ fn show(event: &LifecycleEvent, json: bool, out: &Output) -> std::io::Result<()>
 fn line(event: &LifecycleEvent) -> String {
     // Times that no calendar holds come from a broken clock: they are shown as its last.
     let at = UNIX_EPOCH + Duration::from_millis(event.at_ms.min(253_402_300_799_000));
-    let mut line = format!(
-        "{} {} #{} {}",
-        humantime::format_rfc3339_millis(at),
-        event.agent,
-        event.generation,
-        event.kind
-    );
+    let at = humantime::format_rfc3339_millis(at);
+    let mut line = match &event.agent {
+        Some(agent) => format!("{at} {agent} #{} {}", event.generation, event.kind),
+        None => format!("{at} supervisor {}", event.kind),
+    };
     if let Some(detail) = &event.detail {
         write!(line, ": {detail}").expect("a string takes everything");
     }
@@ -67,7 +65,7 @@ mod tests {
     fn an_event_is_one_line() {
         let mut event = LifecycleEvent {
             at_ms: 1_700_000_000_123,
-            agent: "hexa".into(),
+            agent: Some("hexa".into()),
             generation: 3,
             kind: "exited".into(),
             detail: Some("killed by SIGKILL".into()),
@@ -78,6 +76,15 @@ mod tests {
             line(&event),
             "2023-11-14T22:13:20.123Z hexa #3 exited: killed by SIGKILL"
         );
+        event.agent = None;
+        event.kind = "reloaded".into();
+        event.detail = Some("1 agent added".into());
+        assert_eq!(
+            line(&event),
+            "2023-11-14T22:13:20.123Z supervisor reloaded: 1 agent added"
+        );
+        event.agent = Some("hexa".into());
+        event.kind = "exited".into();
         event.at_ms = u64::MAX;
         event.detail = None;
         assert_eq!(line(&event), "9999-12-31T23:59:59.000Z hexa #3 exited");

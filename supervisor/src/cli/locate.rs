@@ -118,7 +118,8 @@ impl Locator {
         })
     }
 
-    /// The control socket, or the configuration that would say where it is and is refused.
+    /// The control socket, or the configuration that would say where it is and is refused. A supervisor that runs
+    /// where a refused one says that it does is found all the same: who breaks the file needs it most.
     pub(super) fn find_socket(&self) -> Result<PathBuf, (PathBuf, Diagnostics)> {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
@@ -129,7 +130,9 @@ impl Locator {
         // What there is to say about the configuration is said by `check` and `up`.
         match self.inspect(&file) {
             Ok(loaded) => Ok(loaded.config.supervisor.control_socket()),
-            Err(found) => Err((file, found)),
+            Err(found) => Config::control_socket_of(&file, &self.directories)
+                .filter(|socket| socket.exists())
+                .ok_or((file, found)),
         }
     }
 
@@ -194,6 +197,26 @@ mod tests {
         let place = place(Some("named.toml"), Some("/a/control.sock"));
         fs::write(place.dir.path().join("named.toml"), "][").unwrap();
         assert_eq!(socket(&place).unwrap(), Path::new("/a/control.sock"));
+    }
+
+    #[test]
+    fn a_broken_file_still_says_where_a_supervisor_runs() {
+        let place = place(Some("named.toml"), None);
+        let run = place.dir.path().join("elsewhere");
+        let socket_of = run.join("control.sock");
+        let broken = format!(
+            "[supervisor]\nruntime_dir = '{}'\n[agents.a]\nx = ][\n",
+            run.display()
+        );
+        fs::write(place.dir.path().join("named.toml"), broken).unwrap();
+        assert_eq!(
+            socket(&place).unwrap_err().exit,
+            Exit::Usage,
+            "nobody runs there"
+        );
+        fs::create_dir(&run).unwrap();
+        fs::write(&socket_of, "").unwrap();
+        assert_eq!(socket(&place).unwrap(), socket_of);
     }
 
     #[test]

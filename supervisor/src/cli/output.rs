@@ -130,6 +130,13 @@ impl Output {
         }
     }
 
+    /// Prints what the supervisor found in a configuration.
+    pub(super) fn report(&self, report: &str) {
+        if !report.is_empty() && self.verbosity > Verbosity::Quiet {
+            self.say(printable(report.trim_end()));
+        }
+    }
+
     /// Asks on the terminal; the answer comes on the same line.
     pub(super) fn prompt(&self, text: impl Display) {
         let mut stderr = AutoStream::auto(self.stderr.lock());

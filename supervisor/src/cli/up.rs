@@ -25,13 +25,13 @@ pub(super) fn run(args: &Up, locator: &Locator, out: &Output) -> Outcome {
     block_on(refuse_second(&client))?;
     if args.detach {
         let supervisor = &loaded.config.supervisor;
-        return detach::run(&file, supervisor, &client, out);
+        return detach::run(&file, supervisor, &client, args.watch, out);
     }
     if args.detached {
         // Fails only for the leader of a group, which the process that `detach` starts is not.
         let _ = rustix::process::setsid();
     }
-    foreground(&file, loaded)
+    foreground(&file, loaded, args.watch)
 }
 
 /// Two supervisors would fight over the agents. The pid file's lock decides; this only says it better.
@@ -49,11 +49,11 @@ async fn refuse_second(client: &Client) -> Outcome {
 }
 
 /// Runs the supervisor until it is told to end.
-fn foreground(file: &Path, loaded: Loaded) -> Outcome {
+fn foreground(file: &Path, loaded: Loaded, watch: bool) -> Outcome {
     log_to_stderr(&loaded.config.supervisor);
     // Whoever is told of it may stand in another folder.
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    match crate::supervisor::run(loaded, file) {
+    match crate::supervisor::run(loaded, file, watch) {
         Ok(()) => Ok(Exit::Ok),
         Err(RunError::Home(error @ HomeError::Running { .. })) => {
             let hint = "`kennel status` shows it, `kennel shutdown` ends it";

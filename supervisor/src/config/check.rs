@@ -10,7 +10,7 @@ pub use host::Host;
 
 use super::Loaded;
 use super::diagnostic::{Diagnostic, Diagnostics};
-use super::domain::SystemPrompt;
+use super::domain::{AgentId, SystemPrompt};
 use super::fence::Fence;
 use super::secret::{SecretError, SecretRef};
 use crate::error_chain;
@@ -53,6 +53,34 @@ impl Loaded {
             }
         }
         Diagnostics::new(found, Arc::clone(&self.sources))
+    }
+}
+
+/// Why a configuration cannot be run, though nothing in it is wrong by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Whom it concerns; all of it without one.
+    pub agent: Option<AgentId>,
+    /// What is the matter.
+    pub says: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Loaded {
+    /// The faults that somebody found who was to run this, as errors; each is shown where the agent's caps are written,
+    /// or with the main file.
+    pub fn faults(&self, faults: impl IntoIterator<Item = Fault>) -> Diagnostics {
+        let found = faults.into_iter().map(|fault| {
+            let place = fault.agent.as_ref().and_then(|id| self.limits.get(id));
+            let error = Diagnostic::error(fault.says).hint(fault.remedy);
+            match (place, self.files.first()) {
+                (Some(at), _) => error.at(at.clone(), "of this agent"),
+                (None, Some(main)) => error.in_file(main),
+                (None, None) => error,
+            }
+        });
+        Diagnostics::new(found.collect(), Arc::clone(&self.sources))
     }
 }
 

@@ -163,6 +163,19 @@ pub(super) fn read(main: &Path) -> Result<Vec<(PathBuf, String)>, Vec<Diagnostic
     }
 }
 
+/// The text of a file, if it can be had.
+pub(super) fn text_of(path: &Path) -> Option<String> {
+    read_file(path).ok()
+}
+
+/// The files that a configuration consists of now, the main one first, whether they can be read or not.
+pub fn files(main: &Path) -> Vec<PathBuf> {
+    let folder = main.parent().unwrap_or(Path::new("")).join(FRAGMENTS);
+    let mut files = vec![main.to_owned()];
+    files.extend(fragments(&folder).unwrap_or_default());
+    files
+}
+
 /// The `*.toml` files of the fragments folder by name; hidden files are not ours.
 fn fragments(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let failed = |error: std::io::Error| format!("failed to list this folder: {error}");

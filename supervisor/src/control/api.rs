@@ -26,9 +26,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    App, audit, doctor,
+    App, Current, audit, doctor,
     error::Failure,
-    idempotency, limits, processes, queue, sessions, usage, view,
+    idempotency, limits, processes, queue, reload, sessions, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -43,7 +43,7 @@ use crate::{
 const ACTION_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The longest that a caller may wait for an action.
-const ACTION_TIMEOUT_MAX: Duration = Duration::from_mins(10);
+pub(super) const ACTION_TIMEOUT_MAX: Duration = Duration::from_mins(10);
 
 /// How often a quiet stream says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -54,7 +54,7 @@ use self::streams::{agent_logs, events};
 
 pub(super) type AppState = State<Arc<App>>;
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Router<Current> {
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
@@ -82,6 +82,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/queue/{id}/requeue", post(queue::requeue))
         .route("/channels", get(channels))
         .route("/events", get(events))
+        .route("/reload", post(reload::reload))
         .route("/shutdown", post(shutdown))
         .route("/openapi.json", get(|| async { Json(super::document()) }))
 }
@@ -200,6 +201,10 @@ async fn act(
     };
     let handle = find(app, id)?;
     let before = handle.observed.borrow().generation;
+    if app.shutdown.is_closed() {
+        // What is started now would hold up the end.
+        return Err(leaving());
+    }
     let answer = handle.order(event).await.ok_or_else(leaving)?;
     let what = match event {
         Event::Start => "start",
@@ -250,7 +255,7 @@ async fn act(
 }
 
 /// Whether an action has come to its end, good or bad.
-fn settled(seen: &Observed, event: Event, before: Generation) -> bool {
+pub(super) fn settled(seen: &Observed, event: Event, before: Generation) -> bool {
     let renewed = event != Event::Restart || seen.generation > before;
     match seen.state {
         Life::Ready { .. } => event != Event::Stop && renewed,
@@ -470,7 +475,7 @@ pub(super) fn find<'a>(app: &'a App, id: &str) -> Result<&'a AgentHandle, Failur
     if app.config.agent(id).is_some() {
         return Err(
             Failure::new(ErrorCode::Denied, format!("agent `{id}` is disabled")).hint(format!(
-                "set `enabled = true` under [agents.{id}] and start the supervisor again"
+                "set `enabled = true` under [agents.{id}], then `kennel reload`"
             )),
         );
     }

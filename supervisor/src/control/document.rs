@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{api, audit, doctor, limits, metrics, processes, queue, sessions};
+use super::{api, audit, doctor, limits, metrics, processes, queue, reload, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -35,6 +35,7 @@ use super::{api, audit, doctor, limits, metrics, processes, queue, sessions};
         doctor::agent_doctor,
         api::channels,
         api::streams::events,
+        reload::reload,
         api::shutdown,
         metrics::metrics,
     ),

@@ -2,7 +2,9 @@
 //!
 //! A change is refused as a whole: when it makes no sense, when it breaks the fleet's ceiling, when the host cannot
 //! enforce it for an agent that runs under nothing less, or when the kernel does not take it. It holds until the
-//! supervisor ends; the configuration is the business of who asks.
+//! supervisor ends or reads its configuration again; the configuration is the business of who asks.
+
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -10,7 +12,7 @@ use axum::{
 };
 
 use super::{
-    App,
+    App, Current,
     api::{AppState, find},
     error::Failure,
     wire::{self, ErrorCode},
@@ -43,7 +45,7 @@ pub(super) async fn limits(
     (status = 200, body = wire::LimitsReply), (status = 400, body = wire::ErrorBody),
     (status = 404, body = wire::ErrorBody), (status = 409, body = wire::ErrorBody)))]
 pub(super) async fn set_limits(
-    State(app): AppState,
+    State(current): State<Current>,
     Path(id): Path<String>,
     body: Result<Json<wire::LimitsPatch>, JsonRejection>,
 ) -> Result<Json<wire::LimitsReply>, Failure> {
@@ -57,9 +59,12 @@ pub(super) async fn set_limits(
             )),
         );
     }
+    let lock = Arc::clone(&current.app().limits_changing);
+    let _alone = lock.lock().await;
+    // Only now: the configuration may have been read again meanwhile.
+    let app = current.app();
     let handle = find(&app, &id)?;
     let agent = configured(&app, &id);
-    let _alone = app.limits_changing.lock().await;
     let before = plan::limits(&handle.observed.borrow().caps);
     let mut wanted = before;
     for (cap, amount) in &changes {

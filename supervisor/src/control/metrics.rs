@@ -23,7 +23,7 @@ use axum::{
 use nix::sys::resource::{Resource, getrlimit};
 
 use self::text::{Format, Page};
-use super::{App, view, wire};
+use super::{App, Current, view, wire};
 use crate::{
     dispatch::AgentCounts,
     journal::Health,
@@ -58,7 +58,7 @@ struct Agent {
     sample: AgentSample,
 }
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Router<Current> {
     Router::new().route("/metrics", get(metrics))
 }
 

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 
 use self::request::{ChatRequest, Invalid};
 use super::{
-    App, api,
+    App, Current, api,
     error::{openai_error, openai_error_body},
     idempotency::{self, InvalidKey},
 };
@@ -48,7 +48,7 @@ const MODEL_PREFIX: &str = "agent/";
 /// How often a quiet stream says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Router<Current> {
     Router::new()
         .route("/models", get(models))
         .route("/models/{*id}", get(model))

@@ -21,7 +21,11 @@ use rustix::{
 };
 use tokio::net::UnixStream;
 
+use super::Current;
 use crate::supervision::{ancestry, driver::AgentHandle};
+
+/// The children that run now.
+pub(super) type Children = Arc<dyn Fn() -> Vec<i32> + Send + Sync>;
 
 /// Says whether a process is in a group of the fleet; `None` where nothing can be said.
 pub type InFleet = Arc<dyn Fn(i32) -> Option<bool> + Send + Sync>;
@@ -32,7 +36,26 @@ pub struct Peers {
     /// By group, where there are groups.
     pub in_fleet: InFleet,
     /// By descent.
-    pub agents: Arc<[AgentHandle]>,
+    pub(super) children: Children,
+}
+
+impl Peers {
+    /// Told by the fleet as it is when somebody connects.
+    pub fn of(current: Current, in_fleet: InFleet) -> Self {
+        let children = move || {
+            let app = current.app();
+            let pid = |agent: &AgentHandle| agent.observed.borrow().pid;
+            app.agents
+                .values()
+                .chain(&app.leaving)
+                .filter_map(pid)
+                .collect()
+        };
+        Self {
+            in_fleet,
+            children: Arc::new(children),
+        }
+    }
 }
 
 /// Why a peer is turned away.
@@ -81,12 +104,7 @@ impl Peers {
         if (self.in_fleet)(pid) == Some(true) || ancestry::is_marked(pid)? {
             return Some(true);
         }
-        let agents: Vec<i32> = self
-            .agents
-            .iter()
-            .filter_map(|agent| agent.observed.borrow().pid)
-            .collect();
-        ancestry::descends_from(pid, &agents)
+        ancestry::descends_from(pid, &(self.children)())
     }
 }
 
@@ -116,7 +134,7 @@ mod tests {
     fn peers(in_fleet: Option<bool>) -> Peers {
         Peers {
             in_fleet: Arc::new(move |_| in_fleet),
-            agents: Arc::new([]),
+            children: Arc::new(Vec::new),
         }
     }
 

@@ -194,7 +194,7 @@ fn view_channel(status: &channel::ChannelStatus) -> wire::ChannelStatus {
 pub(super) fn view_event(event: &LifecycleEvent) -> wire::LifecycleEvent {
     wire::LifecycleEvent {
         at_ms: unix_millis(event.at),
-        agent: event.agent.to_string(),
+        agent: event.agent.as_ref().map(ToString::to_string),
         generation: event.generation.0,
         kind: event.kind.to_owned(),
         detail: event.detail.clone(),

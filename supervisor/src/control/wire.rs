@@ -18,6 +18,7 @@ mod events;
 mod limits;
 mod processes;
 mod queue;
+mod reload;
 mod usage;
 
 pub use self::{
@@ -32,6 +33,10 @@ pub use self::{
     queue::{
         Delivery, DeliveryDetail, DeliveryState, Queue, QueueAction, QueueCount, QueueQuery,
         QueueReply, QueueView, Send,
+    },
+    reload::{
+        ReloadChange, ReloadDiagnostic, ReloadKey, ReloadOutcome, ReloadReply, ReloadRequest,
+        ReloadStep, ReloadSubject,
     },
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
 };

@@ -26,6 +26,7 @@
 //! | [`job`] | one delivery that is not done with |
 //! | [`ledger`] | what goes to the journal, and what is to be done when it is there |
 //! | [`restore`] | what an earlier supervisor has left |
+//! | [`roster`] | agents that come and go |
 
 mod accept;
 mod agents;
@@ -35,6 +36,7 @@ mod job;
 mod ledger;
 mod operate;
 mod restore;
+mod roster;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -60,7 +62,8 @@ pub use self::{
         Accepted, AgentCounts, AgentEvent, DispatcherHandle, Operation, OperationError, Rejected,
         Reports, Submission,
     },
-    restore::Restored,
+    restore::{Restored, waiting_for},
+    roster::Change,
 };
 use super::{
     lanes::{Lanes, Ticket},
@@ -146,6 +149,7 @@ struct Tally {
     input_tokens: u64,
     output_tokens: u64,
     resting: Option<&'static str>,
+    going: roster::Going,
 }
 
 type Loaded = (DeliveryId, Result<Option<Message>, ReadError>);
@@ -211,8 +215,14 @@ enum Happened {
 impl Dispatcher {
     /// Adds an agent. `commands` leads to its driver.
     pub fn add(&mut self, agent: AgentId, commands: mpsc::Sender<Command>, limits: Limits) {
-        self.lanes
-            .add(agent.clone(), limits.max_concurrent, limits.max_waiting);
+        // One that was just removed may have something left; it is the new one's.
+        if !self
+            .lanes
+            .limit(&agent, limits.max_concurrent, limits.max_waiting)
+        {
+            self.lanes
+                .add(agent.clone(), limits.max_concurrent, limits.max_waiting);
+        }
         let tally = self.tallies.entry(agent.clone()).or_default();
         tally.poison_after = limits.poison_after;
         self.agents.insert(agent, commands);
@@ -288,13 +298,18 @@ impl Dispatcher {
                 self.flushing.push(reply);
                 self.on_flushed();
             }
+            Request::Change(change) => self.on_change(*change),
             Request::Close => self.leave(),
         }
     }
 
     fn on_written(&mut self, then: Then, answer: Result<Answer, JournalError>) {
         match then {
-            Then::Accept(accepting) => self.on_accepted(*accepting, answer),
+            Then::Accept(accepting) => {
+                let agent = accepting.new.session.agent();
+                self.on_accepted(*accepting, answer);
+                self.forget_if_done(&agent);
+            }
             Then::Operate(operating) => self.on_operated(*operating, answer),
             Then::End(delivery, channels) => {
                 note(delivery, answer);
@@ -380,7 +395,8 @@ impl Dispatcher {
         let Some(job) = self.take_out(delivery) else {
             return;
         };
-        let tally = self.tally(&job.ticket.session.agent());
+        let agent = job.ticket.session.agent();
+        let tally = self.tally(&agent);
         match &end {
             TurnEnd::Replied { .. } => tally.replied += 1,
             TurnEnd::Failed { .. } => tally.failed += 1,
@@ -396,6 +412,7 @@ impl Dispatcher {
         self.ledger.tell(settle, Then::End(delivery, channels));
         self.ending.entry(delivery).or_default();
         tell(job.sinks, end);
+        self.forget_if_done(&agent);
     }
 
     fn tally(&mut self, agent: &AgentId) -> &mut Tally {

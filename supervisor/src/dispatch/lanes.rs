@@ -93,6 +93,28 @@ impl Lanes {
         self.agents.insert(agent, lane);
     }
 
+    /// Other limits for an agent; false when there is none of the name. What is over them has been admitted, and goes
+    /// on.
+    pub fn limit(&mut self, agent: &AgentId, max_concurrent: usize, max_waiting: usize) -> bool {
+        let lane = self.agents.get_mut(agent);
+        lane.map(|lane| (lane.max_concurrent, lane.max_waiting) = (max_concurrent, max_waiting))
+            .is_some()
+    }
+
+    /// Another number of turns at once for the fleet.
+    pub fn limit_fleet(&mut self, max_running: usize) {
+        self.max_running = max_running;
+    }
+
+    /// Forgets an agent and gives what it still had: first what ran, then what waited.
+    pub fn remove(&mut self, agent: &AgentId) -> Vec<Ticket> {
+        let Some(lane) = self.agents.remove(agent) else {
+            return Vec::new();
+        };
+        self.running -= lane.running.len();
+        lane.running.into_iter().chain(lane.waiting).collect()
+    }
+
     /// Whether an agent's queue has room for another delivery, beside `coming` ones that are not
     /// admitted yet.
     pub fn room(&self, agent: &str, coming: usize) -> Result<(), Refused> {
@@ -337,6 +359,45 @@ mod tests {
         assert_eq!(lanes.start_next(), None);
         lanes.open(&agent);
         assert_eq!(lanes.start_next(), Some(first));
+    }
+
+    #[test]
+    fn limits_that_change_hold_for_what_comes() {
+        let mut lanes = lanes(8, &[("a", 4), ("b", 4)]);
+        let agent = "a".parse().unwrap();
+        for n in 0..6 {
+            assert!(lanes.admit(ticket("a", &n.to_string())));
+        }
+        let first = lanes.start_next().unwrap();
+        lanes.start_next().unwrap();
+        assert!(lanes.limit(&agent, 1, 2));
+        assert_eq!(lanes.start_next(), None, "one too many run already");
+        lanes.finish(&first);
+        assert_eq!(lanes.start_next(), None);
+        assert_eq!(lanes.room("a", 0), Err(Refused::QueueFull(2)));
+        lanes.limit(&agent, 8, 9);
+        lanes.limit_fleet(3);
+        assert!(lanes.start_next().is_some() && lanes.start_next().is_some());
+        assert_eq!(lanes.start_next(), None, "the fleet runs three");
+        lanes.limit_fleet(4);
+        assert!(lanes.start_next().is_some());
+        assert!(!lanes.limit(&"z".parse().unwrap(), 1, 1));
+    }
+
+    #[test]
+    fn an_agent_that_is_removed_leaves_its_places_to_others() {
+        let mut lanes = lanes(1, &[("a", 1), ("b", 1)]);
+        let (a1, a2, b1) = (ticket("a", "x"), ticket("a", "x"), ticket("b", "x"));
+        for ticket in [&a1, &a2, &b1] {
+            assert!(lanes.admit(ticket.clone()));
+        }
+        assert_eq!(lanes.start_next(), Some(a1.clone()));
+        let agent: AgentId = "a".parse().unwrap();
+        assert_eq!(lanes.remove(&agent), [a1.clone(), a2]);
+        assert!(lanes.remove(&agent).is_empty());
+        assert_eq!(lanes.start_next(), Some(b1));
+        assert!(!lanes.finish(&a1), "it is nobody's any more");
+        assert!(!lanes.admit(ticket("a", "x")));
     }
 
     #[test]

@@ -102,9 +102,9 @@ fn config(config: &ConfigFile) -> Vec<Check> {
                     area,
                     "file",
                     format!(
-                        "{right}; it was changed since the supervisor started, which runs on what it said before"
+                        "{right}; it was changed since the supervisor read it, which runs on what it said before"
                     ),
-                    "`kennel shutdown`, then `kennel up --detach`, has it take effect",
+                    "`kennel reload --dry-run` tells what differs, `kennel reload` has it take effect",
                 )
             } else {
                 Check::ok(area, "file", right)

@@ -112,6 +112,17 @@ impl Accounts {
         self.lock().remove(id).map(|entry| entry.handle)
     }
 
+    /// Waits until all that was rung for by now of one account is sent or given up, also when it was taken out
+    /// meanwhile. Bound it: an account that cannot connect sends nothing.
+    pub fn drained_of(&self, id: &ChannelId) -> impl Future<Output = ()> + Send + use<> {
+        let entry = self.entry(id);
+        async move {
+            if let Some(entry) = entry {
+                entry.bell.quiet().await;
+            }
+        }
+    }
+
     pub(super) fn entry(&self, id: &ChannelId) -> Option<Entry> {
         self.lock().get(id).cloned()
     }

@@ -52,6 +52,31 @@ fn every_cap_that_is_asked_for_arrives() {
 }
 
 #[test]
+fn caps_in_force_are_told_as_a_configuration_would() {
+    let (none, some) = (
+        Limits::default(),
+        Limits {
+            pids: Some(DEFAULT_PIDS),
+            cpu: Some(1.0),
+            ..Limits::default()
+        },
+    );
+    for limits in [none, some] {
+        assert_eq!(limits_in_force(&limits, &caps(&limits).0), limits);
+    }
+    // Changed while it runs.
+    let changed = Caps {
+        memory: Some(7),
+        ..caps(&none).0
+    };
+    let told = Limits {
+        memory: Some(7),
+        ..none
+    };
+    assert_eq!(limits_in_force(&none, &changed), told);
+}
+
+#[test]
 fn the_fleet_has_no_default_caps() {
     let none = config("[providers.echo]\nkind = \"echo\"\n[agents.a]\nmodel = \"echo/x\"\n");
     assert_eq!(fleet_caps(&none), Caps::default());

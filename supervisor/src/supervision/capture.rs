@@ -20,7 +20,7 @@ use kennel_shared::ids::AgentId;
 use tokio::{
     io::AsyncReadExt,
     net::unix::pipe,
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::AbortHandle,
     time::Instant,
 };
@@ -178,7 +178,7 @@ fn rotate(path: &Path, keep: u32) -> io::Result<()> {
 #[derive(Debug, Clone)]
 pub struct AgentLog {
     agent: AgentId,
-    rotation: Rotation,
+    rotation: watch::Sender<Rotation>,
     writer: LogWriter,
     /// Made for the first follower: its slots are most of what an agent would cost the supervisor.
     lines: Arc<OnceLock<broadcast::Sender<Arc<str>>>>,
@@ -189,10 +189,15 @@ impl AgentLog {
     pub fn new(agent: AgentId, rotation: Rotation, writer: LogWriter) -> Self {
         Self {
             agent,
-            rotation,
+            rotation: watch::Sender::new(rotation),
             writer,
             lines: Arc::default(),
         }
+    }
+
+    /// Puts it aside by another rule from now on, for all who write to it.
+    pub fn rotate_by(&self, rotation: Rotation) {
+        self.rotation.send_replace(rotation);
     }
 
     /// Where its lines are kept.
@@ -266,7 +271,7 @@ impl AgentLog {
     fn batch(&self, bytes: Vec<u8>, done: Option<oneshot::Sender<()>>) -> Batch {
         Batch {
             agent: self.agent.clone(),
-            rotation: self.rotation,
+            rotation: *self.rotation.borrow(),
             bytes,
             done,
         }
@@ -401,6 +406,26 @@ mod tests {
             fs::read_to_string(directory.path().join("a.log.1")).unwrap(),
             "4"
         );
+    }
+
+    #[tokio::test]
+    async fn the_rule_of_the_moment_puts_a_log_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let (writer, _) = LogWriter::start(directory.path().to_owned()).unwrap();
+        let roomy = Rotation {
+            max_bytes: 1 << 20,
+            keep: 1,
+        };
+        let log = AgentLog::new("a".parse().unwrap(), roomy, writer);
+        let own = log.clone();
+        own.write(b"one\n".to_vec()).await;
+        assert!(log.path().exists());
+        log.rotate_by(Rotation {
+            max_bytes: 1,
+            ..roomy
+        });
+        own.write(b"two\n".to_vec()).await;
+        assert!(!log.path().exists(), "it was put aside");
     }
 
     proptest! {

@@ -37,7 +37,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 pub use self::handle::{
-    AgentHandle, Applied, Command, Deleted, HelloReply, LastEnd, Observed, Setup, SpecSource,
+    AgentHandle, Applied, Command, Deleted, HelloReply, LastEnd, Observed, Setup, SpecSource, Terms,
 };
 use self::{
     deleting::Deleting,
@@ -116,6 +116,7 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         child: None,
         group: None,
         caps: setup.caps,
+        next_caps: None,
         guard: Guard::default(),
         over: None,
         clearing: None,
@@ -175,6 +176,8 @@ pub struct Driver {
     group: Option<Group>,
     /// The caps of the present child, and of the next.
     caps: Caps,
+    /// Those of the next, where they are others.
+    next_caps: Option<Caps>,
     /// Watches them.
     guard: Guard,
     /// Why we ended it, where no other cap did.
@@ -268,6 +271,7 @@ impl Driver {
                 self.link.send(ToAgent::Deliver(*delivery));
             }
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
+            Command::Renew(terms) => self.renew(*terms),
             Command::DeleteSession { session, reply } => {
                 self.deleting.ask(session, reply, &mut self.link);
             }
@@ -302,6 +306,22 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Takes other terms. Nothing of the present life changes by it but when it is judged.
+    fn renew(&mut self, terms: Terms) {
+        self.machine.keep_by(terms.policy);
+        self.setup.policy = terms.policy;
+        self.setup.spec = terms.spec;
+        self.setup.requested = terms.requested;
+        self.next_caps = Some(terms.caps);
+        self.setup.cage = terms.cage;
+        self.setup.log_level = terms.log_level;
+        self.setup.orphan_grace = terms.orphan_grace;
+        self.setup.log.rotate_by(terms.rotation);
+        let unenforced = self.unenforced().into();
+        self.observed
+            .send_modify(|seen| seen.unenforced = unenforced);
     }
 
     /// Feeds the machine and does what it says.
@@ -565,7 +585,7 @@ impl Driver {
     fn announce(&self, kind: &'static str, detail: Option<String>) {
         self.setup.events.tell(LifecycleEvent {
             at: SystemTime::now(),
-            agent: self.setup.agent.clone(),
+            agent: Some(self.setup.agent.clone()),
             generation: self.machine.generation(),
             kind,
             detail,

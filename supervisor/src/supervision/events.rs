@@ -27,14 +27,15 @@ const LAG: usize = 1024;
 pub struct LifecycleEvent {
     /// When.
     pub at: SystemTime,
-    /// Whose.
-    pub agent: AgentId,
+    /// Whose; `None` for what the supervisor does as a whole.
+    pub agent: Option<AgentId>,
     /// Which life.
     pub generation: Generation,
     /// What: the name of a state, or `ended`, `hung`, `link-lost`, `start-failed`, `oom-kill`,
     /// `over-cap`, `left-behind`; of one that another supervisor has started `adopted`, `not-adopted`, `leaving`;
     /// of a cap that holds it back `pids-denied`, `throttled`, `throttled-over`,
-    /// `memory-high`, `memory-high-over`.
+    /// `memory-high`, `memory-high-over`; of a configuration that was read again `config`, and of the supervisor
+    /// `reloaded` and `reload-refused`.
     pub kind: &'static str,
     /// More, in words.
     pub detail: Option<String>,
@@ -42,6 +43,13 @@ pub struct LifecycleEvent {
     pub end: Option<Arc<End>>,
     /// What held it back.
     pub held_back: Option<Arc<HeldBack>>,
+}
+
+impl LifecycleEvent {
+    /// Whether it is this agent's.
+    pub fn is_of(&self, agent: &str) -> bool {
+        self.agent.as_ref().is_some_and(|own| own.as_str() == agent)
+    }
 }
 
 /// A cap that holds an agent back and does not end it.
@@ -109,7 +117,7 @@ mod tests {
     fn event(agent: &str, generation: u64) -> LifecycleEvent {
         LifecycleEvent {
             at: SystemTime::UNIX_EPOCH,
-            agent: agent.parse().unwrap(),
+            agent: Some(agent.parse().unwrap()),
             generation: Generation(generation),
             kind: "ready",
             detail: None,
@@ -128,7 +136,7 @@ mod tests {
         assert_eq!(all.len(), REMEMBERED);
         assert_eq!(all[0].generation, Generation(10));
 
-        let (last, mut live) = events.follow(3, |event| event.agent.as_str() == "odd");
+        let (last, mut live) = events.follow(3, |event| event.is_of("odd"));
         let last: Vec<u64> = last.iter().map(|event| event.generation.0).collect();
         let newest = REMEMBERED as u64 + 9;
         assert_eq!(last, [newest - 4, newest - 2, newest]);

@@ -259,6 +259,11 @@ impl Lifecycle {
         }
     }
 
+    /// Keeps it by another policy from now on. Deadlines that run already stay as they were set.
+    pub fn keep_by(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// Where it is.
     pub fn state(&self) -> State {
         self.state

@@ -16,7 +16,7 @@ use std::{
 use interprocess::{
     local_socket::{
         GenericFilePath, ListenerOptions, ToFsName,
-        tokio::{Listener, Stream},
+        tokio::Stream,
         traits::{StreamCommon, tokio::Listener as _},
     },
     os::unix::local_socket::ListenerOptionsExt,
@@ -28,7 +28,7 @@ use kennel_shared::{
 };
 use thiserror::Error;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot, watch},
     time::timeout,
 };
 use tracing::{debug, warn};
@@ -45,8 +45,11 @@ const HANDSHAKES: usize = 64;
 /// keeps the places free for the others.
 const HANDSHAKES_PER_PROCESS: usize = 4;
 
-/// Finds the driver of an agent. Fixed for the life of the supervisor.
-pub type Drivers = Arc<HashMap<AgentId, Door>>;
+/// The ways to all drivers, at one moment.
+pub type Doors = Arc<HashMap<AgentId, Door>>;
+
+/// Finds the driver of an agent, among those that there are now.
+pub type Drivers = watch::Receiver<Doors>;
 
 /// The way to one agent's driver, and who may take it.
 #[derive(Debug, Clone)]
@@ -56,6 +59,9 @@ pub struct Door {
     /// The user that the agent runs as.
     pub uid: u32,
 }
+
+/// What agents connect to.
+pub type Listener = interprocess::local_socket::tokio::Listener;
 
 /// A connected agent, past its handshake.
 pub type LinkStream = Stream;
@@ -89,9 +95,14 @@ pub fn bind(path: &Path, for_all: bool) -> io::Result<Listener> {
         .create_tokio()?;
     if for_all {
         // Afterwards, since the umask takes from the mode that a socket is made with.
-        std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
+        open_to_all(path)?;
     }
     Ok(listener)
+}
+
+/// Lets agents of other users connect too; what connects is checked in any case.
+pub fn open_to_all(path: &Path) -> io::Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(0o666))
 }
 
 /// Accepts until the task is aborted.
@@ -109,9 +120,9 @@ pub async fn accept(listener: Listener, drivers: Drivers) {
                 if !Guests::lock(&guests).admit(pid) {
                     continue;
                 }
-                let (drivers, guests) = (Arc::clone(&drivers), Arc::clone(&guests));
+                let (doors, guests) = (drivers.borrow().clone(), Arc::clone(&guests));
                 tokio::spawn(async move {
-                    greet(stream, pid, &drivers).await;
+                    greet(stream, pid, &doors).await;
                     Guests::lock(&guests).leave(pid);
                     drop(place);
                 });
@@ -166,7 +177,7 @@ impl Guests {
     }
 }
 
-async fn greet(mut stream: Stream, pid: Option<i32>, drivers: &Drivers) {
+async fn greet(mut stream: Stream, pid: Option<i32>, drivers: &Doors) {
     let greeted = timeout(HANDSHAKE_TIMEOUT, handshake(&mut stream, drivers)).await;
     let rejected = match greeted {
         Ok(Ok(Greeted { driver, attempt })) => {
@@ -191,7 +202,7 @@ struct Greeted {
     attempt: u64,
 }
 
-async fn handshake(stream: &mut Stream, drivers: &Drivers) -> Result<Greeted, Rejected> {
+async fn handshake(stream: &mut Stream, drivers: &Doors) -> Result<Greeted, Rejected> {
     let creds = stream.peer_creds().map_err(Rejected::Credentials)?;
     // Nobody's agent: not worth reading what it says.
     if !drivers.values().any(|door| creds.euid() == Some(door.uid)) {

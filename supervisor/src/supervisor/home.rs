@@ -85,20 +85,10 @@ impl Home {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
         own_directory(&settings.state_dir.join("logs"))?;
         let agents = settings.state_dir.join("agents");
-        // The system is asked for each.
-        let users: Vec<UserIds> = users(config).collect();
         for path in [&settings.state_dir, &settings.runtime_dir, &agents] {
             own_directory(path)?;
-            if !users.is_empty() {
-                owner::let_pass(path).map_err(|source| HomeError::Directory {
-                    path: path.clone(),
-                    source,
-                })?;
-            }
         }
-        for user in users {
-            owner::check_way(&settings.link_socket(), user)?;
-        }
+        let_users_pass(config)?;
         for socket in [settings.link_socket(), settings.control_socket()] {
             if socket.as_os_str().len() > SOCKET_PATH_MAX {
                 return Err(HomeError::LongPath(socket));
@@ -108,6 +98,27 @@ impl Home {
             _lock: lock(&settings.pid_file())?,
         })
     }
+}
+
+/// Where agents have users of their own, lets those through to what is theirs.
+pub(super) fn let_users_pass(config: &Config) -> Result<(), HomeError> {
+    let settings = &config.supervisor;
+    // The system is asked for each.
+    let users: Vec<UserIds> = users(config).collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    let agents = settings.state_dir.join("agents");
+    for path in [&settings.state_dir, &settings.runtime_dir, &agents] {
+        owner::let_pass(path).map_err(|source| HomeError::Directory {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    for user in users {
+        owner::check_way(&settings.link_socket(), user)?;
+    }
+    Ok(())
 }
 
 /// Whether agents run as other users, which must get through to their folders and to the link socket.

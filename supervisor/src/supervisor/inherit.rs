@@ -49,7 +49,11 @@ struct Judged {
 }
 
 /// What was found. See the module.
-pub(super) struct Found(Vec<Judged>);
+pub(super) struct Found {
+    judged: Vec<Judged>,
+    /// The last life of each agent that has a group: it may have been started and not written down.
+    started: HashMap<AgentId, Generation>,
+}
 
 impl Found {
     /// Holds what is written down against what there is.
@@ -64,6 +68,7 @@ impl Found {
             .into_iter()
             .map(|left| (left.name, left.pids))
             .collect();
+        let started = last_lives(groups.keys());
         let judge = |child: Child| {
             let held = containment.backend() != BackendKind::BestEffort;
             let pids = groups.remove(&name(&child)).unwrap_or_default();
@@ -80,13 +85,16 @@ impl Found {
                 child,
             }
         };
-        Ok(Self(children.into_iter().map(judge).collect()))
+        Ok(Self {
+            judged: children.into_iter().map(judge).collect(),
+            started,
+        })
     }
 
     /// The groups that are not to be cleaned away.
     pub(super) fn keep(&self) -> BTreeSet<String> {
         let kept = self
-            .0
+            .judged
             .iter()
             .filter(|one| matches!(one.verdict, Verdict::Adopt { .. } | Verdict::Retire));
         kept.map(|one| name(&one.child)).collect()
@@ -101,7 +109,7 @@ impl Found {
     ) -> Inheritance {
         let mut pasts = HashMap::new();
         let mut retired = BTreeMap::new();
-        for one in self.0 {
+        for one in self.judged {
             let (agent, uid) = (one.child.agent.clone(), one.uid);
             let leaves = one.verdict == Verdict::Retire;
             let past = take_one(one, config, containment, journal);
@@ -109,6 +117,13 @@ impl Found {
                 retired.insert(agent.clone(), uid);
             }
             pasts.insert(agent, past);
+        }
+        // No number is given twice, not even that of a life which nobody has written down.
+        for (agent, generation) in self.started {
+            let past: &mut Past = pasts.entry(agent).or_default();
+            if past.adoptee.is_none() {
+                past.generation = past.generation.max(generation);
+            }
         }
         let adopted = pasts.values().filter(|past| past.adoptee.is_some()).count();
         if adopted > 0 {
@@ -196,6 +211,21 @@ fn end(child: &Child, pidfd: &OwnedFd, pids: &[i32], containment: &Containment) 
     }
 }
 
+/// The last life of each agent, by the names of groups.
+fn last_lives<'a>(names: impl Iterator<Item = &'a String>) -> HashMap<AgentId, Generation> {
+    let mut last: HashMap<AgentId, Generation> = HashMap::new();
+    for name in names {
+        let Some((agent, generation)) = name.rsplit_once('.') else {
+            continue;
+        };
+        if let (Ok(agent), Ok(generation)) = (agent.parse(), generation.parse()) {
+            let known = last.entry(agent).or_default();
+            *known = (*known).max(Generation(generation));
+        }
+    }
+    last
+}
+
 fn name(child: &Child) -> String {
     format!("{}.{}", child.agent, child.generation)
 }
@@ -250,12 +280,7 @@ impl Inheritance {
         self.pasts.remove(agent).unwrap_or_default()
     }
 
-    /// Agents that are not to run any more and still do.
-    pub(super) fn retiring(&self) -> Vec<AgentId> {
-        self.retired.keys().cloned().collect()
-    }
-
-    /// And the users that they run as.
+    /// Agents that are not to run any more and still do, and the users that they run as.
     pub(super) fn users(&self) -> BTreeMap<AgentId, u32> {
         self.retired.clone()
     }
@@ -318,4 +343,19 @@ pub(super) fn retiring_spec() -> SpecSource {
             tools: ToolsSpec::none(),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_life_is_the_one_with_the_greatest_number() {
+        let names = ["one.3", "one.12", "two.1", "one", ".4", "two.x", "TWO.9"].map(String::from);
+        let last = last_lives(names.iter());
+        let expected: HashMap<AgentId, Generation> = [("one", 12), ("two", 1)]
+            .map(|(agent, number)| (agent.parse().unwrap(), Generation(number)))
+            .into();
+        assert_eq!(last, expected);
+    }
 }

@@ -8,7 +8,8 @@ use signal_hook::{
     low_level::signal_name,
 };
 use tokio::sync::mpsc;
-use tracing::warn;
+
+use crate::reload::{Asker, Requests};
 
 /// Signals that may wait; more of the same say nothing new.
 const QUEUE: usize = 8;
@@ -35,13 +36,12 @@ impl Signals {
         Ok(Self { handle, received })
     }
 
-    /// The name of the next signal that asks to end. Cancel-safe.
-    pub(super) async fn shutdown(&mut self) -> &'static str {
+    /// The name of the next signal that asks to end. One that asks for the configuration to be read again is passed on
+    /// to `reloads`. Cancel-safe.
+    pub(super) async fn shutdown(&mut self, reloads: &Requests) -> &'static str {
         loop {
             match self.received.recv().await {
-                Some(SIGHUP) => warn!(
-                    "SIGHUP is ignored: restart the supervisor to read the configuration again"
-                ),
+                Some(SIGHUP) => reloads.hint(Asker::Signal),
                 Some(signal) => return signal_name(signal).unwrap_or("a signal"),
                 None => std::future::pending().await,
             }

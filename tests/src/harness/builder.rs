@@ -26,6 +26,7 @@ pub struct Builder {
     misbehaving: Option<PathBuf>,
     passable: bool,
     environment: Vec<(String, String)>,
+    up: Vec<String>,
 }
 
 fn table(pairs: &[(&str, &str)]) -> Table {
@@ -67,6 +68,7 @@ impl Default for Builder {
             misbehaving: None,
             passable: false,
             environment: Vec::new(),
+            up: Vec::new(),
         }
     }
 }
@@ -127,6 +129,13 @@ impl Builder {
         ]);
         self.environment
             .push(("KENNEL_TEST_TOKEN".into(), token.into()));
+        self
+    }
+
+    /// Gives `kennel up` more to go by.
+    #[must_use]
+    pub fn up(mut self, argument: &str) -> Self {
+        self.up.push(argument.to_owned());
         self
     }
 
@@ -232,7 +241,7 @@ impl Builder {
                 link("misbehaving-agent", misbehaving)
             }
         };
-        let mut kennel = Kennel::new(directory, host, self.environment);
+        let mut kennel = Kennel::new(directory, host, self.environment, self.up);
         kennel.start_again().await;
         kennel
     }

@@ -14,6 +14,12 @@ async fn a_running_turn_is_finished_before_the_end() {
     kennel.signal(Signal::SIGTERM);
     kennel.logged(&["shutting down"]).await;
     let refused = kennel.send("two", "too late").await;
+    let restart = kennel.order("two", "restart").await;
+    assert_eq!(
+        (restart.status, restart.error_code()),
+        (503, "shutting_down"),
+        "what is started now would hold up the end"
+    );
     assert_eq!(
         (refused.0.status, refused.0.error_code()),
         (503, "shutting_down")

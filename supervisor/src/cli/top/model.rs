@@ -264,7 +264,7 @@ impl Model {
         if let Some(detail) = &mut self.detail
             && detail.section == Section::Events
             && detail.scroll > 0
-            && detail.agent == event.agent
+            && event.agent.as_ref() == Some(&detail.agent)
         {
             detail.scroll += 1;
         }

@@ -204,7 +204,7 @@ fn look_into(model: &mut Model) {
         for agent in [&agent, "another"] {
             model.on_event(Event::Lifecycle(Box::new(LifecycleEvent {
                 at_ms: 1_700_000_000_123 + generation * 1000,
-                agent: agent.to_owned(),
+                agent: Some(agent.to_owned()),
                 generation,
                 kind: kind.into(),
                 detail: detail.map(Into::into),

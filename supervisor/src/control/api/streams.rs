@@ -19,6 +19,7 @@ use crate::control::{
     logs, view,
     wire::{self, ErrorCode},
 };
+use crate::supervision::events::LifecycleEvent;
 
 /// The last lines of an agent's output, and new ones as they come.
 #[utoipa::path(get, path = "/api/v1/agents/{id}/logs", params(("id" = String, Path), wire::LogsQuery), responses(
@@ -118,10 +119,9 @@ pub(in crate::control) async fn events(
         find(&app, agent)?;
     }
     let agent = query.agent.map(Arc::<str>::from);
-    let wanted = move |of: &str| agent.as_deref().is_none_or(|agent| agent == of);
-    let (past, live_rx) = app
-        .events
-        .follow(query.tail as usize, |event| wanted(event.agent.as_str()));
+    let wanted =
+        move |event: &LifecycleEvent| agent.as_deref().is_none_or(|agent| event.is_of(agent));
+    let (past, live_rx) = app.events.follow(query.tail as usize, &wanted);
     let past = past.iter().map(view::view_event);
     if !query.follow {
         let events = past.collect();
@@ -130,9 +130,7 @@ pub(in crate::control) async fn events(
     let past: Vec<_> = past.map(|event| Ok(sse("lifecycle", &event))).collect();
     let new = live(
         live_rx,
-        move |event| {
-            wanted(event.agent.as_str()).then(|| sse("lifecycle", &view::view_event(&event)))
-        },
+        move |event| wanted(&event).then(|| sse("lifecycle", &view::view_event(&event))),
         |missed| sse("missed", &serde_json::json!({ "missed": missed })),
     );
     Ok(Sse::new(stream::iter(past).chain(new))

@@ -24,14 +24,16 @@ pub struct EventList {
     pub events: Vec<LifecycleEvent>,
 }
 
-/// Something that happened to an agent's process; the data of a `lifecycle` event of `GET /events`.
+/// Something that happened to an agent's process, or that the supervisor did as a whole; the data of a `lifecycle`
+/// event of `GET /events`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LifecycleEvent {
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
-    /// Whose.
-    pub agent: String,
-    /// Which life of it.
+    /// Whose; absent for what the supervisor does as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Which life of it; 0 where it is nobody's.
     pub generation: u64,
     /// What, as one word: the state that was entered, or the thing that happened.
     pub kind: String,

@@ -10,6 +10,7 @@ use super::{
     leaving,
     ledger::{Accepting, Then},
     resting,
+    roster::removed,
 };
 use crate::{
     dispatch::{
@@ -28,6 +29,14 @@ impl Dispatcher {
     pub(super) fn admissible(&self, agent: &str, origin: &Origin) -> Result<(), Rejected> {
         if self.leaving {
             return Err(Rejected::Leaving);
+        }
+        if self.is_going(agent) {
+            let agent = agent.to_owned();
+            return Err(match origin {
+                Origin::Caller { .. } => Rejected::UnknownAgent(agent),
+                // Handed in again, it goes to whom the bindings name by then.
+                Origin::Channel { .. } => Rejected::QueueFull { agent, max: 0 },
+            });
         }
         let tally = self.tallies.get(agent);
         // A chat is answered that its agent rests, so its message is taken like any other.
@@ -145,6 +154,8 @@ impl Dispatcher {
             }
         } else if !heard && !outlasts {
             self.end(delivery, TurnEnd::Cancelled);
+        } else if self.is_going(agent.as_str()) {
+            self.end(delivery, removed(agent));
         } else if let Some(state) = self.tally(agent).resting {
             self.end(delivery, resting(agent, state));
         }

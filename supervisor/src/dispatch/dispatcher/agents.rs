@@ -229,7 +229,7 @@ impl Dispatcher {
         self.ending.entry(ticket.delivery).or_default();
         self.outside.events.tell(LifecycleEvent {
             at: SystemTime::now(),
-            agent: agent.clone(),
+            agent: Some(agent.clone()),
             generation,
             kind: "poison",
             detail: Some(format!(
@@ -250,6 +250,12 @@ impl Dispatcher {
         self.tally(agent).resting = Some(state);
         if self.leaving {
             // It rests because we leave. What waits does so for the next supervisor.
+            return;
+        }
+        if self.is_going(agent.as_str()) {
+            // Told when it was retired, but for what has come back since.
+            let waiting = self.lanes.waiting(agent);
+            self.end_removed(agent, waiting);
             return;
         }
         for ticket in self.lanes.waiting(agent) {

@@ -11,6 +11,7 @@ use kennel_shared::{
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::roster::Change;
 use crate::{
     dispatch::turn::{ReplySink, TurnStream},
     journal::{
@@ -197,6 +198,7 @@ pub(super) enum Request {
     Flush {
         reply: oneshot::Sender<()>,
     },
+    Change(Box<Change>),
     Close,
 }
 
@@ -312,6 +314,12 @@ impl DispatcherHandle {
         if self.requests.send(Request::Flush { reply }).await.is_ok() {
             let _ = answer.await;
         }
+    }
+
+    /// Changes who there is, or how much may run at once.
+    pub async fn change(&self, change: Change) {
+        // The dispatcher outlives whoever changes it, so a failure means that all is over.
+        let _ = self.requests.send(Request::Change(Box::new(change))).await;
     }
 
     /// Takes no more submissions, and starts nothing more: what waits is for the next supervisor.

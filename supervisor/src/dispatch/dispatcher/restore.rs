@@ -7,7 +7,7 @@ use kennel_shared::ids::{AgentId, Generation};
 use super::{Dispatcher, job::Job, ledger::Then};
 use crate::{
     dispatch::lanes::Ticket,
-    journal::{Op, ReadError, Reader, entry::State},
+    journal::{Op, ReadError, Reader, entry::State, reader::Waiting},
 };
 
 /// Deliveries that are read at once.
@@ -36,49 +36,73 @@ impl Dispatcher {
         let mut restored = Restored::default();
         let agents: Vec<AgentId> = self.agents.keys().cloned().collect();
         for agent in agents {
-            let mut after = None;
-            let mut leased = Vec::new();
-            loop {
-                let window = reader.waiting(&agent, after, WINDOW)?;
-                for entry in window.entries {
-                    let ticket = Ticket {
-                        delivery: entry.delivery,
-                        session: entry.session,
-                    };
-                    let mut job = Job::found(ticket.clone());
-                    job.attempts = entry.attempts;
-                    if entry.state == State::Leased {
-                        restored.leased += 1;
-                        job.lease = entry.lease;
-                        leased.push(job);
-                    } else {
-                        restored.queued += 1;
-                        self.hold(job);
-                    }
-                }
-                match window.next {
-                    Some(next) => after = Some(next),
-                    None => break,
-                }
-            }
-            // They were first, and are again: an adopted agent is at work on them.
-            for mut job in leased.into_iter().rev() {
-                let lease = job
-                    .lease
-                    .take_if(|lease| !adopted.contains(&(agent.clone(), lease.generation)));
-                if let Some(lease) = lease {
-                    let requeue = Op::Requeue {
-                        delivery: job.ticket.delivery,
-                        generation: lease.generation,
-                        blame: None,
-                    };
-                    self.ledger
-                        .tell(requeue, Then::Nothing(job.ticket.delivery));
-                }
-                self.lanes.admit_first(job.ticket.clone());
-                self.jobs.insert(job.ticket.delivery, job);
-            }
+            let found = waiting_for(reader, &agent)?;
+            let taken = self.take_over(&agent, found, adopted);
+            restored.queued += taken.queued;
+            restored.leased += taken.leased;
         }
         Ok(restored)
+    }
+
+    /// Takes over what was found for one agent.
+    pub(super) fn take_over(
+        &mut self,
+        agent: &AgentId,
+        found: Vec<Waiting>,
+        adopted: &HashSet<(AgentId, Generation)>,
+    ) -> Restored {
+        let mut restored = Restored::default();
+        let mut leased = Vec::new();
+        for entry in found {
+            if self.jobs.contains_key(&entry.delivery) || self.ending.contains_key(&entry.delivery)
+            {
+                continue;
+            }
+            let ticket = Ticket {
+                delivery: entry.delivery,
+                session: entry.session,
+            };
+            let mut job = Job::found(ticket.clone());
+            job.attempts = entry.attempts;
+            if entry.state == State::Leased {
+                restored.leased += 1;
+                job.lease = entry.lease;
+                leased.push(job);
+            } else {
+                restored.queued += 1;
+                self.hold(job);
+            }
+        }
+        // They were first, and are again: an adopted agent is at work on them.
+        for mut job in leased.into_iter().rev() {
+            let lease = job
+                .lease
+                .take_if(|lease| !adopted.contains(&(agent.clone(), lease.generation)));
+            if let Some(lease) = lease {
+                let requeue = Op::Requeue {
+                    delivery: job.ticket.delivery,
+                    generation: lease.generation,
+                    blame: None,
+                };
+                self.ledger
+                    .tell(requeue, Then::Nothing(job.ticket.delivery));
+            }
+            self.lanes.admit_first(job.ticket.clone());
+            self.jobs.insert(job.ticket.delivery, job);
+        }
+        restored
+    }
+}
+
+/// All that the journal has for an agent, in order. Reads from the disk.
+pub fn waiting_for(reader: &Reader, agent: &AgentId) -> Result<Vec<Waiting>, ReadError> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let window = reader.waiting(agent, after, WINDOW)?;
+        found.extend(window.entries);
+        match window.next {
+            Some(next) => after = Some(next),
+            None => return Ok(found),
+        }
     }
 }

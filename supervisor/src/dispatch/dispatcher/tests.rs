@@ -386,3 +386,87 @@ async fn only_deaths_count_against_a_delivery() {
     }
     assert!(matches!(turn.finish().await, TurnEnd::Failed { .. }));
 }
+
+#[tokio::test]
+async fn an_agent_that_is_removed_ends_what_waits_and_finishes_what_runs() {
+    let mut bench = Bench::new(10).await;
+    let mut running = bench.ask("a", "one").await.unwrap();
+    let delivery = bench.delivery("a").await;
+    let mut waiting = bench.ask("a", "two").await.unwrap();
+    bench.handle.change(Change::Retire(agent("a"))).await;
+    let refused = bench.ask("a", "three").await.err();
+    assert_eq!(refused, Some(Rejected::UnknownAgent("a".into())));
+    let gone = TurnEvent::End(TurnEnd::Failed {
+        kind: EndKind::Stopped,
+        message: "agent `a` was removed from the configuration".into(),
+    });
+    assert_eq!(waiting.next().await, Some(gone.clone()));
+    bench.reply("a", delivery.delivery, "done").await;
+    let end = loop {
+        if let TurnEvent::End(end) = running.next().await.expect("the end comes first") {
+            break end;
+        }
+    };
+    assert!(matches!(end, TurnEnd::Replied { text, .. } if text == "done"));
+
+    bench.handle.change(Change::Remove(agent("a"))).await;
+    assert!(!bench.handle.counts().await.contains_key(&agent("a")));
+    let refused = bench.ask("a", "four").await.err();
+    assert_eq!(refused, Some(Rejected::UnknownAgent("a".into())));
+    bench.ask("b", "other").await.unwrap();
+    assert_eq!(bench.delivery("b").await.text, "other");
+}
+
+#[tokio::test]
+async fn what_a_retired_agent_did_not_finish_is_ended_too() {
+    let mut bench = Bench::new(10).await;
+    let mut running = bench.ask("a", "one").await.unwrap();
+    bench.delivery("a").await;
+    bench.handle.change(Change::Retire(agent("a"))).await;
+    bench.report("a", AgentEvent::Down { asked: true }).await;
+    bench.report("a", AgentEvent::Resting("stopped")).await;
+    loop {
+        match running.next().await {
+            Some(TurnEvent::End(TurnEnd::Failed { message, .. })) => {
+                assert_eq!(message, "agent `a` was removed from the configuration");
+                break;
+            }
+            Some(TurnEvent::End(end)) => panic!("{end:?}"),
+            Some(_) => {}
+            None => panic!("the end comes first"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_added_gets_its_messages_once_it_is_up() {
+    let mut bench = Bench::new(10).await;
+    let add = |rests, commands| Change::Add {
+        agent: agent("c"),
+        commands,
+        limits: limits(1),
+        rests,
+        found: Vec::new(),
+    };
+    let (commands, _inbox) = mpsc::channel(16);
+    bench.handle.change(add(true, commands)).await;
+    let refused = bench.ask("c", "no").await.err();
+    assert!(matches!(refused, Some(Rejected::Resting { .. })));
+    bench.handle.change(Change::Remove(agent("c"))).await;
+    let (commands, inbox) = mpsc::channel(16);
+    bench.handle.change(add(false, commands)).await;
+    bench.drivers.insert("c", inbox);
+    let _first = bench.ask("c", "first").await.unwrap();
+    assert!(matches!(
+        bench.ask("c", "second").await,
+        Err(Rejected::QueueFull { .. })
+    ));
+    let limit = Change::Limit {
+        agent: agent("c"),
+        limits: limits(2),
+    };
+    bench.handle.change(limit).await;
+    let _second = bench.ask("c", "second").await.unwrap();
+    bench.report("c", AgentEvent::Up).await;
+    assert_eq!(bench.delivery("c").await.text, "first");
+}

@@ -59,6 +59,15 @@ impl Driver {
             seen.adopted = false;
         });
         self.hang = None;
+        if let Some(caps) = self.next_caps.take() {
+            self.caps = caps;
+            self.setup.sampler.caps(&self.setup.agent, caps);
+            let unenforced = self.unenforced().into();
+            self.observed.send_modify(|seen| {
+                seen.caps = caps;
+                seen.unenforced = unenforced;
+            });
+        }
         let cage = match &self.setup.cage {
             Ok(cage) => cage.clone(),
             Err(why) => {
@@ -139,6 +148,7 @@ impl Driver {
         self.setup.requested.extend(changed);
         info!(agent.id = %self.setup.agent, live, "the caps of an agent were changed");
         self.caps = caps;
+        self.next_caps = None;
         self.setup.sampler.caps(&self.setup.agent, caps);
         let unenforced = self.unenforced().into();
         self.observed.send_modify(|seen| {
@@ -385,7 +395,7 @@ impl Driver {
         let end = Arc::new(end);
         self.setup.events.tell(LifecycleEvent {
             at,
-            agent: self.setup.agent.clone(),
+            agent: Some(self.setup.agent.clone()),
             generation,
             kind: "ended",
             detail: Some(sentence),

@@ -1,6 +1,7 @@
 //! An agent, to the rest of the supervisor: what its driver is made of, can be asked, and shows.
 
 use std::{
+    fmt,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -20,7 +21,7 @@ use crate::{
     journal::Journal,
     supervision::{
         adoption::Past,
-        capture::AgentLog,
+        capture::{AgentLog, Rotation},
         ending::End,
         events::Events,
         lifecycle::{Answer, Desired, Event, Policy, State},
@@ -51,6 +52,8 @@ pub enum Command {
         /// Whether they hold already, or why they cannot.
         reply: oneshot::Sender<Result<Applied, String>>,
     },
+    /// Keep it on these terms from now on; those of a life hold from the next one on.
+    Renew(Box<Terms>),
     /// Have the agent delete this session.
     DeleteSession {
         /// Which.
@@ -144,6 +147,34 @@ pub struct LastEnd {
 /// Makes the spec of a new life; asked at every start, so that a changed secret is seen. May block.
 pub type SpecSource = Arc<dyn Fn() -> Result<AgentSpec, String> + Send + Sync>;
 
+/// What may change about an agent while its driver runs.
+pub struct Terms {
+    /// How to keep it.
+    pub policy: Policy,
+    /// What its next life is told to be.
+    pub spec: SpecSource,
+    /// What its next life may use; [`Command::SetCaps`] is for the present one.
+    pub caps: Caps,
+    /// Which of that the operator asked for.
+    pub requested: Vec<Cap>,
+    /// How its next life is to close itself in.
+    pub cage: Result<CageSpec, String>,
+    /// The level of the log of its next life.
+    pub log_level: String,
+    /// How long its next life looks for a lost supervisor.
+    pub orphan_grace: Duration,
+    /// How its output is kept.
+    pub rotation: Rotation,
+}
+
+impl fmt::Debug for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terms")
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a driver is made of.
 pub struct Setup {
     /// Whose it is.
@@ -220,6 +251,12 @@ impl AgentHandle {
         let sent = self.commands.send(command).await;
         sent.map_err(|_| leaving())?;
         answer.await.map_err(|_| leaving())?
+    }
+
+    /// Keeps the agent on other terms; what is ordered after this is done on them.
+    pub async fn renew(&self, terms: Terms) {
+        // A driver that is gone left with the supervisor.
+        let _ = self.commands.send(Command::Renew(Box::new(terms))).await;
     }
 
     /// Has the agent delete a session; `None` when it ends meanwhile, or the supervisor is leaving.

@@ -63,7 +63,7 @@ impl Driver {
         self.setup.log.note(&detail);
         self.setup.events.tell(LifecycleEvent {
             at: SystemTime::now(),
-            agent: agent.clone(),
+            agent: Some(agent.clone()),
             generation,
             kind,
             detail: Some(detail),

@@ -127,6 +127,23 @@ fn restart_policies_differ_on_a_clean_exit() {
 }
 
 #[test]
+fn a_policy_that_changes_holds_for_what_comes() {
+    let mut bench = Bench::ready(policy());
+    bench.machine.keep_by(Policy {
+        watchdog: Duration::from_secs(7),
+        restart: RestartPolicy::Never,
+        ..policy()
+    });
+    bench.on(Event::Heartbeat);
+    assert_eq!(
+        bench.machine.deadline(),
+        Some(bench.now + Duration::from_secs(7))
+    );
+    bench.on(Event::Exited(Exit::Signal(9)));
+    assert_eq!(bench.name(), "exited");
+}
+
+#[test]
 fn a_stop_drains_then_terminates_then_kills() {
     let mut bench = Bench::ready(policy());
     assert_eq!(bench.on(Event::Stop), [Action::Drain]);

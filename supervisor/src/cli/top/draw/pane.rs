@@ -222,7 +222,7 @@ fn own_events<'a>(
     model
         .events
         .iter()
-        .filter(|event| event.agent == detail.agent)
+        .filter(|event| event.agent.as_ref() == Some(&detail.agent))
 }
 
 fn events(model: &Model, detail: &Detail, scroll: usize, buffer: &mut Buffer, area: Rect) {

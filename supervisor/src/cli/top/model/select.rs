@@ -61,7 +61,7 @@ impl Model {
                     let own = self
                         .events
                         .iter()
-                        .filter(|event| event.agent == detail.agent);
+                        .filter(|event| event.agent.as_ref() == Some(&detail.agent));
                     own.count()
                 }
                 _ => match &detail.processes {

@@ -210,7 +210,7 @@ fn what_is_kept_is_bounded() {
         model.on_event(Event::LogLine("a000".into(), n.to_string()));
         model.on_event(Event::Lifecycle(Box::new(LifecycleEvent {
             at_ms: n,
-            agent: "a000".into(),
+            agent: Some("a000".into()),
             generation: 1,
             kind: "ready".into(),
             detail: None,
