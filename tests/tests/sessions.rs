@@ -9,6 +9,7 @@ use std::{
 };
 
 use kennel_tests::harness::{Kennel, eventually, peak_memory_bytes, program};
+use nix::sys::signal::Signal;
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
@@ -197,6 +198,36 @@ async fn a_running_agent_deletes_its_session_but_not_amid_a_turn() {
         (400, "invalid_request")
     );
     kennel.shut_down().await;
+}
+
+/// As it, so that no file of root's is left where the agent cannot write it, and nothing is read with root's rights.
+#[tokio::test]
+async fn the_store_of_an_agent_with_a_user_of_its_own_is_read_as_that_user() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    const USER: u32 = 61_234;
+    assert!(nix::unistd::geteuid().is_root(), "this test is root's");
+    let mut kennel = Kennel::builder()
+        .passable()
+        .agent("own", &[("user", "'61234:61235'")])
+        .start()
+        .await;
+    say(&kennel, "own", "main", "mine").await;
+    kennel.kill("own", Signal::SIGKILL).await;
+    kennel.until_reborn("own", 1).await;
+    let stopped = kennel.command().arg("shutdown").output().unwrap();
+    assert!(stopped.status.success());
+    kennel.until_down().await;
+
+    let found = sessions(&kennel, &["search", "own", "MINE", "--json"]).lines();
+    assert_eq!(found.len(), 2);
+    let folder = store(&kennel, "own").parent().unwrap().to_owned();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        assert_eq!(entry.metadata().unwrap().uid(), USER, "{entry:?}");
+    }
+    let deleted = sessions(&kennel, &["delete", "own:api:main", "--json"]).lines();
+    assert_eq!(deleted[0]["messages"], 2);
+    kennel.assert_clean();
 }
 
 /// Puts so many MiB of messages behind those of a session.

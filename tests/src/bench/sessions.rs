@@ -66,7 +66,8 @@ pub(super) async fn measure(scale: Scale, report: &mut Report) -> anyhow::Result
     export(&folder, &session, &size, report)?;
     search(&folder, &size, report)?;
 
-    // Turns while its space is freed.
+    // Turns while its space is freed. The connection has been idle for longer than it may be.
+    let mut api = fleet.unix().await?;
     let before = fs::metadata(&store)?.len();
     let began = Instant::now();
     let path = format!("/api/v1/agents/{AGENT}/sessions?session={session}");

@@ -1,6 +1,7 @@
 //! What is true of every backend that has groups.
 
 use super::*;
+use crate::containment::move_self;
 
 /// Holds so many MiB of text in a variable, and says so.
 fn hog(mib: u64) -> String {
@@ -365,6 +366,11 @@ pub(super) fn a_group_that_is_kept_is_adopted(host: &Host) {
     let mut ended = Script::held(&other, "echo up; exec sleep 300");
     assert_eq!(ended.line(), "up");
     dead.abandon();
+    // The next one is started elsewhere, not in the group of the dead one.
+    let own = format!("kennel-{}/supervisor", host.instance);
+    for tree in &host.get().choice.trees {
+        move_self(&tree.base.join(&own)).unwrap();
+    }
 
     let mut next = Containment::with(kind).unwrap();
     let mut names: Vec<_> = next.leftovers(&instance);
