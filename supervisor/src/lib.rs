@@ -26,6 +26,7 @@ pub mod doctor;
 pub mod gateway;
 pub mod journal;
 pub mod plan;
+mod program;
 pub mod reload;
 pub mod supervision;
 pub mod supervisor;
