@@ -50,7 +50,7 @@ use crate::{
     containment::{Containment, ContainmentError},
     control::{self, App},
     dispatch::{self, Dispatcher, DispatcherHandle, Outside, Restored},
-    gateway::{self, Accounts},
+    gateway::{self, Accounts, Chats},
     journal::{self, Journal, Reader},
     plan,
     reload::{self, Requests, Setting},
@@ -417,6 +417,7 @@ impl Running {
             fleet.router(),
             dispatcher.clone(),
             journal.clone(),
+            Chats::load(journal.clone()).map_err(RunError::Restore)?,
         );
         let mut tasks = vec![
             tokio::spawn(dispatching(dispatcher_task)),

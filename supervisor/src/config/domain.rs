@@ -17,6 +17,7 @@ use super::secret::SecretRef;
 mod agent;
 mod channel;
 pub(super) mod limits;
+mod queue;
 mod sandbox;
 
 pub use agent::{
@@ -25,6 +26,7 @@ pub use agent::{
 };
 pub use channel::{AllowFrom, Channel, ChannelKind, Irc, Sasl, Telegram, Tls};
 pub use limits::{Amount, Excess, FleetLimits, Limits, plain_size};
+pub use queue::QueuePatch;
 pub use sandbox::{Enforcement, NetworkAccess, Sandbox, UserError, UserRef};
 
 /// `[a-z0-9][a-z0-9_-]{0,63}`: names of agents, providers, channels and classes, by the rule of the shared ids.

@@ -20,6 +20,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `accept` | the way in |
+//! | `beside` | messages that join others, or wait for quiet |
 //! | `hand_out` | from a lane to a driver |
 //! | `agents` | what drivers report |
 //! | [`handle`] | requests and reports, and the handles that make them |
@@ -30,6 +31,7 @@
 
 mod accept;
 mod agents;
+mod beside;
 mod hand_out;
 mod handle;
 mod job;
@@ -39,13 +41,16 @@ mod restore;
 mod roster;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
-use kennel_shared::ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId};
+use kennel_shared::{
+    ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId},
+    session_key::SessionKey,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -53,6 +58,7 @@ use tokio::{
 use tracing::{debug, error};
 
 use self::{
+    beside::Quiet,
     handle::Request,
     job::Job,
     ledger::{Accepting, Ledger, Then},
@@ -173,6 +179,15 @@ pub struct Dispatcher {
     /// Agents to whom something could not be handed out, and when to try again.
     swamped: HashSet<AgentId>,
     offer_again: Option<Instant>,
+    /// The delivery of each session that what comes next may join.
+    heads: HashMap<SessionKey, DeliveryId>,
+    /// How often a delivery is held back that waits.
+    holds: HashMap<DeliveryId, u32>,
+    /// Deliveries that wait for their sessions to be quiet, and when they are: the same, by time.
+    quiets: HashMap<DeliveryId, Quiet>,
+    debounces: BTreeSet<(Instant, DeliveryId)>,
+    /// Sessions whose people were told that something was dropped, and were not answered since.
+    told: HashSet<SessionKey>,
     leaving: bool,
     /// Who waits until all is written.
     flushing: Vec<oneshot::Sender<()>>,
@@ -199,6 +214,11 @@ pub fn prepare(
         bytes_at_hand: 0,
         swamped: HashSet::new(),
         offer_again: None,
+        heads: HashMap::new(),
+        holds: HashMap::new(),
+        quiets: HashMap::new(),
+        debounces: BTreeSet::new(),
+        told: HashSet::new(),
         leaving: false,
         flushing: Vec::new(),
     };
@@ -210,6 +230,7 @@ enum Happened {
     Written(Then, Result<Answer, JournalError>),
     Loaded(Loaded),
     Due,
+    Quiet,
 }
 
 impl Dispatcher {
@@ -236,6 +257,7 @@ impl Dispatcher {
     /// Runs until aborted, or every handle is gone.
     pub async fn run(mut self) {
         loop {
+            let quiet_at = self.quiet_at();
             let happened = tokio::select! {
                 request = self.requests.recv() => Happened::Request(request),
                 (then, answer) = self.ledger.next() => Happened::Written(then, answer),
@@ -243,6 +265,7 @@ impl Dispatcher {
                     Happened::Loaded(loaded)
                 }
                 () = until(self.offer_again) => Happened::Due,
+                () = until(quiet_at) => Happened::Quiet,
             };
             match happened {
                 Happened::Request(Some(request)) => self.on_request(request),
@@ -252,6 +275,7 @@ impl Dispatcher {
                     self.on_loaded(delivery, message);
                     self.on_flushed();
                 }
+                Happened::Quiet => self.on_quiet(),
                 Happened::Due => {
                     self.offer_again = None;
                     for agent in std::mem::take(&mut self.swamped) {
@@ -275,6 +299,14 @@ impl Dispatcher {
                 if let Some(reply) = reply {
                     let _ = reply.send(cancelled);
                 }
+            }
+            Request::StopSession { session, reply } => {
+                let _ = reply.send(self.stop_session(&session));
+            }
+            Request::SessionCounts { session, reply } => {
+                let running = self.lanes.running(&session.agent());
+                let running = running.iter().filter(|one| one.session == session).count();
+                let _ = reply.send((self.waiting_in(&session).len(), running));
             }
             Request::Operate {
                 operation,
@@ -374,6 +406,7 @@ impl Dispatcher {
     /// Takes a job out of everything.
     fn take_out(&mut self, delivery: DeliveryId) -> Option<Job> {
         let job = self.jobs.remove(&delivery)?;
+        self.gather_no_more(&job.ticket);
         if let Some(turn) = job.turn {
             self.turns.remove(&turn);
         }
@@ -433,6 +466,7 @@ impl Dispatcher {
         let count = |(agent, tally): (&AgentId, &Tally)| {
             let (waiting, running) = self.lanes.counts(agent);
             let counts = AgentCounts {
+                resting: tally.resting,
                 waiting,
                 running,
                 replied: tally.replied,

@@ -120,6 +120,10 @@ pub(super) const AGENT: &[Key<AgentConfig>] = &[
     key!("max_queued", Live, max_queued, a => a.max_queued.to_string()),
     key!("poison_after", Live, poison_after, a => a.poison_after.to_string()),
     key!("class", Live, class, a => a.class.clone()),
+    key!("queue.mode", Live, queue.mode, a => a.queue.mode.as_str().to_owned()),
+    key!("queue.debounce", Live, queue.debounce, a => time(a.queue.debounce)),
+    key!("queue.cap", Live, queue.cap, a => a.queue.cap.to_string()),
+    key!("queue.drop", Live, queue.drop, a => a.queue.drop.as_str().to_owned()),
     key!("context", Restart, context),
     key!("log", Live, log),
 ];
@@ -242,6 +246,13 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
         max_queued: _,
         poison_after: _,
         class: _,
+        queue:
+            crate::dispatch::gather::Queueing {
+                mode: _,
+                debounce: _,
+                cap: _,
+                drop: _,
+            },
         context: _,
         log: _,
     } = agent;

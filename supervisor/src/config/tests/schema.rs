@@ -24,6 +24,7 @@ e = { kind = "echo" }
 [agents.a]
 backoff = {}
 limits = {}
+queue = {}
 sandbox = {}
 context = {}
 log = {}

@@ -53,6 +53,10 @@ const AGENT: &[&[&str]] = &[
     &["max_queued = 2"],
     &["poison_after = 9"],
     &["class = 'batch'"],
+    &["queue.mode = 'followup'"],
+    &["queue.debounce = '1s'"],
+    &["queue.cap = 3"],
+    &["queue.drop = 'oldest'"],
     &["context = { max_messages = 2 }"],
     &["log = { keep = 2 }"],
 ];
