@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{AgentConfig, Channel, ChannelKind, Limits, Supervisor},
+    config::{AgentConfig, Channel, ChannelKind, Class, Limits, Supervisor},
     containment::Cap,
 };
 
@@ -120,6 +120,7 @@ pub(super) const AGENT: &[Key<AgentConfig>] = &[
     key!("max_queued", Live, max_queued, a => a.max_queued.to_string()),
     key!("poison_after", Live, poison_after, a => a.poison_after.to_string()),
     key!("class", Live, class, a => a.class.clone()),
+    key!("weight", Live, weight, a => a.weight.to_string()),
     key!("context", Restart, context),
     key!("log", Live, log),
 ];
@@ -143,6 +144,15 @@ pub(super) const SUPERVISOR: &[Key<Supervisor>] = &[
     key!("fleet.cpu_weight", Live, fleet.limits.cpu_weight, s => cap(&s.fleet.limits, Cap::CpuWeight)),
     key!("fleet.pids", Live, fleet.limits.pids, s => cap(&s.fleet.limits, Cap::Pids)),
     key!("fleet.overcommit", Live, fleet.overcommit, s => s.fleet.overcommit.to_string()),
+];
+
+/// Those of a class.
+#[rustfmt::skip]
+#[expect(clippy::float_cmp, reason = "whether it is written otherwise, by however little")]
+pub(super) const CLASS: &[Key<Class>] = &[
+    key!("weight", Live, weight, c => c.weight.to_string()),
+    key!("min_share", Live, min_share, c => c.min_share.to_string()),
+    key!("max_share", Live, max_share, c => c.max_share.map_or_else(|| "default".to_owned(), |share| share.to_string())),
 ];
 
 /// The names of the keys in which two versions of a channel differ. All of them take a new connection.
@@ -188,7 +198,12 @@ fn or_none(value: Option<impl std::fmt::Display>) -> String {
 
 /// Does not compile when one of the structs has a field that is not thought of here.
 #[expect(dead_code, reason = "the compiler is the one that reads it")]
-fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
+fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor, class: &Class) {
+    let Class {
+        weight: _,
+        min_share: _,
+        max_share: _,
+    } = class;
     let AgentConfig {
         // What it is known by.
         id: _,
@@ -242,6 +257,7 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
         max_queued: _,
         poison_after: _,
         class: _,
+        weight: _,
         context: _,
         log: _,
     } = agent;

@@ -47,6 +47,8 @@ pub struct AgentConfig {
     pub poison_after: u32,
     /// The class of its turns.
     pub class: String,
+    /// Its part of its class, beside the weights of the others.
+    pub weight: u32,
     /// How much history a turn sees.
     pub context: ContextWindow,
     /// Its captured output.

@@ -9,11 +9,12 @@ use super::super::diagnostic::Location;
 use super::super::domain::{
     AgentConfig, AgentId, Backoff, ContextWindow, Enforcement, LogRotation, ModelRef,
     NetworkAccess, ProviderId, RestartMode, RestartPolicy, Sampling, SystemPrompt, Timeouts, Tools,
-    UserRef,
+    UserRef, classes,
 };
 use super::super::reader::{Node, Table, UserSite};
 use super::super::value::{self, Placed, placed};
 use super::{limits, sandbox};
+use crate::dispatch::lanes::{INTERACTIVE, USUAL_WEIGHT};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -97,7 +98,8 @@ patch! {
         max_concurrent: u32,
         max_queued: u32,
         poison_after: u32,
-        class: String,
+        class: Placed<String>,
+        weight: u32,
         context_messages: u32,
         context_bytes: u64,
         log_max_size: u64,
@@ -132,7 +134,8 @@ pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatc
         max_concurrent: table.optional("max_concurrent", value::integer(1..=1_000)),
         max_queued: table.optional("max_queued", value::integer(1..=100_000)),
         poison_after: table.optional("poison_after", value::integer(1..=100)),
-        class: table.optional("class", value::name),
+        class: table.optional("class", placed(value::name)),
+        weight: table.optional("weight", value::integer(classes::WEIGHT)),
         enforcement: table.optional("enforcement", value::choice(sandbox::ENFORCEMENT)),
         user: user(&mut table),
         ..AgentPatch::default()
@@ -316,7 +319,10 @@ impl AgentPatch {
             max_concurrent: self.max_concurrent.unwrap_or(1),
             max_queued: self.max_queued.unwrap_or(100),
             poison_after: self.poison_after.unwrap_or(3),
-            class: self.class.unwrap_or_else(|| "interactive".to_owned()),
+            class: self
+                .class
+                .map_or_else(|| INTERACTIVE.to_owned(), |class| class.value),
+            weight: self.weight.unwrap_or(USUAL_WEIGHT),
             context: ContextWindow {
                 max_messages: self.context_messages.unwrap_or(100),
                 max_bytes: self.context_bytes.unwrap_or(128 * KIB),
