@@ -4,6 +4,7 @@
 //! lifecycle no TOML.
 
 use std::{
+    collections::BTreeMap,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -91,7 +92,17 @@ pub fn lane_limits(agent: &AgentConfig) -> dispatch::Limits {
         max_concurrent: agent.max_concurrent as usize,
         max_waiting: agent.max_queued as usize,
         poison_after: agent.poison_after,
+        class: agent.class.clone(),
+        weight: agent.weight,
     }
+}
+
+/// How much of the fleet each class has.
+pub fn classes(config: &Config) -> BTreeMap<String, dispatch::lanes::Shares> {
+    let classes = config.classes.iter();
+    classes
+        .map(|(name, class)| (name.clone(), class.shares(name)))
+        .collect()
 }
 
 /// How an agent's log is kept.

@@ -380,6 +380,7 @@ impl Running {
         let outside = outside(&accounts, &events);
         let (dispatcher, mut dispatcher_task) =
             dispatch::prepare(settings.max_concurrent as usize, journal.clone(), outside);
+        dispatcher_task.set_classes(&plan::classes(&config));
         let sampler = sampler::start().map_err(|source| RunError::System {
             what: "the sampler cannot be started",
             source,

@@ -18,8 +18,9 @@ pub use scalar::{
     WeightCap,
 };
 pub use tables::{
-    AgentTable, BackoffTable, BindingTable, ChannelTable, ContextTable, FleetTable, HttpTable,
-    LimitsTable, LogTable, ProviderTable, QueueTable, SandboxTable, SaslTable, SupervisorTable,
+    AgentTable, BackoffTable, BindingTable, ChannelTable, ClassTable, ContextTable, FleetTable,
+    HttpTable, LimitsTable, LogTable, ProviderTable, QueueTable, SandboxTable, SaslTable,
+    SupervisorTable,
 };
 
 /// The configuration of Kennel. The main file may hold all of it; the files of `agents.d` beside it hold providers,
@@ -33,6 +34,10 @@ pub struct ConfigFile {
     /// Where models are, by name.
     #[serde(default)]
     pub providers: BTreeMap<Name, ProviderTable>,
+    /// Classes of agents, by name: how much of the fleet each has. `interactive` and `batch` are always there. Only in the
+    /// main file.
+    #[serde(default)]
+    pub classes: BTreeMap<Name, ClassTable>,
     /// What holds for every agent that does not say otherwise, key by key. Only in the main file.
     pub defaults: Option<AgentTable>,
     /// The agents, by name. Each runs as a process of its own.

@@ -3,6 +3,7 @@
 pub(super) mod agent;
 pub(super) mod binding;
 pub(super) mod channel;
+pub(super) mod class;
 pub(super) mod limits;
 pub(super) mod provider;
 pub(super) mod queue;

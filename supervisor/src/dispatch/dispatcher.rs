@@ -41,7 +41,7 @@ mod restore;
 mod roster;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -72,7 +72,7 @@ pub use self::{
     roster::Change,
 };
 use super::{
-    lanes::{Lanes, Ticket},
+    lanes::{INTERACTIVE, Lanes, Shares, Terms, Ticket, USUAL_WEIGHT},
     turn::{EndKind, ReplySink, TurnEnd},
 };
 use crate::{
@@ -93,7 +93,7 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 const AT_HAND_BYTES: usize = 4 * 1024 * 1024;
 
 /// How an agent's deliveries are handed out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Turns at once.
     pub max_concurrent: usize,
@@ -101,6 +101,34 @@ pub struct Limits {
     pub max_waiting: usize,
     /// How many lives of the agent a delivery may cost before it is set aside.
     pub poison_after: u32,
+    /// The class of its turns.
+    pub class: String,
+    /// Its part of the class, beside the weights of the others.
+    pub weight: u32,
+}
+
+/// One turn at a time, as for an agent of which the configuration says nothing.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_concurrent: 1,
+            max_waiting: 100,
+            poison_after: 3,
+            class: INTERACTIVE.to_owned(),
+            weight: USUAL_WEIGHT,
+        }
+    }
+}
+
+impl Limits {
+    fn terms(&self) -> Terms {
+        Terms {
+            max_concurrent: self.max_concurrent,
+            max_waiting: self.max_waiting,
+            weight: self.weight,
+            class: self.class.as_str().into(),
+        }
+    }
 }
 
 type SinkFor = dyn Fn(&Message) -> Box<dyn ReplySink> + Send + Sync;
@@ -205,7 +233,7 @@ pub fn prepare(
         ledger: Ledger::new(journal),
         loads: FuturesOrdered::new(),
         outside,
-        lanes: Lanes::new(max_running),
+        lanes: Lanes::new(max_running, Instant::now().into_std()),
         agents: HashMap::new(),
         tallies: HashMap::new(),
         jobs: HashMap::new(),
@@ -235,18 +263,19 @@ enum Happened {
 
 impl Dispatcher {
     /// Adds an agent. `commands` leads to its driver.
-    pub fn add(&mut self, agent: AgentId, commands: mpsc::Sender<Command>, limits: Limits) {
+    pub fn add(&mut self, agent: AgentId, commands: mpsc::Sender<Command>, limits: &Limits) {
         // One that was just removed may have something left; it is the new one's.
-        if !self
-            .lanes
-            .limit(&agent, limits.max_concurrent, limits.max_waiting)
-        {
-            self.lanes
-                .add(agent.clone(), limits.max_concurrent, limits.max_waiting);
+        if !self.lanes.limit(&agent, limits.terms()) {
+            self.lanes.add(agent.clone(), limits.terms());
         }
         let tally = self.tallies.entry(agent.clone()).or_default();
         tally.poison_after = limits.poison_after;
         self.agents.insert(agent, commands);
+    }
+
+    /// Says how much of the fleet classes have.
+    pub fn set_classes(&mut self, classes: &BTreeMap<String, Shares>) {
+        self.lanes.set_classes(classes);
     }
 
     /// Says that an agent rests from the beginning: nobody has asked for it to run.
@@ -267,6 +296,7 @@ impl Dispatcher {
                 () = until(self.offer_again) => Happened::Due,
                 () = until(quiet_at) => Happened::Quiet,
             };
+            self.lanes.advance(Instant::now().into_std());
             match happened {
                 Happened::Request(Some(request)) => self.on_request(request),
                 Happened::Request(None) => return,
@@ -284,9 +314,9 @@ impl Dispatcher {
                 }
             }
             while !self.leaving
-                && let Some(ticket) = self.lanes.start_next()
+                && let Some(started) = self.lanes.start_next()
             {
-                self.start(&ticket);
+                self.start(&started.ticket);
             }
         }
     }
@@ -306,7 +336,7 @@ impl Dispatcher {
             Request::SessionCounts { session, reply } => {
                 let running = self.lanes.running(&session.agent());
                 let running = running.iter().filter(|one| one.session == session).count();
-                let _ = reply.send((self.waiting_in(&session).len(), running));
+                let _ = reply.send((self.lanes.waiting_in(&session).len(), running));
             }
             Request::Operate {
                 operation,
@@ -325,6 +355,9 @@ impl Dispatcher {
             }
             Request::Counts { reply } => {
                 let _ = reply.send(self.counts());
+            }
+            Request::Usage { reply } => {
+                let _ = reply.send(self.lanes.take_usage());
             }
             Request::Flush { reply } => {
                 self.flushing.push(reply);

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{AgentConfig, Channel, ChannelKind, Limits, Supervisor},
+    config::{AgentConfig, Channel, ChannelKind, Class, Limits, Supervisor},
     containment::Cap,
 };
 
@@ -124,6 +124,7 @@ pub(super) const AGENT: &[Key<AgentConfig>] = &[
     key!("queue.debounce", Live, queue.debounce, a => time(a.queue.debounce)),
     key!("queue.cap", Live, queue.cap, a => a.queue.cap.to_string()),
     key!("queue.drop", Live, queue.drop, a => a.queue.drop.as_str().to_owned()),
+    key!("weight", Live, weight, a => a.weight.to_string()),
     key!("context", Restart, context),
     key!("log", Live, log),
 ];
@@ -147,6 +148,15 @@ pub(super) const SUPERVISOR: &[Key<Supervisor>] = &[
     key!("fleet.cpu_weight", Live, fleet.limits.cpu_weight, s => cap(&s.fleet.limits, Cap::CpuWeight)),
     key!("fleet.pids", Live, fleet.limits.pids, s => cap(&s.fleet.limits, Cap::Pids)),
     key!("fleet.overcommit", Live, fleet.overcommit, s => s.fleet.overcommit.to_string()),
+];
+
+/// Those of a class.
+#[rustfmt::skip]
+#[expect(clippy::float_cmp, reason = "whether it is written otherwise, by however little")]
+pub(super) const CLASS: &[Key<Class>] = &[
+    key!("weight", Live, weight, c => c.weight.to_string()),
+    key!("min_share", Live, min_share, c => c.min_share.to_string()),
+    key!("max_share", Live, max_share, c => c.max_share.map_or_else(|| "default".to_owned(), |share| share.to_string())),
 ];
 
 /// The names of the keys in which two versions of a channel differ. All of them take a new connection.
@@ -192,7 +202,12 @@ fn or_none(value: Option<impl std::fmt::Display>) -> String {
 
 /// Does not compile when one of the structs has a field that is not thought of here.
 #[expect(dead_code, reason = "the compiler is the one that reads it")]
-fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
+fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor, class: &Class) {
+    let Class {
+        weight: _,
+        min_share: _,
+        max_share: _,
+    } = class;
     let AgentConfig {
         // What it is known by.
         id: _,
@@ -253,6 +268,7 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
                 cap: _,
                 drop: _,
             },
+        weight: _,
         context: _,
         log: _,
     } = agent;

@@ -51,6 +51,8 @@ pub struct AgentConfig {
     pub class: String,
     /// How the messages of chats wait for it.
     pub queue: Queueing,
+    /// Its part of its class, beside the weights of the others.
+    pub weight: u32,
     /// How much history a turn sees.
     pub context: ContextWindow,
     /// Its captured output.

@@ -123,6 +123,23 @@ pub struct FleetTable {
     pub overcommit: Option<bool>,
 }
 
+/// How much of the fleet's turns a class of agents has.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassTable {
+    /// Its part where classes compete, beside the weights of the others. Default: 100.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub weight: Option<u32>,
+    /// The share of the fleet's turns that is guaranteed to it, from 0 to 1, in whole turns: while it has less, it is served
+    /// first. What it does not use, others may. Default: 0.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_share: Option<f64>,
+    /// The share of the fleet's turns that it has at most, in whole turns, but one at least. Default: 1; of `batch`, all turns
+    /// but one.
+    #[schemars(range(min = 0.0001, max = 1.0))]
+    pub max_share: Option<f64>,
+}
+
 /// Where a model is.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -242,10 +259,14 @@ pub struct AgentTable {
     /// How often its process may die of a message before that is set aside. Default: 3.
     #[schemars(range(min = 1, max = 100))]
     pub poison_after: Option<u32>,
-    /// The class of its turns, as in `interactive` or `batch`. Default: interactive.
+    /// The class of its turns: `interactive`, `batch`, or one of `classes`. Default: interactive.
     pub class: Option<Name>,
     /// How the messages of chats wait for it.
     pub queue: Option<QueueTable>,
+    /// Its part of its class, beside the weights of the others: of the time for which turns run, not of their number.
+    /// Default: 100.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub weight: Option<u32>,
     /// How much of a session's end a turn sees.
     pub context: Option<ContextTable>,
     /// How its captured output is kept.

@@ -9,12 +9,15 @@ use super::super::diagnostic::Location;
 use super::super::domain::{
     AgentConfig, AgentId, Backoff, ContextWindow, Enforcement, LogRotation, ModelRef,
     NetworkAccess, ProviderId, QueuePatch, RestartMode, RestartPolicy, Sampling, SystemPrompt,
-    Timeouts, Tools, UserRef,
+    Timeouts, Tools, UserRef, classes,
 };
 use super::super::reader::{Node, Table, UserSite};
 use super::super::value::{self, Placed, placed};
 use super::{limits, queue, sandbox};
-use crate::dispatch::gather::{DropPolicy, Mode};
+use crate::dispatch::{
+    gather::{DropPolicy, Mode},
+    lanes::{INTERACTIVE, USUAL_WEIGHT},
+};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -98,7 +101,8 @@ patch! {
         max_concurrent: u32,
         max_queued: u32,
         poison_after: u32,
-        class: String,
+        class: Placed<String>,
+        weight: u32,
         queue_mode: Mode,
         queue_debounce: Duration,
         queue_cap: u32,
@@ -137,7 +141,8 @@ pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatc
         max_concurrent: table.optional("max_concurrent", value::integer(1..=1_000)),
         max_queued: table.optional("max_queued", value::integer(1..=100_000)),
         poison_after: table.optional("poison_after", value::integer(1..=100)),
-        class: table.optional("class", value::name),
+        class: table.optional("class", placed(value::name)),
+        weight: table.optional("weight", value::integer(classes::WEIGHT)),
         enforcement: table.optional("enforcement", value::choice(sandbox::ENFORCEMENT)),
         user: user(&mut table),
         ..AgentPatch::default()
@@ -335,7 +340,10 @@ impl AgentPatch {
                 drop: self.queue_drop,
             }
             .over(QueuePatch::DEFAULT),
-            class: self.class.unwrap_or_else(|| "interactive".to_owned()),
+            class: self
+                .class
+                .map_or_else(|| INTERACTIVE.to_owned(), |class| class.value),
+            weight: self.weight.unwrap_or(USUAL_WEIGHT),
             context: ContextWindow {
                 max_messages: self.context_messages.unwrap_or(100),
                 max_bytes: self.context_bytes.unwrap_or(128 * KIB),

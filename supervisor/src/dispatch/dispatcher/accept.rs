@@ -291,7 +291,7 @@ impl Dispatcher {
     /// Takes a job in, at the end of its queue.
     pub(super) fn hold(&mut self, mut job: Job) {
         // One whose agent is gone stays on the disk.
-        if !self.lanes.admit(job.ticket.clone()) {
+        if !self.lanes.admit(&job.ticket) {
             return;
         }
         let bytes = job.text.as_ref().map_or(0, |text| text.text.len());

@@ -51,7 +51,7 @@ impl Dispatcher {
                 self.hold_back(&ticket).then_some((join, Some(ticket)))
             }
             Mode::Followup => {
-                let waiting = self.waiting_in(&new.session);
+                let waiting = self.lanes.waiting_in(&new.session);
                 if waiting.len() < cap as usize {
                     return None;
                 }
@@ -209,16 +209,9 @@ impl Dispatcher {
         }
     }
 
-    /// What waits in a session, in order.
-    pub(super) fn waiting_in(&self, session: &SessionKey) -> Vec<Ticket> {
-        let mut waiting = self.lanes.waiting(&session.agent());
-        waiting.retain(|ticket| ticket.session == *session);
-        waiting
-    }
-
     /// Cancels all that waits and runs in a session; how many that were.
     pub(super) fn stop_session(&mut self, session: &SessionKey) -> usize {
-        let mut all = self.waiting_in(session);
+        let mut all = self.lanes.waiting_in(session);
         let running = self.lanes.running(&session.agent());
         all.extend(running.into_iter().filter(|one| one.session == *session));
         let stopped = all

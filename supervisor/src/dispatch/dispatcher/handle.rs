@@ -14,7 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::roster::Change;
 use crate::dispatch::gather::Queueing;
 use crate::{
-    dispatch::turn::{ReplySink, TurnStream},
+    dispatch::{
+        lanes::Usage,
+        turn::{ReplySink, TurnStream},
+    },
     journal::{
         JournalError,
         entry::{CallerKey, Origin, State},
@@ -208,6 +211,9 @@ pub(super) enum Request {
     Counts {
         reply: oneshot::Sender<HashMap<AgentId, AgentCounts>>,
     },
+    Usage {
+        reply: oneshot::Sender<Usage>,
+    },
     Flush {
         reply: oneshot::Sender<()>,
     },
@@ -343,6 +349,14 @@ impl DispatcherHandle {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => HashMap::new(),
         }
+    }
+
+    /// What agents have used of the slots; `None` when the dispatcher has ended. For one who asks again and again: the longest
+    /// wait is that since it was asked last.
+    pub async fn usage(&self) -> Option<Usage> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Usage { reply }).await.ok()?;
+        answer.await.ok()
     }
 
     /// How many deliveries somebody holds a line for.

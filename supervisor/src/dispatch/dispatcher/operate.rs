@@ -98,7 +98,7 @@ impl Dispatcher {
             }
             (Operation::Requeue, Ok(_)) => {
                 let delivery = ticket.delivery;
-                if !self.jobs.contains_key(&delivery) && self.lanes.admit_in_place(ticket.clone()) {
+                if !self.jobs.contains_key(&delivery) && self.lanes.admit_in_place(&ticket) {
                     self.jobs.insert(delivery, Job::found(ticket));
                 }
                 Ok(delivery)

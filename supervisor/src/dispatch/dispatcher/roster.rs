@@ -3,14 +3,18 @@
 //! An agent goes in two steps. Retired, it takes no more, what waits is ended, and what runs goes on. Removed, once its
 //! driver has nothing left, it is forgotten as soon as nothing of it is on the way to or from the disk any more.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use kennel_shared::ids::AgentId;
 use tokio::sync::mpsc;
 use tracing::info;
 
 use super::{Dispatcher, EndKind, Limits, TurnEnd};
-use crate::{dispatch::lanes::Ticket, journal::reader::Waiting, supervision::driver::Command};
+use crate::{
+    dispatch::lanes::{Shares, Ticket},
+    journal::reader::Waiting,
+    supervision::driver::Command,
+};
 
 /// A change of who there is, or of how much may run at once.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub enum Change {
     },
     /// Another number of turns at once for the fleet.
     LimitFleet(usize),
+    /// Other shares of the fleet for classes.
+    Classes(BTreeMap<String, Shares>),
     /// An agent takes no more: what waits for it is ended, and what runs goes on.
     Retire(AgentId),
     /// A retired agent has nothing that runs any more.
@@ -65,18 +71,18 @@ impl Dispatcher {
                 rests,
                 found,
             } => {
-                self.add(agent.clone(), commands, limits);
+                self.add(agent.clone(), commands, &limits);
                 let tally = self.tally(&agent);
                 tally.going = Going::No;
                 tally.resting = rests.then_some("stopped");
                 self.take_over(&agent, found, &HashSet::new());
             }
             Change::Limit { agent, limits } => {
-                self.lanes
-                    .limit(&agent, limits.max_concurrent, limits.max_waiting);
+                self.lanes.limit(&agent, limits.terms());
                 self.tally(&agent).poison_after = limits.poison_after;
             }
             Change::LimitFleet(max_running) => self.lanes.limit_fleet(max_running),
+            Change::Classes(classes) => self.lanes.set_classes(&classes),
             Change::Retire(agent) => {
                 self.tally(&agent).going = Going::Retired;
                 self.lanes.close(&agent);
