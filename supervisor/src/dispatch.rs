@@ -6,6 +6,7 @@
 //! sink ever waits for an agent or a caller: all they do is hand over.
 
 mod dispatcher;
+pub mod gather;
 pub mod lanes;
 pub mod router;
 pub mod turn;

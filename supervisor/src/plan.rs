@@ -367,7 +367,12 @@ pub fn router(config: &Config) -> Router {
         }),
         agent: binding.agent.clone(),
     });
-    Router::new(bindings, config.supervisor.default_agent.clone())
+    let agents = config.agents.values();
+    let channels = config.channels.values();
+    Router::new(bindings, config.supervisor.default_agent.clone()).with_queueing(
+        agents.map(|agent| (agent.id.clone(), agent.queue)),
+        channels.map(|channel| (channel.id.clone(), channel.queue)),
+    )
 }
 
 /// Where the agent-host binary is: `KENNEL_AGENT_HOST`, else beside this one, else on the path.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! load: two Telegram bots, callers with Idempotency-Key ──► kennel ──► three agents (echo, with a tool)
-//! fate: per round one of {supervisor, agent, both} × {KILL, STOP, restart, death at a point of the journal}
+//! fate: per round one of {supervisor, agent, both} × {KILL, STOP, restart, upgrade, death at a point of the journal}
 //! judge: platforms' side × agents' stores × journal, when all has come to rest
 //! ```
 //!
@@ -130,6 +130,8 @@ fn fleet(telegram: &FakeTelegram) -> Builder {
                 "{ initial = '10ms', max = '20ms', factor = 1.5, jitter = 0.0 }",
             ),
             ("tools", "['exec']"),
+            // What is counted are turns, one for each message.
+            ("queue", "{ mode = 'followup', cap = 1000 }"),
         ])
         .agents(&AGENTS);
     for (bot, agent) in BOTS.iter().zip(AGENTS) {

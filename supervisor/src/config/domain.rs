@@ -18,6 +18,7 @@ mod agent;
 mod channel;
 pub(super) mod classes;
 pub(super) mod limits;
+mod queue;
 mod sandbox;
 
 pub use agent::{
@@ -28,6 +29,7 @@ pub use channel::{AllowFrom, Channel, ChannelKind, Irc, Sasl, Telegram, Tls};
 pub use classes::Class;
 pub(super) use classes::plain_share;
 pub use limits::{Amount, Excess, FleetLimits, Limits, plain_size};
+pub use queue::QueuePatch;
 pub use sandbox::{Enforcement, NetworkAccess, Sandbox, UserError, UserRef};
 
 /// `[a-z0-9][a-z0-9_-]{0,63}`: names of agents, providers, channels and classes, by the rule of the shared ids.

@@ -6,6 +6,7 @@ pub(super) mod channel;
 pub(super) mod class;
 pub(super) mod limits;
 pub(super) mod provider;
+pub(super) mod queue;
 pub(super) mod sandbox;
 pub(super) mod secret;
 pub(super) mod supervisor;

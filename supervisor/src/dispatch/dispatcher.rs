@@ -20,6 +20,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `accept` | the way in |
+//! | `beside` | messages that join others, or wait for quiet |
 //! | `hand_out` | from a lane to a driver |
 //! | `agents` | what drivers report |
 //! | [`handle`] | requests and reports, and the handles that make them |
@@ -30,6 +31,7 @@
 
 mod accept;
 mod agents;
+mod beside;
 mod hand_out;
 mod handle;
 mod job;
@@ -39,13 +41,16 @@ mod restore;
 mod roster;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
-use kennel_shared::ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId};
+use kennel_shared::{
+    ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId},
+    session_key::SessionKey,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -53,6 +58,7 @@ use tokio::{
 use tracing::{debug, error};
 
 use self::{
+    beside::Quiet,
     handle::Request,
     job::Job,
     ledger::{Accepting, Ledger, Then},
@@ -201,6 +207,15 @@ pub struct Dispatcher {
     /// Agents to whom something could not be handed out, and when to try again.
     swamped: HashSet<AgentId>,
     offer_again: Option<Instant>,
+    /// The delivery of each session that what comes next may join.
+    heads: HashMap<SessionKey, DeliveryId>,
+    /// How often a delivery is held back that waits.
+    holds: HashMap<DeliveryId, u32>,
+    /// Deliveries that wait for their sessions to be quiet, and when they are: the same, by time.
+    quiets: HashMap<DeliveryId, Quiet>,
+    debounces: BTreeSet<(Instant, DeliveryId)>,
+    /// Sessions whose people were told that something was dropped, and were not answered since.
+    told: HashSet<SessionKey>,
     leaving: bool,
     /// Who waits until all is written.
     flushing: Vec<oneshot::Sender<()>>,
@@ -227,6 +242,11 @@ pub fn prepare(
         bytes_at_hand: 0,
         swamped: HashSet::new(),
         offer_again: None,
+        heads: HashMap::new(),
+        holds: HashMap::new(),
+        quiets: HashMap::new(),
+        debounces: BTreeSet::new(),
+        told: HashSet::new(),
         leaving: false,
         flushing: Vec::new(),
     };
@@ -238,6 +258,7 @@ enum Happened {
     Written(Then, Result<Answer, JournalError>),
     Loaded(Loaded),
     Due,
+    Quiet,
 }
 
 impl Dispatcher {
@@ -265,6 +286,7 @@ impl Dispatcher {
     /// Runs until aborted, or every handle is gone.
     pub async fn run(mut self) {
         loop {
+            let quiet_at = self.quiet_at();
             let happened = tokio::select! {
                 request = self.requests.recv() => Happened::Request(request),
                 (then, answer) = self.ledger.next() => Happened::Written(then, answer),
@@ -272,6 +294,7 @@ impl Dispatcher {
                     Happened::Loaded(loaded)
                 }
                 () = until(self.offer_again) => Happened::Due,
+                () = until(quiet_at) => Happened::Quiet,
             };
             self.lanes.advance(Instant::now().into_std());
             match happened {
@@ -282,6 +305,7 @@ impl Dispatcher {
                     self.on_loaded(delivery, message);
                     self.on_flushed();
                 }
+                Happened::Quiet => self.on_quiet(),
                 Happened::Due => {
                     self.offer_again = None;
                     for agent in std::mem::take(&mut self.swamped) {
@@ -305,6 +329,14 @@ impl Dispatcher {
                 if let Some(reply) = reply {
                     let _ = reply.send(cancelled);
                 }
+            }
+            Request::StopSession { session, reply } => {
+                let _ = reply.send(self.stop_session(&session));
+            }
+            Request::SessionCounts { session, reply } => {
+                let running = self.lanes.running(&session.agent());
+                let running = running.iter().filter(|one| one.session == session).count();
+                let _ = reply.send((self.lanes.waiting_in(&session).len(), running));
             }
             Request::Operate {
                 operation,
@@ -407,6 +439,7 @@ impl Dispatcher {
     /// Takes a job out of everything.
     fn take_out(&mut self, delivery: DeliveryId) -> Option<Job> {
         let job = self.jobs.remove(&delivery)?;
+        self.gather_no_more(&job.ticket);
         if let Some(turn) = job.turn {
             self.turns.remove(&turn);
         }
@@ -447,10 +480,15 @@ impl Dispatcher {
             end: job::written(&end),
             sends,
         };
-        self.ledger.tell(settle, Then::End(delivery, channels));
-        self.ending.entry(delivery).or_default();
+        self.tell_end(delivery, settle, channels);
         tell(job.sinks, end);
         self.forget_if_done(&agent);
+    }
+
+    /// Writes the end of a delivery down; whoever asks for the same until it is there waits for it.
+    fn tell_end(&mut self, delivery: DeliveryId, op: Op, channels: Vec<ChannelId>) {
+        self.ledger.tell(op, Then::End(delivery, channels));
+        self.ending.entry(delivery).or_default();
     }
 
     fn tally(&mut self, agent: &AgentId) -> &mut Tally {
@@ -461,6 +499,7 @@ impl Dispatcher {
         let count = |(agent, tally): (&AgentId, &Tally)| {
             let (waiting, running) = self.lanes.counts(agent);
             let counts = AgentCounts {
+                resting: tally.resting,
                 waiting,
                 running,
                 replied: tally.replied,

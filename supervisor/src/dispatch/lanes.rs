@@ -40,7 +40,7 @@ use std::{
     time::Instant,
 };
 
-use kennel_shared::ids::AgentId;
+use kennel_shared::{ids::AgentId, session_key::SessionKey};
 
 pub use self::{
     class::{BATCH, INTERACTIVE, Most, Shares, USUAL_WEIGHT},
@@ -320,6 +320,13 @@ impl Lanes {
     pub fn waiting(&self, agent: &AgentId) -> Vec<Ticket> {
         let lane = self.lane(agent);
         lane.map_or_else(Vec::new, |lane| lane.queue.tickets())
+    }
+
+    /// The deliveries of a session that wait, in order. Takes as long as they are many.
+    pub fn waiting_in(&self, session: &SessionKey) -> Vec<Ticket> {
+        let number = self.numbers.get(session.agent_str());
+        let lane = number.map(|number| self.agents.get(*number));
+        lane.map_or_else(Vec::new, |lane| lane.queue.tickets_of(session))
     }
 
     /// How many deliveries of an agent wait, and how many run.

@@ -60,7 +60,10 @@ fn copy(from: &Path, target: &mut Connection, damage: &mut Damage) -> Result<(),
     let transaction = target.transaction().map_err(Failed::Target)?;
     let mut readable = 0;
     let mut first_error = None;
-    for (table, id) in TABLES {
+    for (table, id, since) in TABLES {
+        if since > found {
+            continue;
+        }
         let mut table = Table {
             source: &source,
             target: &transaction,

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b4e_4c4a;
 
 /// States are numbers: see [`entry`](super::entry).
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE meta (
         key   TEXT NOT NULL PRIMARY KEY,
@@ -108,21 +108,30 @@ const STEPS: [&str; 2] = [
     CREATE INDEX audit_by_time ON audit (at_ms);
 ",
     "ALTER TABLE children ADD COLUMN made_of BLOB",
+    "
+    CREATE TABLE chats (
+        id      INTEGER PRIMARY KEY,
+        session TEXT    NOT NULL UNIQUE,
+        mode    INTEGER,
+        begun   INTEGER NOT NULL
+    ) STRICT;
+    ",
 ];
 
-/// The tables that hold what cannot be had again, each with its row id.
-pub(super) const TABLES: [(&str, &str); 7] = [
-    ("children", "id"),
-    ("inbox", "seq"),
-    ("inbox_texts", "seq"),
-    ("answers", "seq"),
-    ("outbox", "id"),
-    ("outbox_texts", "id"),
-    ("audit", "id"),
+/// The tables that hold what cannot be had again, each with its row id and the version that it came with.
+pub(super) const TABLES: [(&str, &str, i32); 8] = [
+    ("children", "id", 1),
+    ("inbox", "seq", 1),
+    ("inbox_texts", "seq", 1),
+    ("answers", "seq", 1),
+    ("outbox", "id", 1),
+    ("outbox_texts", "id", 1),
+    ("audit", "id", 1),
+    ("chats", "id", 3),
 ];
 
 /// The version that this program writes.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 const _: () = assert!(
     VERSION.unsigned_abs() as usize == STEPS.len(),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use kennel_shared::protocol::{SYSTEM_PROMPT_MAX_BYTES, Tool};
 
+use crate::dispatch::gather::Queueing;
+
 use super::{AgentId, Enforcement, Limits, ProviderId, Sandbox, UserRef};
 
 /// One agent.
@@ -47,6 +49,8 @@ pub struct AgentConfig {
     pub poison_after: u32,
     /// The class of its turns.
     pub class: String,
+    /// How the messages of chats wait for it.
+    pub queue: Queueing,
     /// Its part of its class, beside the weights of the others.
     pub weight: u32,
     /// How much history a turn sees.

@@ -261,6 +261,8 @@ pub struct AgentTable {
     pub poison_after: Option<u32>,
     /// The class of its turns: `interactive`, `batch`, or one of `classes`. Default: interactive.
     pub class: Option<Name>,
+    /// How the messages of chats wait for it.
+    pub queue: Option<QueueTable>,
     /// Its part of its class, beside the weights of the others: of the time for which turns run, not of their number.
     /// Default: 100.
     #[schemars(range(min = 1, max = 10_000))]
@@ -269,6 +271,41 @@ pub struct AgentTable {
     pub context: Option<ContextTable>,
     /// How its captured output is kept.
     pub log: Option<LogTable>,
+}
+
+/// How the messages of a chat wait that come while others of their session wait or run.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueueTable {
+    /// Whether such a message joins what waits, waits for a turn of its own, or ends what runs and what waits. Default:
+    /// collect.
+    pub mode: Option<ModeWord>,
+    /// How long it must be quiet before what was collected is answered, at most 1m. Default: 0s, that is at once.
+    pub debounce: Option<TimeText>,
+    /// How many messages may wait in a session. Default: 20.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub cap: Option<u32>,
+    /// What is dropped beyond that: the oldest, the one that comes, or the oldest but for its first words. Default:
+    /// summarize.
+    pub drop: Option<DropWord>,
+}
+
+/// What becomes of a message that comes while others of its session wait or run.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeWord {
+    Collect,
+    Followup,
+    Interrupt,
+}
+
+/// What is dropped when too many messages wait.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DropWord {
+    Oldest,
+    Newest,
+    Summarize,
 }
 
 /// What a model may do: read, write, edit and list files of the workspace, run commands in it.
@@ -406,6 +443,8 @@ pub enum ChannelTable {
 pub struct TelegramTable {
     /// Who is answered: numbers, `"@name"`, or `"*"` alone for everybody. Default: nobody.
     pub allow_from: Option<Vec<AllowedSender>>,
+    /// How its messages wait. Default: as the agent says.
+    pub queue: Option<QueueTable>,
     /// The bot's token.
     pub token: Secret,
     /// A Bot API server of one's own.
@@ -420,6 +459,8 @@ pub struct TelegramTable {
 pub struct IrcTable {
     /// Whose messages are answered: nicks, or `"*"` alone for everybody. Default: nobody.
     pub allow_from: Option<Vec<String>>,
+    /// How its messages wait. Default: as the agent says.
+    pub queue: Option<QueueTable>,
     /// Host name or address.
     pub server: String,
     /// Default: 6697, or 6667 without TLS.

@@ -8,13 +8,16 @@ use kennel_shared::protocol::{SYSTEM_PROMPT_MAX_BYTES, Tool};
 use super::super::diagnostic::Location;
 use super::super::domain::{
     AgentConfig, AgentId, Backoff, ContextWindow, Enforcement, LogRotation, ModelRef,
-    NetworkAccess, ProviderId, RestartMode, RestartPolicy, Sampling, SystemPrompt, Timeouts, Tools,
-    UserRef, classes,
+    NetworkAccess, ProviderId, QueuePatch, RestartMode, RestartPolicy, Sampling, SystemPrompt,
+    Timeouts, Tools, UserRef, classes,
 };
 use super::super::reader::{Node, Table, UserSite};
 use super::super::value::{self, Placed, placed};
-use super::{limits, sandbox};
-use crate::dispatch::lanes::{INTERACTIVE, USUAL_WEIGHT};
+use super::{limits, queue, sandbox};
+use crate::dispatch::{
+    gather::{DropPolicy, Mode},
+    lanes::{INTERACTIVE, USUAL_WEIGHT},
+};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -100,6 +103,10 @@ patch! {
         poison_after: u32,
         class: Placed<String>,
         weight: u32,
+        queue_mode: Mode,
+        queue_debounce: Duration,
+        queue_cap: u32,
+        queue_drop: DropPolicy,
         context_messages: u32,
         context_bytes: u64,
         log_max_size: u64,
@@ -141,13 +148,20 @@ pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatc
         ..AgentPatch::default()
     };
     let below = |key| table.path_of(key);
-    let (backoff, limits, sandbox, context, log) = (
+    let (queue, backoff, limits, sandbox, context, log) = (
+        below("queue"),
         below("backoff"),
         below("limits"),
         below("sandbox"),
         below("context"),
         below("log"),
     );
+    if let Some(read) = table.optional("queue", |node| queue::read(node, queue)) {
+        patch.queue_mode = read.mode;
+        patch.queue_debounce = read.debounce;
+        patch.queue_cap = read.cap;
+        patch.queue_drop = read.drop;
+    }
     table.optional("backoff", |node| read_backoff(node, backoff, &mut patch));
     table.optional("limits", |node| limits::read(node, limits, &mut patch));
     table.optional("sandbox", |node| sandbox::read(node, sandbox, &mut patch));
@@ -319,6 +333,13 @@ impl AgentPatch {
             max_concurrent: self.max_concurrent.unwrap_or(1),
             max_queued: self.max_queued.unwrap_or(100),
             poison_after: self.poison_after.unwrap_or(3),
+            queue: QueuePatch {
+                mode: self.queue_mode,
+                debounce: self.queue_debounce,
+                cap: self.queue_cap,
+                drop: self.queue_drop,
+            }
+            .over(QueuePatch::DEFAULT),
             class: self
                 .class
                 .map_or_else(|| INTERACTIVE.to_owned(), |class| class.value),

@@ -25,6 +25,7 @@ e = { kind = "echo" }
 [agents.a]
 backoff = {}
 limits = {}
+queue = {}
 sandbox = {}
 context = {}
 log = {}

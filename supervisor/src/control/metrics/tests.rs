@@ -76,6 +76,7 @@ fn agent(id: &str, sample: &AgentSample) -> Agent {
         restarts: 3,
         started: alive.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000)),
         counts: AgentCounts {
+            resting: None,
             waiting: 4,
             running: 1,
             replied: 10,

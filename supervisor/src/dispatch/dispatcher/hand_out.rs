@@ -22,6 +22,8 @@ use crate::{
 
 impl Dispatcher {
     pub(super) fn start(&mut self, ticket: &Ticket) {
+        self.gather_no_more(ticket);
+        self.told.remove(&ticket.session);
         let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
             error!(delivery.id = %ticket.delivery, "a ticket has no job");
             self.lanes.finish(ticket);

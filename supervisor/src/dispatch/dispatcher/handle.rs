@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::roster::Change;
+use crate::dispatch::gather::Queueing;
 use crate::{
     dispatch::{
         lanes::Usage,
@@ -77,6 +78,8 @@ pub struct Submission {
     pub text: String,
     /// Where the answer goes, for whoever makes a sink of it after a restart.
     pub reply_to: Option<String>,
+    /// How it waits beside others of its session; one of nobody's chat waits for itself.
+    pub queueing: Option<Queueing>,
     /// Who waits for the answer.
     pub sink: Box<dyn ReplySink>,
 }
@@ -153,6 +156,8 @@ pub enum OperationError {
 /// What the dispatcher knows of an agent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AgentCounts {
+    /// The state in which it rests, when it is not to run.
+    pub resting: Option<&'static str>,
     /// Deliveries that wait.
     pub waiting: usize,
     /// Turns that run.
@@ -181,6 +186,14 @@ pub(super) enum Request {
     Cancel {
         delivery: DeliveryId,
         reply: Option<oneshot::Sender<bool>>,
+    },
+    StopSession {
+        session: SessionKey,
+        reply: oneshot::Sender<usize>,
+    },
+    SessionCounts {
+        session: SessionKey,
+        reply: oneshot::Sender<(usize, usize)>,
     },
     Operate {
         operation: Operation,
@@ -250,6 +263,7 @@ impl DispatcherHandle {
                 sender,
                 text,
                 reply_to: None,
+                queueing: None,
                 sink,
             })
             .await?;
@@ -277,6 +291,26 @@ impl DispatcherHandle {
             delivery,
             reply: None,
         });
+    }
+
+    /// Cancels all that waits and runs in a session; how many deliveries that were.
+    pub async fn stop_session(&self, session: SessionKey) -> usize {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::StopSession { session, reply };
+        match self.requests.send(request).await {
+            Ok(()) => answer.await.unwrap_or(0),
+            Err(_) => 0,
+        }
+    }
+
+    /// How many deliveries of a session wait, and how many run.
+    pub async fn session_counts(&self, session: SessionKey) -> (usize, usize) {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::SessionCounts { session, reply };
+        match self.requests.send(request).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => (0, 0),
+        }
     }
 
     /// Does with a delivery of `session` what an operator wants; the delivery that it is now.

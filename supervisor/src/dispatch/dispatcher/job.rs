@@ -150,6 +150,10 @@ pub(super) fn read_back(standing: &Standing) -> Option<TurnEnd> {
             EndKind::Agent,
             "the message was set aside: its agent stopped working each time it answered this",
         ),
+        State::Gathered => failed(
+            EndKind::Agent,
+            "this was answered together with another message",
+        ),
         State::Dropped => failed(
             EndKind::Stopped,
             "an operator took the message out of the queue",
@@ -212,7 +216,13 @@ mod tests {
             assert_eq!(read_back(&standing(state, Some(ended))), Some(end));
         }
         assert_eq!(read_back(&standing(State::Leased, None)), None);
-        for state in [State::Poison, State::Dropped, State::Replied, State::Failed] {
+        for state in [
+            State::Poison,
+            State::Dropped,
+            State::Gathered,
+            State::Replied,
+            State::Failed,
+        ] {
             let end = read_back(&standing(state, None));
             assert!(matches!(end, Some(TurnEnd::Failed { .. })), "{state}");
         }

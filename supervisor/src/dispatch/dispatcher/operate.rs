@@ -25,7 +25,7 @@ impl Dispatcher {
             return;
         }
         let delivery = ticket.delivery;
-        let held = operation == Operation::Drop && self.lanes.hold(&ticket);
+        let held = operation == Operation::Drop && self.hold_back(&ticket);
         if operation == Operation::Drop && !held && self.jobs.contains_key(&delivery) {
             let _ = reply.send(Err(OperationError::Running));
             return;
@@ -64,7 +64,7 @@ impl Dispatcher {
         let done = match (operation, answer) {
             (_, Err(error)) => {
                 if held {
-                    self.lanes.release(&ticket);
+                    self.let_go(&ticket);
                 }
                 Err(OperationError::Journal(error))
             }

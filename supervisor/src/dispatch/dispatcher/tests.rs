@@ -14,6 +14,7 @@ use crate::{
     journal::{Options, Reader, entry::CallerKey},
 };
 
+mod beside;
 mod durable;
 
 const POISON_AFTER: u32 = 3;

@@ -270,6 +270,19 @@ impl Queue {
         places.into_iter().map(ticket).collect()
     }
 
+    /// Those of one session, in order.
+    pub(super) fn tickets_of(&self, session: &SessionKey) -> Vec<Ticket> {
+        let Some(number) = self.numbers.get(session).copied() else {
+            return Vec::new();
+        };
+        let all = self.waiting.range((number, FIRST)..(number + 1, FIRST));
+        let ticket = |place| Ticket {
+            delivery: self.delivery(number, place),
+            session: session.clone(),
+        };
+        all.map(|((_, place), _)| ticket(*place)).collect()
+    }
+
     /// What one that waits has waited for by now. `None` in the first place where that is not its session, nor itself.
     pub(super) fn looked_at(
         &self,

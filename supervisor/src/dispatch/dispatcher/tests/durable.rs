@@ -9,6 +9,7 @@ use kennel_shared::{
 };
 
 use super::*;
+use crate::dispatch::gather::Queueing;
 use crate::journal::{
     entry::{Digest, NewSend, Origin, SendState, State},
     reader::{Shown, View},
@@ -24,15 +25,18 @@ impl ReplySink for Chat {
             TurnEnd::Failed { message, .. } => message.clone(),
             TurnEnd::Cancelled => return Vec::new(),
         };
-        vec![NewSend {
+        self.notice(&text).into_iter().collect()
+    }
+    fn notice(&self, words: &str) -> Option<NewSend> {
+        Some(NewSend {
             channel: channel(),
             peer: Peer {
                 kind: PeerKind::Direct,
                 id: "9".into(),
             },
             reply_to: None,
-            text,
-        }]
+            text: words.to_owned(),
+        })
     }
     fn outlasts(&self) -> bool {
         true
@@ -47,7 +51,7 @@ fn channel() -> ChannelId {
 }
 
 /// With chats behind it, and how often the outbox was rung for.
-fn outside() -> (Outside, Arc<Mutex<usize>>) {
+pub(super) fn outside() -> (Outside, Arc<Mutex<usize>>) {
     let rung = Arc::new(Mutex::new(0));
     let counter = Arc::clone(&rung);
     let outside = Outside {
@@ -59,6 +63,14 @@ fn outside() -> (Outside, Arc<Mutex<usize>>) {
         events: Events::default(),
     };
     (outside, rung)
+}
+
+impl Bench {
+    /// A new journal. No agent is up.
+    pub(super) fn fresh() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        Self::over(home, 10, outside().0, &HashSet::new())
+    }
 }
 
 fn key(text: &str) -> CallerKey {
@@ -82,6 +94,15 @@ fn session() -> SessionKey {
 impl Bench {
     /// A message from the chat; what the platform calls it.
     async fn hear(&self, message_id: &str, text: &str) -> Result<Accepted, Rejected> {
+        self.hear_as(message_id, text, None).await
+    }
+
+    pub(super) async fn hear_as(
+        &self,
+        message_id: &str,
+        text: &str,
+        queueing: Option<Queueing>,
+    ) -> Result<Accepted, Rejected> {
         self.handle
             .submit(Submission {
                 delivery: DeliveryId::new(),
@@ -92,6 +113,7 @@ impl Bench {
                 session: session(),
                 sender: sender(),
                 text: text.into(),
+                queueing,
                 reply_to: None,
                 sink: Box::new(Chat),
             })
@@ -104,18 +126,25 @@ impl Bench {
             .await
     }
 
+    /// All that is to be sent to the chat, in order.
+    pub(super) async fn owed(&self) -> Vec<String> {
+        self.handle.flushed().await;
+        let owed = self.read().owed(&channel(), None, 100).unwrap();
+        owed.entries.into_iter().map(|owed| owed.text).collect()
+    }
+
     fn read(&self) -> Reader {
         Reader::open(&self.home.path().join("journal.db")).unwrap()
     }
 
     /// How a delivery stands once all is written.
-    async fn shown(&self, delivery: DeliveryId) -> Shown {
+    pub(super) async fn shown(&self, delivery: DeliveryId) -> Shown {
         self.handle.flushed().await;
         self.read().show(delivery).unwrap().unwrap()
     }
 
     /// Ends this dispatcher as a crash would, and begins another.
-    async fn next(mut self, adopted: &[u64]) -> Self {
+    pub(super) async fn next(mut self, adopted: &[u64]) -> Self {
         self.handle.flushed().await;
         self.task.abort();
         let _ = (&mut self.task).await;
@@ -128,7 +157,7 @@ impl Bench {
         Self::over(home, 10, outside().0, &adopted)
     }
 
-    async fn up(&self, generation: u64) {
+    pub(super) async fn up(&self, generation: u64) {
         self.handle
             .reports()
             .tell(&agent("a"), Generation(generation), AgentEvent::Up)
@@ -149,12 +178,7 @@ impl Bench {
 
 #[tokio::test]
 async fn what_waits_and_what_runs_goes_on_under_the_next_dispatcher_in_order() {
-    let bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let bench = Bench::fresh();
     bench.up(1).await;
     let mut bench = bench;
     let first = bench.hear("1", "one").await.unwrap().delivery;
@@ -186,12 +210,7 @@ async fn what_waits_and_what_runs_goes_on_under_the_next_dispatcher_in_order() {
 
 #[tokio::test]
 async fn an_adopted_life_is_handed_again_what_it_has_under_the_name_it_knows() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(7).await;
     let accepted = bench.hear("1", "one").await.unwrap();
     let first = bench.delivery("a").await;
@@ -246,12 +265,7 @@ async fn a_message_that_comes_twice_is_answered_once() {
 
 #[tokio::test]
 async fn a_caller_with_a_key_gets_the_same_answer_before_and_after_the_end_and_a_restart() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(1).await;
     let first = bench.ask_by_key("hi").await.unwrap();
     let delivery = bench.delivery("a").await;
@@ -277,12 +291,7 @@ async fn a_caller_with_a_key_gets_the_same_answer_before_and_after_the_end_and_a
 
 #[tokio::test]
 async fn a_caller_with_a_key_finds_its_turn_under_the_next_dispatcher() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(1).await;
     let _gone = bench.ask_by_key("hi").await.unwrap();
     let delivery = bench.delivery("a").await;
@@ -296,12 +305,7 @@ async fn a_caller_with_a_key_finds_its_turn_under_the_next_dispatcher() {
 
 #[tokio::test]
 async fn poison_is_set_aside_over_restarts_told_to_the_chat_and_can_be_put_back() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     let deadly = bench.hear("1", "deadly").await.unwrap().delivery;
     let next = bench.hear("2", "next").await.unwrap().delivery;
     for generation in 1..=u64::from(POISON_AFTER) {
@@ -328,12 +332,7 @@ async fn poison_is_set_aside_over_restarts_told_to_the_chat_and_can_be_put_back(
 
 #[tokio::test]
 async fn an_operator_drops_what_waits_and_has_it_tried_again() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(1).await;
     let runs = bench.hear("1", "one").await.unwrap().delivery;
     let waits = bench.hear("2", "two").await.unwrap().delivery;
@@ -389,12 +388,7 @@ async fn what_is_not_kept_in_memory_is_read_when_its_turn_comes() {
 
 #[tokio::test]
 async fn a_supervisor_that_leaves_keeps_what_waits_and_tells_who_cannot_come_back() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(1).await;
     let runs = bench.ask("a", "one").await.unwrap();
     let delivery = bench.delivery("a").await;
@@ -419,12 +413,7 @@ async fn a_supervisor_that_leaves_keeps_what_waits_and_tells_who_cannot_come_bac
 
 #[tokio::test]
 async fn a_chat_of_an_agent_that_rests_is_told_so_through_the_outbox() {
-    let bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let bench = Bench::fresh();
     bench.report("a", AgentEvent::Resting("stopped")).await;
     let told = bench.hear("1", "hello?").await.unwrap().delivery;
     let shown = bench.shown(told).await;
@@ -436,12 +425,7 @@ async fn a_chat_of_an_agent_that_rests_is_told_so_through_the_outbox() {
 /// answers of a session must come in order all the same.
 #[tokio::test]
 async fn what_an_adopted_life_has_finished_is_heard_in_its_turn() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(7).await;
     let first = bench.hear("1", "one").await.unwrap().delivery;
     let second = bench.hear("2", "two").await.unwrap().delivery;
@@ -484,12 +468,7 @@ async fn what_an_agent_has_no_place_for_is_offered_again_and_nobody_is_to_blame(
 
 #[tokio::test]
 async fn a_request_with_a_key_waits_out_a_stop_of_its_agent() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     let first = bench.ask_by_key("hi").await.unwrap();
     bench.report("a", AgentEvent::Resting("stopped")).await;
     let end = first.finish().await;
