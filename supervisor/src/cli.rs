@@ -23,6 +23,7 @@ mod doctor;
 mod ends;
 mod events;
 mod exit;
+mod fairness;
 mod generate;
 mod init;
 mod interrupt;
@@ -98,6 +99,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Sessions(sessions) => sessions::run(&sessions, &locator, out),
         Command::Channels(channels) => block_on(channels::run(&client()?, channels.json, out)),
         Command::Events(events) => block_on(events::run(&client()?, events, out)),
+        Command::Fairness(fairness) => block_on(fairness::run(&client()?, &fairness, out)),
         Command::Upgrade(upgrade) => block_on(upgrade::run(&client()?, &upgrade, out)),
         Command::Audit(audit) => block_on(audit::run(&client()?, &audit, out)),
         Command::Queue(queue) => block_on(queue::run(&client()?, &queue, out)),

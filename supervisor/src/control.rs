@@ -12,6 +12,7 @@ mod body;
 pub(crate) mod doctor;
 mod document;
 mod error;
+mod fairness;
 mod idempotency;
 mod limits;
 mod logs;
@@ -56,6 +57,7 @@ use crate::{
     config::Config,
     containment::Containment,
     dispatch::DispatcherHandle,
+    fairness::FairnessHandle,
     gateway::Accounts,
     journal::Journal,
     reload::Requests,
@@ -86,6 +88,8 @@ pub struct App {
     pub journal: Journal,
     /// What processes use.
     pub sampler: SamplerHandle,
+    /// Whether everybody has the share that weights give.
+    pub fairness: FairnessHandle,
     /// Held while caps change: each change is held against the caps of all agents.
     pub limits_changing: Arc<Mutex<()>>,
     /// What happens to agents.

@@ -50,6 +50,7 @@ use crate::{
     containment::{Containment, ContainmentError},
     control::{self, App},
     dispatch::{self, Dispatcher, DispatcherHandle, Outside, Restored},
+    fairness,
     gateway::{self, Accounts, Chats},
     journal::{self, Journal, Reader},
     plan,
@@ -438,6 +439,11 @@ impl Running {
             accounts,
             dispatcher: dispatcher.clone(),
             journal: journal.clone(),
+            fairness: {
+                let (handle, task) = fairness::start(dispatcher.clone(), sampler.clone());
+                tasks.push(task);
+                handle
+            },
             sampler,
             limits_changing: Arc::default(),
             events,

@@ -2,7 +2,9 @@
 
 use utoipa::OpenApi;
 
-use super::{api, audit, doctor, limits, metrics, processes, queue, reload, sessions, upgrade};
+use super::{
+    api, audit, doctor, fairness, limits, metrics, processes, queue, reload, sessions, upgrade,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -35,6 +37,7 @@ use super::{api, audit, doctor, limits, metrics, processes, queue, reload, sessi
         doctor::agent_doctor,
         api::channels,
         api::streams::events,
+        fairness::fairness,
         reload::reload,
         api::shutdown,
         upgrade::upgrade,

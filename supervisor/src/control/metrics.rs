@@ -26,6 +26,7 @@ use self::text::{Format, Page};
 use super::{App, Current, view, wire};
 use crate::{
     dispatch::AgentCounts,
+    fairness::Report,
     journal::Health,
     supervision::sampler::{AgentSample, Sample},
 };
@@ -42,6 +43,7 @@ struct Scene {
     journal: Health,
     agents: Vec<Agent>,
     channels: Vec<wire::ChannelStatus>,
+    fairness: Option<Report>,
 }
 
 /// What is told of one agent.
@@ -79,6 +81,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
 impl App {
     async fn scene(&self) -> Scene {
         let counts = self.dispatcher.counts().await;
+        let fairness = self.fairness.report().await;
         let sample = self.sampler.latest();
         let agents = self.agents.values().map(|handle| {
             let observed = handle.observed.borrow();
@@ -108,6 +111,7 @@ impl App {
             journal: self.journal.health().borrow().clone(),
             agents: agents.collect(),
             channels: self.view_channels(),
+            fairness,
             sample,
         }
     }

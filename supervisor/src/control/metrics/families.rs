@@ -1,5 +1,7 @@
 //! Every metric, by family. Pure: a [`Scene`] in, a [`Page`] out.
 
+mod fairness;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{
@@ -40,6 +42,7 @@ pub(super) fn write(page: &mut Page, scene: &Scene) {
     memory(page, agents);
     others(page, agents);
     work(page, agents);
+    fairness::write(page, scene.fairness.as_ref());
     journal(page, &scene.journal);
     channels(page, scene);
 }
