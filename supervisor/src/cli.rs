@@ -34,6 +34,7 @@ mod queue;
 #[cfg(test)]
 mod reference;
 mod reload;
+mod schedules;
 mod send;
 mod sessions;
 mod set;
@@ -103,6 +104,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Upgrade(upgrade) => block_on(upgrade::run(&client()?, &upgrade, out)),
         Command::Audit(audit) => block_on(audit::run(&client()?, &audit, out)),
         Command::Queue(queue) => block_on(queue::run(&client()?, &queue, out)),
+        Command::Schedules(schedules) => block_on(schedules::run(&client()?, &schedules, out)),
         Command::Reload(reload) => block_on(reload::run(&client()?, &reload, out)),
         Command::Shutdown(shutdown) => block_on(act::shutdown(&client()?, &shutdown, out)),
         Command::Completions(completions) => generate::completions(completions.shell, out),

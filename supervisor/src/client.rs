@@ -28,8 +28,9 @@ use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentDoctor, AgentLimits, AgentList, AgentStatus,
     AuditList, AuditQuery, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
     EventsQuery, Fairness, Health, LimitsPatch, LimitsReply, LogLines, ProcessList, Queue,
-    QueueAction, QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, SessionDeleted,
-    ShutdownReply, Status, TurnReply, TurnRequest, UpgradeReply, UpgradeRequest,
+    QueueAction, QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, ScheduleAction,
+    ScheduleList, ScheduleReply, SessionDeleted, ShutdownReply, Status, TurnReply, TurnRequest,
+    UpgradeReply, UpgradeRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -285,6 +286,22 @@ impl Client {
         action: QueueAction,
     ) -> Result<Answer<QueueReply>, ClientError> {
         let path = format!("/queue/{}/{}", segment(id), action.as_str());
+        let request = Request::post(&path).within(SHORT);
+        request.answer(&self.socket).await
+    }
+
+    /// Every schedule.
+    pub async fn schedules(&self) -> Result<Answer<ScheduleList>, ClientError> {
+        self.get("/schedules").await
+    }
+
+    /// Does something with one schedule.
+    pub async fn schedule_action(
+        &self,
+        name: &str,
+        action: ScheduleAction,
+    ) -> Result<Answer<ScheduleReply>, ClientError> {
+        let path = format!("/schedules/{}/{}", segment(name), action.as_str());
         let request = Request::post(&path).within(SHORT);
         request.answer(&self.socket).await
     }

@@ -41,8 +41,8 @@ pub use domain::{
     ChannelKind, Class, Config, ContextWindow, EchoProvider, Enforcement, Excess, FleetLimits,
     Http, Irc, Limits, LogFormat, LogLevel, LogRotation, ModelApi, ModelRef, NetworkAccess,
     PeerKind, Provider, ProviderId, ProviderKind, QueuePatch, RemoteProvider, RestartMode,
-    RestartPolicy, Sampling, Sandbox, Sasl, Supervisor, SystemPrompt, Telegram, Timeouts, Tls,
-    Tools, UserError, UserRef, is_name, plain_size,
+    RestartPolicy, Sampling, Sandbox, Sasl, Schedule, ScheduleId, Supervisor, SystemPrompt,
+    Telegram, Timeouts, Tls, Tools, UserError, UserRef, is_name, plain_size,
 };
 pub use edit::{Change, Edit, EditError, LimitChange};
 pub use schema::json_schema;

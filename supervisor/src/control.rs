@@ -22,6 +22,7 @@ mod peer;
 mod processes;
 mod queue;
 mod reload;
+mod schedules;
 mod serve;
 mod sessions;
 mod upgrade;
@@ -61,6 +62,7 @@ use crate::{
     gateway::Accounts,
     journal::Journal,
     reload::Requests,
+    schedule::Schedules,
     supervision::{driver::AgentHandle, events::Events, sampler::SamplerHandle},
     supervisor::Upgrades,
 };
@@ -100,6 +102,8 @@ pub struct App {
     pub reloads: Requests,
     /// Has another program take over.
     pub upgrades: Upgrades,
+    /// What the clock asks for.
+    pub schedules: Schedules,
     /// Why the program that had taken over last did not stay.
     pub undone: Option<Arc<str>>,
     /// Ends the supervisor.

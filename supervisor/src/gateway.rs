@@ -29,7 +29,11 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use self::{accounts::Accounts, chats::Chats, reply::sink_for};
+pub use self::{
+    accounts::Accounts,
+    chats::Chats,
+    reply::{sink_for, tell},
+};
 use self::{accounts::Entry, command::Command, reply::ChannelReply};
 use crate::{
     channel::{Accepted, AccountHandle, Inbound, Rejected},

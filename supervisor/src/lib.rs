@@ -13,6 +13,7 @@
 //! | [`journal`] | what was accepted and what is owed, on disk |
 //! | [`channel`], [`gateway`] | chat platforms, and their way to the dispatcher |
 //! | [`fairness`] | whether everybody has the share that weights give |
+//! | [`schedule`] | turns that the clock asks for |
 //! | [`doctor`] | whether all is well, and what to do where it is not |
 //! | [`control`] | the HTTP API, for people's programs and for `OpenAI` clients |
 
@@ -30,6 +31,7 @@ pub mod journal;
 pub mod plan;
 mod program;
 pub mod reload;
+pub mod schedule;
 pub mod supervision;
 pub mod supervisor;
 mod sys;

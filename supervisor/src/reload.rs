@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
     keys::Effect,
-    plan::{AgentChange, AgentStep, ChannelChange, KeyChange, Plan, Setting},
+    plan::{AgentChange, AgentStep, ChannelChange, KeyChange, Plan, ScheduleChange, Setting},
 };
 use crate::{
     config::{
@@ -304,6 +304,28 @@ impl Plan {
         }
         if self.bindings.is_some() {
             parts.push("bindings changed".to_owned());
+        }
+        let schedules = |of: fn(&ScheduleChange) -> bool| {
+            self.schedules.values().filter(|change| of(change)).count()
+        };
+        for (n, word) in [
+            (
+                schedules(|change| matches!(change, ScheduleChange::Add(_))),
+                "added",
+            ),
+            (
+                schedules(|change| matches!(change, ScheduleChange::Remove)),
+                "removed",
+            ),
+            (
+                schedules(|change| matches!(change, ScheduleChange::Change { .. })),
+                "changed",
+            ),
+        ] {
+            if n > 0 {
+                let s = if n == 1 { "" } else { "s" };
+                parts.push(format!("{n} schedule{s} {word}"));
+            }
         }
         let names = |effect| -> Vec<&str> {
             let keys = self.supervisor_keys(effect);

@@ -55,6 +55,7 @@ use crate::{
     journal::{self, Journal, Reader},
     plan,
     reload::{self, Requests, Setting},
+    schedule::{self, Keeper},
     supervision::{
         capture::LogWriter, events::Events, lifecycle::Event, links, sampler, spawner::Spawner,
     },
@@ -421,9 +422,17 @@ impl Running {
             journal.clone(),
             Chats::load(journal.clone()).map_err(RunError::Restore)?,
         );
+        let keeper = schedule::keeper::Stage {
+            dispatcher: dispatcher.clone(),
+            journal: journal.clone(),
+            events: events.clone(),
+            clock: schedule::keeper::wall_clock(),
+        };
+        let (keeper, schedules) = Keeper::new(keeper, fleet.schedules());
         let mut tasks = vec![
             tokio::spawn(dispatching(dispatcher_task)),
             tokio::spawn(gateway),
+            tokio::spawn(keeper.run()),
         ];
         let link_door = tokio::spawn(links::accept(link_listener, fleet.doors()));
 
@@ -450,6 +459,7 @@ impl Running {
             containment: Arc::clone(&containment),
             reloads: reloads.clone(),
             upgrades,
+            schedules,
             undone: undone.map(Into::into),
             shutdown: shutdown_tx,
             began,

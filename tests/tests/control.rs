@@ -398,6 +398,10 @@ async fn the_document_lists_every_route() {
         ("post", "/api/v1/queue/{id}/drop"),
         ("post", "/api/v1/queue/{id}/retry"),
         ("post", "/api/v1/queue/{id}/requeue"),
+        ("get", "/api/v1/schedules"),
+        ("post", "/api/v1/schedules/{name}/run"),
+        ("post", "/api/v1/schedules/{name}/pause"),
+        ("post", "/api/v1/schedules/{name}/resume"),
         ("get", "/api/v1/channels"),
         ("get", "/api/v1/events"),
         ("get", "/api/v1/fairness"),
@@ -414,7 +418,10 @@ async fn the_document_lists_every_route() {
             "{method} {path}"
         );
         // And it is there: another method is refused as such, not as an unknown route.
-        let path = path.replace("{id}", "one").replace("{turn_id}", "x");
+        let path = path
+            .replace("{id}", "one")
+            .replace("{turn_id}", "x")
+            .replace("{name}", "x");
         let other = client
             .whole(Method::PUT, &path, Bytes::new())
             .await

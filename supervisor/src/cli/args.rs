@@ -2,6 +2,7 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are read on a terminal")]
 
+mod schedules;
 mod sessions;
 
 use std::{path::PathBuf, time::Duration};
@@ -9,7 +10,10 @@ use std::{path::PathBuf, time::Duration};
 use anstream::ColorChoice;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 
-pub(super) use self::sessions::{List, Search, Sessions};
+pub(super) use self::{
+    schedules::{ScheduleOne, Schedules, SchedulesCommand},
+    sessions::{List, Search, Sessions},
+};
 use super::{
     output::Verbosity,
     top::{self, SortKey},
@@ -169,6 +173,8 @@ pub(super) enum Command {
     Fairness(Fairness),
     /// Show the messages that wait or run; drop, retry and requeue single ones
     Queue(Queue),
+    /// Show the schedules; run, pause and resume single ones
+    Schedules(Schedules),
     /// Show what operators did, and what became of single messages
     Audit(Audit),
     /// Have this program take over from the one that runs, then give every agent a new process

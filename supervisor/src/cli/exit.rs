@@ -148,6 +148,7 @@ fn from_api(failure: Failure, error: ApiError, status: u16) -> Failure {
         ErrorCode::NotFound
         | ErrorCode::TurnNotFound
         | ErrorCode::DeliveryNotFound
+        | ErrorCode::ScheduleNotFound
         | ErrorCode::KeyReused
         | ErrorCode::Unavailable
         | ErrorCode::MethodNotAllowed

@@ -119,6 +119,7 @@ fn line(change: &ReloadChange, now: &[&ReloadKey]) -> String {
         ReloadSubject::Provider => "provider",
         ReloadSubject::Class => "class",
         ReloadSubject::Bindings => "bindings",
+        ReloadSubject::Schedule => "schedule",
         ReloadSubject::Supervisor => "supervisor",
         ReloadSubject::Unknown => "something",
     };
@@ -179,6 +180,8 @@ mod tests {
                 { "what": "channel", "id": "irc", "step": "removed" },
                 { "what": "provider", "id": "local", "step": "changed" },
                 { "what": "bindings", "step": "changed" },
+                { "what": "schedule", "id": "nightly", "step": "added" },
+                { "what": "schedule", "id": "daily", "step": "changed", "keys": [{ "name": "cron", "effect": "live" }] },
                 { "what": "supervisor", "step": "changed", "keys": [
                     { "name": "max_concurrent", "effect": "live", "from": "8", "to": "4" },
                     { "name": "http", "effect": "supervisor-restart" },
@@ -196,6 +199,8 @@ mod tests {
              - channel irc\n\
              ~ provider local\n\
              ~ bindings\n\
+             + schedule nightly\n\
+             ~ schedule daily: cron\n\
              ~ supervisor: max_concurrent 8 -> 4\n\
              ! supervisor: http: waits for a start of the supervisor\n"
         );

@@ -11,11 +11,12 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets
 use super::{
     ends,
     output::printable,
+    schedules::{last, next, when},
     units::{bytes, duration, of_cap, percent},
 };
 use crate::control::wire::{
     AgentShare, AgentState, AgentStatus, ChannelList, ChannelState, ClassShare, Delivery,
-    DeliveryState, Status,
+    DeliveryState, Schedule, Status,
 };
 
 /// A column and how it gives way.
@@ -318,6 +319,43 @@ pub(super) fn deliveries(deliveries: &[Delivery], width: Option<usize>, now: u64
             .shortest(6)
             .goes(3),
         Column::new("TEXT", deliveries, |d| d.preview.clone()).shortest(12),
+    ];
+    draw(columns, width)
+}
+
+/// What the clock asks for. `now` is in milliseconds since 1970.
+pub(super) fn schedules(schedules: &[Schedule], width: Option<usize>, now: u64) -> String {
+    let state = |schedule: &Schedule| schedule.last.as_ref().and_then(|last| last.state);
+    let columns = vec![
+        Column::new("SCHEDULE", schedules, |s| s.name.clone()).shortest(10),
+        Column::new("AGENT", schedules, |s| s.agent.clone())
+            .shortest(8)
+            .goes(5),
+        Column::new("WHEN", schedules, when).shortest(9).goes(4),
+        Column::new("NEXT", schedules, |s| next(s, now))
+            .shortest(22)
+            .colored(schedules, |s| {
+                (s.paused || !s.enabled).then_some(Color::Yellow)
+            }),
+        Column::new("LAST", schedules, |s| last(s, now)).colored(schedules, |s| match state(s) {
+            Some(DeliveryState::Leased) => Some(Color::Green),
+            Some(DeliveryState::Poison | DeliveryState::Failed) => Some(Color::Red),
+            _ => None,
+        }),
+        Column::new("RUNS", schedules, |s| s.runs.to_string())
+            .right()
+            .goes(3),
+        Column::new("MISSED", schedules, |s| s.missed.to_string())
+            .right()
+            .goes(2),
+        Column::new("DELIVERY", schedules, |s| {
+            s.last
+                .as_ref()
+                .map(|last| last.id.clone())
+                .unwrap_or_default()
+        })
+        .shortest(24)
+        .goes(1),
     ];
     draw(columns, width)
 }

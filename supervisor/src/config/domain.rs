@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::schedule::{Schedule, ScheduleId};
 pub use kennel_shared::ids::{AgentId, ChannelId};
 
 use super::secret::SecretRef;
@@ -87,6 +88,8 @@ pub struct Config {
     pub channels: BTreeMap<ChannelId, Channel>,
     /// Who answers where, in the order of the files.
     pub bindings: Vec<Binding>,
+    /// What the clock asks for.
+    pub schedules: BTreeMap<ScheduleId, Schedule>,
 }
 
 impl Config {

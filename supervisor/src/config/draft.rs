@@ -13,6 +13,7 @@ use super::reader::{Context, Node, Table};
 use super::sections::agent::{self, AgentPatch};
 use super::sections::binding::{self, BindingDraft};
 use super::sections::class::{self, ClassDraft};
+use super::sections::schedule::{self, ScheduleDraft};
 use super::sections::supervisor::{self, SupervisorDraft};
 use super::sections::{channel, provider};
 use super::value::NAME_RULE;
@@ -35,6 +36,7 @@ pub(super) struct Draft {
     pub(super) agents: Named<AgentId, AgentPatch>,
     pub(super) channels: Named<ChannelId, Channel>,
     pub(super) bindings: Vec<BindingDraft>,
+    pub(super) schedules: Vec<ScheduleDraft>,
     /// Whether `[agents]` was there at all, and had something in it.
     pub(super) any_agent: bool,
 }
@@ -144,6 +146,13 @@ fn read_file<'a>(
             .extend(elements.into_iter().filter_map(binding::read));
         Some(())
     });
+    top.optional("schedules", |node| {
+        let elements = node.elements("a list of tables", "[{ name = \"…\", cron = \"…\" }]")?;
+        draft
+            .schedules
+            .extend(elements.into_iter().filter_map(schedule::read));
+        Some(())
+    });
     top.finish();
 }
 
@@ -155,7 +164,7 @@ fn only_main(node: Node<'_>, main: bool) -> Option<Node<'_>> {
     node.fail(
         format!("`[{}]` belongs into the main file", node.key),
         "not in a file of agents.d",
-        "move it; these files may hold providers, agents, channels and bindings",
+        "move it; these files may hold providers, agents, channels, bindings and schedules",
     )
 }
 

@@ -1,5 +1,7 @@
 //! Joins what the files say into one [`Config`]: merges defaults, looks up names, and checks what spans tables.
 
+mod schedules;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -78,12 +80,14 @@ pub(super) fn link(
     let bindings = linker.bindings(&draft.bindings);
     linker.warn_unbound(&draft.bindings, supervisor.default_agent.is_some());
     linker.warn_disabled(&draft.bindings, &agents);
+    let schedules = linker.schedules(&draft.schedules, &agents, &classes);
     let config = Config {
         base_dir: context.base_dir.clone(),
         supervisor,
         classes,
         agents,
         bindings,
+        schedules,
         providers: values(draft.providers),
         channels: values(draft.channels),
     };

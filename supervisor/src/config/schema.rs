@@ -20,11 +20,11 @@ pub use scalar::{
 pub use tables::{
     AgentTable, BackoffTable, BindingTable, ChannelTable, ClassTable, ContextTable, FleetTable,
     HttpTable, LimitsTable, LogTable, ProviderTable, QueueTable, SandboxTable, SaslTable,
-    SupervisorTable,
+    ScheduleTable, SupervisorTable, TellTable,
 };
 
 /// The configuration of Kennel. The main file may hold all of it; the files of `agents.d` beside it hold providers,
-/// agents, channels and bindings.
+/// agents, channels, bindings and schedules.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Kennel configuration")]
@@ -49,6 +49,9 @@ pub struct ConfigFile {
     /// Who answers where. The most precise binding wins: peer and kind, then peer, then kind, then channel alone.
     #[serde(default)]
     pub bindings: Vec<BindingTable>,
+    /// What agents are asked by the clock.
+    #[serde(default)]
+    pub schedules: Vec<ScheduleTable>,
 }
 
 /// The JSON Schema of a configuration file.

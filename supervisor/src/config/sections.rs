@@ -8,5 +8,6 @@ pub(super) mod limits;
 pub(super) mod provider;
 pub(super) mod queue;
 pub(super) mod sandbox;
+pub(super) mod schedule;
 pub(super) mod secret;
 pub(super) mod supervisor;

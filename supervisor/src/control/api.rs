@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use super::{
     App, Current, audit, doctor,
     error::Failure,
-    fairness, idempotency, limits, processes, queue, reload, sessions, usage, view,
+    fairness, idempotency, limits, processes, queue, reload, schedules, sessions, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -80,6 +80,10 @@ pub(super) fn routes() -> Router<Current> {
         .route("/queue/{id}/drop", post(queue::drop))
         .route("/queue/{id}/retry", post(queue::retry))
         .route("/queue/{id}/requeue", post(queue::requeue))
+        .route("/schedules", get(schedules::schedules))
+        .route("/schedules/{name}/run", post(schedules::run))
+        .route("/schedules/{name}/pause", post(schedules::pause))
+        .route("/schedules/{name}/resume", post(schedules::resume))
         .route("/channels", get(channels))
         .route("/events", get(events))
         .route("/fairness", get(fairness::fairness))

@@ -3,7 +3,8 @@
 use utoipa::OpenApi;
 
 use super::{
-    api, audit, doctor, fairness, limits, metrics, processes, queue, reload, sessions, upgrade,
+    api, audit, doctor, fairness, limits, metrics, processes, queue, reload, schedules, sessions,
+    upgrade,
 };
 
 #[derive(OpenApi)]
@@ -28,6 +29,10 @@ use super::{
         queue::drop,
         queue::retry,
         queue::requeue,
+        schedules::schedules,
+        schedules::run,
+        schedules::pause,
+        schedules::resume,
         limits::limits,
         limits::set_limits,
         sessions::delete_session,

@@ -9,6 +9,7 @@ mod families;
 mod text;
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -28,6 +29,7 @@ use crate::{
     dispatch::AgentCounts,
     fairness::Report,
     journal::Health,
+    schedule::{Observed, ScheduleId},
     supervision::sampler::{AgentSample, Sample},
 };
 
@@ -44,6 +46,7 @@ struct Scene {
     agents: Vec<Agent>,
     channels: Vec<wire::ChannelStatus>,
     fairness: Option<Report>,
+    schedules: BTreeMap<ScheduleId, Observed>,
 }
 
 /// What is told of one agent.
@@ -112,6 +115,7 @@ impl App {
             agents: agents.collect(),
             channels: self.view_channels(),
             fairness,
+            schedules: self.schedules.observed(),
             sample,
         }
     }

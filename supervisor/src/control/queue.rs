@@ -206,21 +206,25 @@ async fn find(app: &App, id: &str) -> Result<Shown, Failure> {
     shown.ok_or_else(none)
 }
 
+pub(super) fn delivery_state(state: State) -> wire::DeliveryState {
+    match state {
+        State::Queued => wire::DeliveryState::Queued,
+        State::Leased => wire::DeliveryState::Leased,
+        State::Replied => wire::DeliveryState::Replied,
+        State::Failed => wire::DeliveryState::Failed,
+        State::Cancelled => wire::DeliveryState::Cancelled,
+        State::Poison => wire::DeliveryState::Poison,
+        State::Dropped => wire::DeliveryState::Dropped,
+        State::Gathered => wire::DeliveryState::Gathered,
+    }
+}
+
 fn delivery(listed: Listed) -> wire::Delivery {
     wire::Delivery {
         id: listed.delivery.to_string(),
         agent: listed.session.agent_str().to_owned(),
         session: listed.session.to_string(),
-        state: match listed.state {
-            State::Queued => wire::DeliveryState::Queued,
-            State::Leased => wire::DeliveryState::Leased,
-            State::Replied => wire::DeliveryState::Replied,
-            State::Failed => wire::DeliveryState::Failed,
-            State::Cancelled => wire::DeliveryState::Cancelled,
-            State::Poison => wire::DeliveryState::Poison,
-            State::Dropped => wire::DeliveryState::Dropped,
-            State::Gathered => wire::DeliveryState::Gathered,
-        },
+        state: delivery_state(listed.state),
         attempts: listed.attempts,
         generation: listed.lease.map(|lease| lease.generation.0),
         sender: listed.sender.name.unwrap_or(listed.sender.id),

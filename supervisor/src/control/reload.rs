@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     config::{Diagnostics, Severity, Style},
-    reload::{AgentStep, ChannelChange, Done, Effect, Goal, KeyChange, Outcome, Plan, Underway},
+    reload::{
+        AgentStep, ChannelChange, Done, Effect, Goal, KeyChange, Outcome, Plan, ScheduleChange,
+        Underway,
+    },
     supervision::lifecycle::{Event, State as Life},
 };
 
@@ -195,6 +198,25 @@ fn changes(plan: &Plan) -> Vec<wire::ReloadChange> {
     };
     let bindings = plan.bindings.iter();
     let bindings = bindings.map(|_| changed(wire::ReloadSubject::Bindings, Vec::new()));
+    let schedules = plan.schedules.iter().map(|(id, change)| {
+        let (step, keys) = match change {
+            ScheduleChange::Add(_) => (wire::ReloadStep::Added, &[][..]),
+            ScheduleChange::Remove => (wire::ReloadStep::Removed, &[][..]),
+            ScheduleChange::Change { keys, .. } => (wire::ReloadStep::Changed, &keys[..]),
+        };
+        let key = |name: &&str| wire::ReloadKey {
+            name: (*name).to_owned(),
+            effect: Effect::Live.as_str().to_owned(),
+            from: None,
+            to: None,
+        };
+        wire::ReloadChange {
+            what: wire::ReloadSubject::Schedule,
+            id: Some(id.to_string()),
+            step,
+            keys: keys.iter().map(key).collect(),
+        }
+    });
     let supervisor = (!plan.supervisor.is_empty()).then(|| {
         let keys = plan.supervisor.iter().map(key).collect();
         changed(wire::ReloadSubject::Supervisor, keys)
@@ -204,6 +226,7 @@ fn changes(plan: &Plan) -> Vec<wire::ReloadChange> {
         .chain(providers)
         .chain(classes)
         .chain(bindings)
+        .chain(schedules)
         .chain(supervisor)
         .collect()
 }

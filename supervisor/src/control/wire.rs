@@ -20,6 +20,7 @@ mod limits;
 mod processes;
 mod queue;
 mod reload;
+mod schedules;
 mod upgrade;
 mod usage;
 
@@ -40,6 +41,10 @@ pub use self::{
     reload::{
         ReloadChange, ReloadDiagnostic, ReloadKey, ReloadOutcome, ReloadReply, ReloadRequest,
         ReloadStep, ReloadSubject,
+    },
+    schedules::{
+        CatchUp, Schedule, ScheduleAction, ScheduleHeld, ScheduleList, ScheduleReply, ScheduleRun,
+        ScheduleTell,
     },
     upgrade::{UpgradeReply, UpgradeRequest},
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
@@ -625,6 +630,8 @@ pub enum ErrorCode {
     TurnNotFound,
     /// 404: no such delivery.
     DeliveryNotFound,
+    /// 404: no such schedule.
+    ScheduleNotFound,
     /// 405: not with this method.
     MethodNotAllowed,
     /// 409: refused, because of the state that the agent is in.
@@ -657,9 +664,11 @@ impl ErrorCode {
             Self::InvalidRequest => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
-            Self::NotFound | Self::AgentNotFound | Self::TurnNotFound | Self::DeliveryNotFound => {
-                404
-            }
+            Self::NotFound
+            | Self::AgentNotFound
+            | Self::TurnNotFound
+            | Self::DeliveryNotFound
+            | Self::ScheduleNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Denied | Self::KeyReused => 409,
             Self::TooLarge => 413,

@@ -1,4 +1,4 @@
-//! Where the answer to a message from a chat goes.
+//! Where the answer to a message from a chat goes, and that to a run of a schedule.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +15,7 @@ use crate::{
         entry::{NewSend, Origin},
         reader::Message,
     },
+    schedule::{ScheduleId, Tell},
 };
 
 /// How often "is typing" is repeated; platforms show it for about five seconds.
@@ -79,8 +80,17 @@ impl ChannelReply {
 
 /// Who is told of the answer to a message that an earlier supervisor took.
 pub fn sink_for(accounts: &Accounts, message: &Message) -> Box<dyn ReplySink> {
-    let Origin::Channel { channel, .. } = &message.origin else {
-        return Box::new(Nobody);
+    let channel = match &message.origin {
+        Origin::Channel { channel, .. } => channel,
+        Origin::Caller { .. } => return Box::new(Nobody),
+        Origin::Schedule { schedule, .. } => {
+            let tell = message.reply_to.as_deref().map(serde_json::from_str);
+            let tell = tell.transpose().unwrap_or_else(|error| {
+                error!(delivery.id = %message.delivery, %error, "it is not known who is to be told an answer");
+                None
+            });
+            return self::tell(schedule, tell.as_ref()).0;
+        }
     };
     let to = message.reply_to.as_deref().unwrap_or_default();
     match serde_json::from_str(to) {
@@ -96,6 +106,53 @@ pub fn sink_for(accounts: &Accounts, message: &Message) -> Box<dyn ReplySink> {
             Box::new(Nobody)
         }
     }
+}
+
+/// Who is told the answer of a schedule's run, and that for the journal.
+pub fn tell(schedule: &ScheduleId, tell: Option<&Tell>) -> (Box<dyn ReplySink>, Option<String>) {
+    let Some(tell) = tell else {
+        return (Box::new(Nobody), None);
+    };
+    let told = Told {
+        schedule: schedule.clone(),
+        to: tell.clone(),
+    };
+    let kept = serde_json::to_string(tell).expect("a few texts serialize");
+    (Box::new(told), Some(kept))
+}
+
+/// A chat that is told something which it has not asked for.
+struct Told {
+    schedule: ScheduleId,
+    to: Tell,
+}
+
+impl ReplySink for Told {
+    fn sends(&self, end: &TurnEnd) -> Vec<NewSend> {
+        let text = match end {
+            TurnEnd::Replied { text, .. } => text.clone(),
+            TurnEnd::Failed { message, .. } => {
+                format!("The schedule {} has no answer: {message}", self.schedule)
+            }
+            TurnEnd::Cancelled => return Vec::new(),
+        };
+        vec![NewSend {
+            channel: self.to.channel.clone(),
+            peer: self.to.peer.clone(),
+            reply_to: None,
+            text,
+        }]
+    }
+
+    fn outlasts(&self) -> bool {
+        true
+    }
+
+    fn started(&mut self) {}
+
+    fn delta(&mut self, _: &str) {}
+
+    fn end(self: Box<Self>, _: TurnEnd) {}
 }
 
 /// What a chat is told when nobody is there to answer it.

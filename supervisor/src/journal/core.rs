@@ -16,8 +16,10 @@
 //! - A delivery ends once: the first end stands, and only it puts something into the outbox.
 //! - A delivery keeps its place: what is requeued is ahead of all that came after it.
 //! - What may have been sent twice stays marked, however it ends.
+//! - A due time of a schedule has one run at most, and with its acceptance it is dealt with (`schedules`).
 
 mod beside;
+mod schedules;
 
 use kennel_shared::{
     envelope::Sender,
@@ -26,11 +28,12 @@ use kennel_shared::{
 
 use super::{
     entry::{
-        CallerKey, Chat, Child, Digest, End, Lease, NewAudit, NewDelivery, NewSend, Origin, SendId,
-        SendStanding, SendState, Seq, Standing, State, UnixMs,
+        CallerKey, Chat, Child, Digest, End, Lease, NewAudit, NewDelivery, NewSend, Origin,
+        ScheduleMark, SendId, SendStanding, SendState, Seq, Standing, State, UnixMs,
     },
     op::{Acceptance, Answer, Blame, KnownBy, Op, Refusal, SendEnd},
 };
+use crate::schedule::ScheduleId;
 
 /// The rows of a journal.
 pub(super) trait Rows {
@@ -72,6 +75,12 @@ pub(super) trait Rows {
     fn child(&self, agent: &AgentId) -> Result<Option<Child>, Self::Error>;
     fn set_child(&mut self, child: &Child) -> Result<(), Self::Error>;
 
+    /// The run of a due time.
+    fn by_due(&self, schedule: &ScheduleId, due: UnixMs)
+    -> Result<Option<DeliveryId>, Self::Error>;
+    fn schedule(&self, schedule: &ScheduleId) -> Result<Option<ScheduleMark>, Self::Error>;
+    fn set_schedule(&mut self, mark: &ScheduleMark) -> Result<(), Self::Error>;
+    fn forget_schedule(&mut self, schedule: &ScheduleId) -> Result<(), Self::Error>;
     fn set_chat(&mut self, chat: &Chat) -> Result<(), Self::Error>;
 
     fn insert_audit(&mut self, audit: &NewAudit, now: UnixMs) -> Result<(), Self::Error>;
@@ -155,6 +164,7 @@ pub(super) fn apply<R: Rows>(rows: &mut R, op: &Op, now: UnixMs) -> Applied<R> {
             rows.insert_audit(audit, now)?;
             Ok(Answer::Noted)
         }
+        Op::Schedule { schedule, change } => schedules::change(rows, schedule, *change),
     }
 }
 
@@ -167,10 +177,13 @@ fn refuse<E>(refusal: Refusal) -> Result<Answer, E> {
 }
 
 fn accept<R: Rows>(rows: &mut R, new: &NewDelivery, now: UnixMs) -> Applied<R> {
-    match known(rows, new)? {
-        Some(answer) => Ok(answer),
-        None => Ok(Answer::Accepted(Acceptance::New(rows.insert(new, now)?))),
+    if let Some(answer) = known(rows, new)? {
+        return Ok(answer);
     }
+    if let Origin::Schedule { schedule, due } = &new.origin {
+        schedules::begun(rows, schedule, *due, new.delivery, now)?;
+    }
+    Ok(Answer::Accepted(Acceptance::New(rows.insert(new, now)?)))
 }
 
 /// The answer to a message that was accepted before.
@@ -196,6 +209,10 @@ fn known<R: Rows>(rows: &R, new: &NewDelivery) -> Result<Option<Answer>, R::Erro
                     let first = first.map(|(first, _)| first);
                     standing(rows, first)?.map(|first| (KnownBy::Key, first))
                 }
+            },
+            Origin::Schedule { schedule, due } => match schedules::admit(rows, schedule, *due)? {
+                Ok(first) => standing(rows, first)?.map(|first| (KnownBy::DueTime, first)),
+                Err(refusal) => return refuse(refusal).map(Some),
             },
         },
     };

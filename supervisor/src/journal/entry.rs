@@ -8,7 +8,10 @@ use kennel_shared::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::dispatch::{EndKind, gather::Mode};
+use crate::{
+    dispatch::{EndKind, gather::Mode},
+    schedule::ScheduleId,
+};
 
 /// Milliseconds since the Unix epoch.
 pub type UnixMs = i64;
@@ -149,6 +152,13 @@ pub enum Origin {
         /// Its `Idempotency-Key`, if it gave one.
         key: Option<CallerKey>,
     },
+    /// The clock.
+    Schedule {
+        /// By which schedule.
+        schedule: ScheduleId,
+        /// For which due time; none for a run that an operator asked for.
+        due: Option<UnixMs>,
+    },
 }
 
 impl Origin {
@@ -156,14 +166,14 @@ impl Origin {
     pub fn channel(&self) -> Option<&ChannelId> {
         match self {
             Self::Channel { channel, .. } => Some(channel),
-            Self::Caller { .. } => None,
+            Self::Caller { .. } | Self::Schedule { .. } => None,
         }
     }
 
     pub(super) fn key(&self) -> Option<&CallerKey> {
         match self {
             Self::Caller { key } => key.as_ref(),
-            Self::Channel { .. } => None,
+            Self::Channel { .. } | Self::Schedule { .. } => None,
         }
     }
 }
@@ -346,6 +356,36 @@ pub struct Child {
     pub started: UnixMs,
     /// When it had ended.
     pub ended: Option<UnixMs>,
+}
+
+/// How far a schedule has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleMark {
+    /// Which.
+    pub schedule: ScheduleId,
+    /// Of all that says which due times it has.
+    pub made_of: Digest,
+    /// It is not run by itself.
+    pub paused: bool,
+    /// All due times up to this one are dealt with.
+    pub through: UnixMs,
+    /// How often it was run.
+    pub runs: u64,
+    /// Due times that were not.
+    pub missed: u64,
+    /// The last run.
+    pub last: Option<LastRun>,
+}
+
+/// The last run of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRun {
+    /// As which delivery.
+    pub delivery: DeliveryId,
+    /// For which due time, if for one.
+    pub due: Option<UnixMs>,
+    /// When it was accepted.
+    pub at: UnixMs,
 }
 
 /// Something that an operator may want to look up later.

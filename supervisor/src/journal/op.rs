@@ -9,9 +9,10 @@ use thiserror::Error;
 use crate::dispatch::gather::DropPolicy;
 
 use super::entry::{
-    Chat, Child, End, NewAudit, NewDelivery, NewSend, SendId, SendState, Seq, Standing, State,
-    TokenDigests,
+    Chat, Child, Digest, End, NewAudit, NewDelivery, NewSend, ScheduleMark, SendId, SendState, Seq,
+    Standing, State, TokenDigests, UnixMs,
 };
+use crate::schedule::ScheduleId;
 
 /// Something to be put down. All but [`Op::Enqueue`] and [`Op::Audit`] are idempotent: put down twice, it has
 /// happened once, and the second answer says so.
@@ -123,6 +124,46 @@ pub enum Op {
     SetChat(Box<Chat>),
     /// Something to look up later.
     Audit(Box<NewAudit>),
+    /// A schedule goes on.
+    Schedule {
+        /// Which.
+        schedule: ScheduleId,
+        /// How.
+        change: ScheduleChange,
+    },
+}
+
+/// How a schedule goes on. Its runs are accepted like any message, and mark it themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScheduleChange {
+    /// It is in the configuration. One that is new, or has other due times than before, begins at `now`.
+    Track {
+        /// Of all that says which due times it has.
+        made_of: Digest,
+        /// When.
+        now: UnixMs,
+    },
+    /// All due times up to this one are over.
+    Pass {
+        /// Which.
+        through: UnixMs,
+        /// How many of them were not run.
+        missed: u64,
+    },
+    /// The clock was set back: it begins anew.
+    SetBack {
+        /// From when on.
+        to: UnixMs,
+    },
+    /// It is not run by itself any more.
+    Pause,
+    /// It is run again, from `now` on.
+    Resume {
+        /// When.
+        now: UnixMs,
+    },
+    /// It is not in the configuration any more.
+    Forget,
 }
 
 impl Op {
@@ -136,6 +177,7 @@ impl Op {
                 | Self::Retry { .. }
                 | Self::Revive { .. }
                 | Self::Drop { .. }
+                | Self::Schedule { .. }
         )
     }
 
@@ -278,6 +320,8 @@ pub enum Answer {
         /// It may have more.
         doubtful: bool,
     },
+    /// To [`Op::Schedule`]: how far it is now.
+    Schedule(Box<ScheduleMark>),
     /// To all others.
     Noted,
     /// It does not fit what is written; nothing was changed.
@@ -308,6 +352,8 @@ pub enum KnownBy {
     MessageId,
     /// The caller's key.
     Key,
+    /// The due time of its schedule.
+    DueTime,
 }
 
 /// Why an operation does not fit what is written.
@@ -333,6 +379,12 @@ pub enum Refusal {
     /// What is to be sent does not stand so that this could be done.
     #[error("it is {0}")]
     SendState(SendState),
+    /// The schedule is paused.
+    #[error("the schedule is paused")]
+    Paused,
+    /// The due time was dealt with before.
+    #[error("the due time was dealt with before")]
+    Passed,
     /// A later life of the agent is written down.
     #[error("generation {0} of the agent is written down already")]
     OtherChild(Generation),

@@ -18,8 +18,8 @@ use crate::dispatch::gather;
 
 use super::{
     entry::{
-        self, CallerKey, Chat, Child, Digest, Ended, Lease, Origin, SendId, SendState, Seq, State,
-        UnixMs,
+        self, CallerKey, Chat, Child, Digest, Ended, Lease, Origin, ScheduleMark, SendId,
+        SendState, Seq, State, UnixMs,
     },
     file::quick_check,
     sql::{self, SqlResult, parsed, parsed_or_null},
@@ -205,6 +205,19 @@ pub struct Audited {
     pub detail: String,
 }
 
+/// A schedule, and what became of its last run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// How far it has come.
+    pub mark: ScheduleMark,
+    /// How its last run stands; nothing where it has none, or where that is not known any more.
+    pub state: Option<State>,
+    /// When that ended.
+    pub ended: Option<UnixMs>,
+    /// Why it has no answer.
+    pub why: Option<String>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Reader {
@@ -267,7 +280,7 @@ impl Reader {
     pub fn message(&self, delivery: DeliveryId) -> Result<Option<Message>, ReadError> {
         self.one(
             "SELECT i.delivery, i.channel, i.message_id, i.caller_key, i.body_digest, i.session,
-                i.sender_id, i.sender_name, i.reply_to, t.text
+                i.sender_id, i.sender_name, i.reply_to, t.text, i.schedule, i.due_ms
              FROM inbox i JOIN inbox_texts t ON t.seq = i.seq WHERE i.delivery = ?1",
             params![delivery.to_string()],
             |row| {
@@ -277,7 +290,13 @@ impl Reader {
                 };
                 Ok(Message {
                     delivery: parsed(row, 0)?,
-                    origin: origin(row, 1)?,
+                    origin: match parsed_or_null(row, 10)? {
+                        Some(schedule) => Origin::Schedule {
+                            schedule,
+                            due: row.get(11)?,
+                        },
+                        None => origin(row, 1)?,
+                    },
                     session: parsed(row, 5)?,
                     reply_to: row.get(8)?,
                     text: gather::readable(row.get(9)?, &sender),
@@ -341,6 +360,15 @@ impl Reader {
     /// The last life of each agent, whether it has ended or not: a generation is never used again.
     pub fn children(&self) -> Result<Vec<Child>, ReadError> {
         self.rows(sql::CHILD, (), sql::child)
+    }
+
+    /// All schedules that were tracked, by name.
+    pub fn schedules(&self) -> Result<Vec<Scheduled>, ReadError> {
+        self.rows(
+            sql::schedules::MARKS_WITH_ENDS,
+            (),
+            sql::schedules::scheduled,
+        )
     }
 
     /// How much there is, for each agent that has some.

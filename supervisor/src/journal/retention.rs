@@ -10,7 +10,7 @@ use super::{
     entry::UnixMs,
     failpoint::{FailPoints, Point},
     file::JournalFile,
-    sql::SqlResult,
+    sql::{SqlResult, schedules},
 };
 
 /// How long a step may go on deleting.
@@ -76,6 +76,7 @@ const ENDED: Kind = Kind {
     pick: "SELECT seq FROM inbox WHERE ended_ms IS NOT NULL AND state <> 5 AND ended_ms < ?1
            ORDER BY ended_ms LIMIT ?2",
     delete: &[
+        schedules::KEEP_END,
         "DELETE FROM inbox WHERE seq = ?1",
         "DELETE FROM inbox_texts WHERE seq = ?1",
         "DELETE FROM answers WHERE seq = ?1",

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b4e_4c4a;
 
 /// States are numbers: see [`entry`](super::entry).
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
     CREATE TABLE meta (
         key   TEXT NOT NULL PRIMARY KEY,
@@ -116,10 +116,29 @@ const STEPS: [&str; 3] = [
         begun   INTEGER NOT NULL
     ) STRICT;
     ",
+    "
+    CREATE TABLE schedules (
+        id            INTEGER PRIMARY KEY,
+        name          TEXT    NOT NULL UNIQUE,
+        made_of       BLOB    NOT NULL,
+        paused        INTEGER NOT NULL,
+        through_ms    INTEGER NOT NULL,
+        runs          INTEGER NOT NULL,
+        missed        INTEGER NOT NULL,
+        last_delivery TEXT,
+        last_due_ms   INTEGER,
+        last_ms       INTEGER,
+        last_state    INTEGER,
+        last_ended_ms INTEGER
+    ) STRICT;
+    ALTER TABLE inbox ADD COLUMN schedule TEXT;
+    ALTER TABLE inbox ADD COLUMN due_ms INTEGER;
+    CREATE UNIQUE INDEX inbox_by_due ON inbox (schedule, due_ms) WHERE due_ms IS NOT NULL;
+",
 ];
 
 /// The tables that hold what cannot be had again, each with its row id and the version that it came with.
-pub(super) const TABLES: [(&str, &str, i32); 8] = [
+pub(super) const TABLES: [(&str, &str, i32); 9] = [
     ("children", "id", 1),
     ("inbox", "seq", 1),
     ("inbox_texts", "seq", 1),
@@ -128,10 +147,11 @@ pub(super) const TABLES: [(&str, &str, i32); 8] = [
     ("outbox_texts", "id", 1),
     ("audit", "id", 1),
     ("chats", "id", 3),
+    ("schedules", "id", 4),
 ];
 
 /// The version that this program writes.
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 4;
 
 const _: () = assert!(
     VERSION.unsigned_abs() as usize == STEPS.len(),

@@ -1,5 +1,7 @@
 //! [`Rows`] in SQLite: every statement that an operation may need.
 
+pub(super) mod schedules;
+
 use std::{borrow::Cow, str::FromStr};
 
 use kennel_shared::{
@@ -14,12 +16,13 @@ use rusqlite::{
 use super::{
     core::{Closed, Open, Rows},
     entry::{
-        Chat, Child, Digest, End, Ended, Lease, NewAudit, NewDelivery, NewSend, Origin, SendId,
-        SendStanding, SendState, Seq, Standing, State, TokenDigests, Tokens, UnixMs, end_kind,
-        end_kind_code, mode_code,
+        Chat, Child, Digest, End, Ended, Lease, NewAudit, NewDelivery, NewSend, Origin,
+        ScheduleMark, SendId, SendStanding, SendState, Seq, Standing, State, TokenDigests, Tokens,
+        UnixMs, end_kind, end_kind_code, mode_code,
     },
     failpoint::{FailPoints, Point},
 };
+use crate::schedule::ScheduleId;
 
 /// The rows of an open file, inside a transaction.
 pub(super) struct SqlRows<'a> {
@@ -224,13 +227,17 @@ impl Rows for SqlRows<'_> {
                 channel,
                 message_id,
             } => (Some(channel.as_str()), Some(message_id.as_str())),
-            Origin::Caller { .. } => (None, None),
+            Origin::Caller { .. } | Origin::Schedule { .. } => (None, None),
+        };
+        let (schedule, due) = match &new.origin {
+            Origin::Schedule { schedule, due } => (Some(schedule.as_str()), *due),
+            Origin::Caller { .. } | Origin::Channel { .. } => (None, None),
         };
         let key = new.origin.key();
         self.write(
             "INSERT INTO inbox (delivery, channel, message_id, caller_key, body_digest, agent, session,
-                sender_id, sender_name, reply_to, received_ms, state)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)",
+                sender_id, sender_name, reply_to, received_ms, schedule, due_ms, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)",
             params![
                 new.delivery.to_string(),
                 channel,
@@ -243,6 +250,8 @@ impl Rows for SqlRows<'_> {
                 new.sender.name,
                 new.reply_to,
                 now,
+                schedule,
+                due,
             ],
         )?;
         let seq = self.connection.last_insert_rowid();
@@ -352,8 +361,8 @@ impl Rows for SqlRows<'_> {
         )?;
         self.write(
             "INSERT INTO inbox (delivery, channel, caller_key, body_digest, agent, session, sender_id,
-                sender_name, reply_to, received_ms, state)
-             SELECT ?2, channel, ?3, ?4, agent, session, sender_id, sender_name, reply_to, ?5, 0
+                sender_name, reply_to, received_ms, schedule, state)
+             SELECT ?2, channel, ?3, ?4, agent, session, sender_id, sender_name, reply_to, ?5, schedule, 0
              FROM inbox WHERE seq = ?1",
             params![from.0, anew, key, body, now],
         )?;
@@ -461,6 +470,45 @@ impl Rows for SqlRows<'_> {
                 child.ended,
                 child.made_of.map(|digest| digest.0),
             ],
+        )
+        .map(drop)
+    }
+
+    fn by_due(&self, schedule: &ScheduleId, due: UnixMs) -> SqlResult<Option<DeliveryId>> {
+        self.one(
+            "SELECT delivery FROM inbox WHERE schedule = ?1 AND due_ms = ?2",
+            params![schedule.as_str(), due],
+            |row| parsed(row, 0),
+        )
+    }
+
+    fn schedule(&self, schedule: &ScheduleId) -> SqlResult<Option<ScheduleMark>> {
+        self.one(schedules::MARK, params![schedule.as_str()], schedules::mark)
+    }
+
+    fn set_schedule(&mut self, mark: &ScheduleMark) -> SqlResult<()> {
+        let last = mark.last.as_ref();
+        self.write(
+            schedules::SET,
+            params![
+                mark.schedule.as_str(),
+                mark.made_of.0,
+                mark.paused,
+                mark.through,
+                mark.runs.cast_signed(),
+                mark.missed.cast_signed(),
+                last.map(|last| last.delivery.to_string()),
+                last.and_then(|last| last.due),
+                last.map(|last| last.at),
+            ],
+        )
+        .map(drop)
+    }
+
+    fn forget_schedule(&mut self, schedule: &ScheduleId) -> SqlResult<()> {
+        self.write(
+            "DELETE FROM schedules WHERE name = ?1",
+            params![schedule.as_str()],
         )
         .map(drop)
     }

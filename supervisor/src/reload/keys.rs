@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use crate::{
-    config::{AgentConfig, Channel, ChannelKind, Class, Limits, Supervisor},
+    config::{AgentConfig, Channel, ChannelKind, Class, Limits, Schedule, Supervisor},
     containment::Cap,
+    schedule::Timetable,
 };
 
 /// When a change takes effect.
@@ -188,6 +189,50 @@ pub(super) fn of_channel(old: &Channel, new: &Channel) -> Vec<&'static str> {
         }
         _ => compare("kind", false),
     }
+    keys
+}
+
+/// The names of the keys in which two versions of a schedule differ. All of them change live.
+pub(super) fn of_schedule(old: &Schedule, new: &Schedule) -> Vec<&'static str> {
+    // Does not compile when there is a field that is not thought of here.
+    let Schedule {
+        id: _,
+        enabled,
+        timetable,
+        catch_up,
+        jitter,
+        agent,
+        session,
+        class,
+        prompt,
+        tell,
+    } = old;
+    let mut keys = match (timetable, &new.timetable) {
+        (Timetable::Cron(old), Timetable::Cron(new)) => {
+            let same = [
+                ("cron", old.expression() == new.expression()),
+                ("zone", old.zone() == new.zone()),
+            ];
+            let differ = same.into_iter().filter(|(_, same)| !same);
+            differ.map(|(name, _)| name).collect()
+        }
+        (Timetable::Every(old), Timetable::Every(new)) if old == new => Vec::new(),
+        (_, Timetable::Every(_)) => vec!["every"],
+        (_, Timetable::Cron(_)) => vec!["cron"],
+    };
+    let mut compare = |name, same: bool| {
+        if !same {
+            keys.push(name);
+        }
+    };
+    compare("enabled", *enabled == new.enabled);
+    compare("catch_up", *catch_up == new.catch_up);
+    compare("jitter", *jitter == new.jitter);
+    compare("agent", *agent == new.agent);
+    compare("session", *session == new.session);
+    compare("class", *class == new.class);
+    compare("prompt", *prompt == new.prompt);
+    compare("tell", *tell == new.tell);
     keys
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::keys::{self, Effect, Key};
 use crate::config::{
     AgentConfig, AgentId, Binding, Channel, ChannelId, Class, Config, Provider, ProviderId,
-    Supervisor,
+    Schedule, ScheduleId, Supervisor,
 };
 
 /// What a supervisor runs, or shall run: all that is compared.
@@ -32,6 +32,8 @@ pub struct Plan {
     pub providers: BTreeMap<ProviderId, Option<Provider>>,
     /// Who answers where, when that differs.
     pub bindings: Option<Vec<Binding>>,
+    /// Of schedules.
+    pub schedules: BTreeMap<ScheduleId, ScheduleChange>,
     /// Of classes of agents, by name.
     pub classes: BTreeMap<String, ClassChange>,
     /// Of the supervisor.
@@ -104,6 +106,32 @@ pub enum ChannelChange {
     },
 }
 
+/// What becomes of a schedule. Nothing is started anew for it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ScheduleChange {
+    /// It is new.
+    Add(Box<Schedule>),
+    /// It is gone.
+    Remove,
+    /// It is another.
+    Change {
+        /// What it shall be.
+        to: Box<Schedule>,
+        /// Where it differs.
+        keys: Vec<&'static str>,
+    },
+}
+
+impl ScheduleChange {
+    /// What it shall be; `None` when it shall not be.
+    pub fn to(&self) -> Option<&Schedule> {
+        match self {
+            Self::Add(to) | Self::Change { to, .. } => Some(to),
+            Self::Remove => None,
+        }
+    }
+}
+
 impl ChannelChange {
     /// What it shall be; `None` when it shall not be.
     pub fn to(&self) -> Option<&Channel> {
@@ -125,6 +153,7 @@ impl Plan {
                 .collect(),
             bindings: (old.config.bindings != new.config.bindings)
                 .then(|| new.config.bindings.clone()),
+            schedules: schedules(&old.config.schedules, &new.config.schedules),
             classes: compare(&old.config.classes, &new.config.classes)
                 .map(|(name, old, new)| (name.clone(), class(old, new)))
                 .collect(),
@@ -154,6 +183,7 @@ impl Plan {
             && self.providers.is_empty()
             && self.classes.is_empty()
             && self.bindings.is_none()
+            && self.schedules.is_empty()
     }
 
     /// The keys of the supervisor that differ and take this to have effect.
@@ -189,6 +219,9 @@ impl Plan {
         }
         if let Some(bindings) = &self.bindings {
             config.bindings.clone_from(bindings);
+        }
+        for (id, change) in &self.schedules {
+            put(&mut config.schedules, id, change.to().cloned());
         }
         for key in keys::SUPERVISOR {
             let known = self.supervisor.iter().find(|known| known.name == key.name);
@@ -308,6 +341,23 @@ fn channels(
         (Some(before), Some(after)) => ChannelChange::Restart {
             to: Box::new(after.clone()),
             keys: keys::of_channel(before, after),
+        },
+    };
+    compare(old, new)
+        .map(|(id, before, after)| (id.clone(), change(before, after)))
+        .collect()
+}
+
+fn schedules(
+    old: &BTreeMap<ScheduleId, Schedule>,
+    new: &BTreeMap<ScheduleId, Schedule>,
+) -> BTreeMap<ScheduleId, ScheduleChange> {
+    let change = |before: Option<&Schedule>, after: Option<&Schedule>| match (before, after) {
+        (_, None) => ScheduleChange::Remove,
+        (None, Some(after)) => ScheduleChange::Add(Box::new(after.clone())),
+        (Some(before), Some(after)) => ScheduleChange::Change {
+            to: Box::new(after.clone()),
+            keys: keys::of_schedule(before, after),
         },
     };
     compare(old, new)

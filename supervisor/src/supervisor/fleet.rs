@@ -2,7 +2,7 @@
 //! from one configuration to another (`reload`).
 //!
 //! Owned by the supervisor's main task; everybody else sees what it publishes, each time whole: [`App`] for the control
-//! API, a [`Router`] for the gateway, [`Doors`] for links. Its maps are changed in the same breath as what they hold is
+//! API, a [`Router`] for the gateway, [`Doors`] for links, schedules for their keeper. Its maps are changed in the same breath as what they hold is
 //! started, so that whoever takes the supervisor down finds everything that runs, whenever that is.
 
 mod reload;
@@ -30,6 +30,7 @@ use crate::{
     control::App,
     dispatch::{Dispatcher, router::Router},
     gateway, plan,
+    schedule::{Schedule, keeper},
     supervision::{
         adoption::Past,
         driver::AgentHandle,
@@ -79,6 +80,7 @@ pub(super) struct Fleet {
     app: Option<watch::Sender<Arc<App>>>,
     router: watch::Sender<Arc<Router>>,
     doors: watch::Sender<Doors>,
+    schedules: watch::Sender<keeper::Configured>,
 }
 
 impl Fleet {
@@ -96,6 +98,7 @@ impl Fleet {
             app: None,
             router: watch::Sender::default(),
             doors: watch::Sender::default(),
+            schedules: watch::Sender::default(),
         }
     }
 
@@ -212,6 +215,11 @@ impl Fleet {
         self.router.subscribe()
     }
 
+    /// Where the keeper of schedules finds them.
+    pub(super) fn schedules(&self) -> watch::Receiver<keeper::Configured> {
+        self.schedules.subscribe()
+    }
+
     /// Where links find the drivers.
     pub(super) fn doors(&self) -> watch::Receiver<Doors> {
         self.doors.subscribe()
@@ -235,6 +243,14 @@ impl Fleet {
         self.router
             .send_replace(Arc::new(plan::router(&self.config)));
         self.doors.send_replace(Arc::new(self.all_doors()));
+        let schedules: Vec<Schedule> = self.config.schedules.values().cloned().collect();
+        self.schedules.send_if_modified(|before| {
+            let differs = **before != schedules;
+            if differs {
+                *before = Arc::new(schedules);
+            }
+            differs
+        });
         if let Some(app) = &self.app {
             let before = app.borrow().clone();
             app.send_replace(Arc::new(App {

@@ -23,6 +23,7 @@ pub struct Builder {
     channels: BTreeMap<String, Table>,
     /// Which agent answers on a channel.
     bindings: Vec<(String, String)>,
+    schedules: Vec<Table>,
     misbehaving: Option<PathBuf>,
     passable: bool,
     environment: Vec<(String, String)>,
@@ -65,6 +66,7 @@ impl Default for Builder {
             agents: BTreeMap::new(),
             channels: BTreeMap::new(),
             bindings: Vec::new(),
+            schedules: Vec::new(),
             misbehaving: None,
             passable: false,
             environment: Vec::new(),
@@ -203,7 +205,20 @@ impl Builder {
                 "\n[[bindings]]\nchannel = '{channel}'\nagent = '{agent}'"
             );
         }
+        for keys in &self.schedules {
+            let _ = writeln!(text, "\n[[schedules]]");
+            for (key, value) in keys {
+                let _ = writeln!(text, "{key} = {value}");
+            }
+        }
         text
+    }
+
+    /// Adds a schedule.
+    #[must_use]
+    pub fn schedule(mut self, keys: &[(&str, &str)]) -> Self {
+        self.schedules.push(table(keys));
+        self
     }
 
     /// Starts it, and waits until every agent is ready but those that begin with `bad-`.

@@ -511,6 +511,61 @@ pub struct BindingTable {
     pub kind: Option<PeerKind>,
 }
 
+/// A prompt that an agent gets by the clock. Needs `cron` or `every`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleTable {
+    /// Its name.
+    pub name: Name,
+    /// When it is due: minute, hour, day of the month, month, day of the week; six fields begin with seconds. Also
+    /// `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
+    #[schemars(example = "30 9 * * MON-FRI")]
+    pub cron: Option<String>,
+    /// The time zone of `cron`, as the tz database names it. Default: UTC.
+    #[schemars(example = "Europe/Berlin")]
+    pub zone: Option<String>,
+    /// Instead of `cron`: due every so often, from 1s, counted from 1970 in UTC.
+    pub every: Option<TimeText>,
+    /// The agent that gets the prompt.
+    pub agent: Name,
+    /// What it gets.
+    pub prompt: String,
+    /// The conversation that runs are part of, of the same agent. Default: one of its own, `agent:<agent>:cron:<name>`.
+    pub session: Option<String>,
+    /// The class of its turns. Default: the agent's.
+    pub class: Option<Name>,
+    /// What becomes of due times at which it could not be run. Default: skip.
+    pub catch_up: Option<CatchUpWord>,
+    /// A run comes up to so much later than it is due, by chance that is the same each time. Default: 0.
+    pub jitter: Option<TimeText>,
+    /// Whether it runs by itself. Default: true.
+    pub enabled: Option<bool>,
+    /// Who is told the answer. Default: nobody; it is in the session.
+    pub tell: Option<TellTable>,
+}
+
+/// What becomes of due times at which a schedule could not be run: they are left out, one run stands for all of them, or
+/// each is run, the last 100 at most.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CatchUpWord {
+    Skip,
+    Once,
+    All,
+}
+
+/// Who is told the answer of a schedule.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TellTable {
+    /// The channel.
+    pub channel: Name,
+    /// The person or the group, as the channel names it.
+    pub peer: PeerName,
+    /// The kind of conversation. Default: direct.
+    pub kind: Option<PeerKind>,
+}
+
 /// A kind of conversation.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -16,7 +16,8 @@ pub(in super::super) struct BindingDraft {
     pub(in super::super) kind: Option<PeerKind>,
 }
 
-const KINDS: &[(&str, PeerKind)] = &[("direct", PeerKind::Direct), ("group", PeerKind::Group)];
+pub(super) const KINDS: &[(&str, PeerKind)] =
+    &[("direct", PeerKind::Direct), ("group", PeerKind::Group)];
 
 pub(in super::super) fn read(node: Node<'_>) -> Option<BindingDraft> {
     let mut table = node.table("BindingTable", "bindings".to_owned())?;
@@ -41,7 +42,7 @@ pub(in super::super) fn read(node: Node<'_>) -> Option<BindingDraft> {
 }
 
 /// Platforms name their peers by numbers or by words.
-fn peer(node: Node<'_>) -> Option<String> {
+pub(super) fn peer(node: Node<'_>) -> Option<String> {
     match node.value.get_ref() {
         DeValue::Integer(_) => value::integer(i64::MIN..=i64::MAX)(node).map(|id| id.to_string()),
         DeValue::String(_) => value::line(node),

@@ -51,6 +51,12 @@ impl super::Loaded {
             assert!(self.config.agents.contains_key(&binding.agent));
             assert!(self.config.channels.contains_key(&binding.channel));
         }
+        for schedule in self.config.schedules.values() {
+            assert!(self.config.agents.contains_key(&schedule.agent));
+            assert_eq!(schedule.session.agent(), schedule.agent);
+            let tell = schedule.tell.as_ref();
+            assert!(tell.is_none_or(|tell| self.config.channels.contains_key(&tell.channel)));
+        }
         if let Some(http) = &self.config.supervisor.http {
             assert!(http.token.is_some() || http.listen.ip().is_loopback());
         }
@@ -69,6 +75,12 @@ fn piece() -> impl Strategy<Value = String> {
             "[providers.p]\n",
             "[channels.c]\n",
             "[[bindings]]\n",
+            "[[schedules]]\n",
+            "name = 's'\n",
+            "cron = '* * * * *'\n",
+            "every = '1m'\n",
+            "prompt = 'p'\n",
+            "tell = { channel = 'c', peer = 1 }\n",
             "[supervisor.http]\n",
             "[",
             "]\n",

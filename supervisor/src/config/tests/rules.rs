@@ -8,6 +8,7 @@ use super::{BASE, parse, titles};
 mod classes;
 mod held;
 mod outside;
+mod schedules;
 
 /// Checks that the text has exactly this one error, with this hint.
 fn refuses(text: &str, title: &str, hint: &str) {

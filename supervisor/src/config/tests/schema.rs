@@ -33,6 +33,8 @@ log = {}
 t = { kind = "telegram" }
 i = { kind = "irc", sasl = {} }
 [[bindings]]
+[[schedules]]
+tell = {}
 "#;
 
 type Keys = BTreeMap<String, BTreeSet<String>>;

@@ -1,6 +1,7 @@
 //! Every metric, by family. Pure: a [`Scene`] in, a [`Page`] out.
 
 mod fairness;
+mod schedules;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,6 +46,7 @@ pub(super) fn write(page: &mut Page, scene: &Scene) {
     fairness::write(page, scene.fairness.as_ref());
     journal(page, &scene.journal);
     channels(page, scene);
+    schedules::write(page, &scene.schedules);
 }
 
 /// The name of a family, its help, and where its values are.

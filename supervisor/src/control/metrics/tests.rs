@@ -180,6 +180,16 @@ fn scene() -> Scene {
             sent: 4,
             reconnects: 1,
         }],
+        schedules: BTreeMap::from([(
+            "morning".parse().expect("a name"),
+            Observed {
+                next: Some(1_500_500),
+                held: None,
+                paused: false,
+                runs: 7,
+                missed: 1,
+            },
+        )]),
     }
 }
 

@@ -91,6 +91,8 @@ pub enum ReloadSubject {
     Class,
     /// Who answers where.
     Bindings,
+    /// A schedule.
+    Schedule,
     /// The supervisor itself.
     Supervisor,
     /// Something that this reader does not know.

@@ -35,14 +35,14 @@ impl Dispatcher {
         if self.is_going(agent) {
             let agent = agent.to_owned();
             return Err(match origin {
-                Origin::Caller { .. } => Rejected::UnknownAgent(agent),
+                Origin::Caller { .. } | Origin::Schedule { .. } => Rejected::UnknownAgent(agent),
                 // Handed in again, it goes to whom the bindings name by then.
                 Origin::Channel { .. } => Rejected::QueueFull { agent, max: 0 },
             });
         }
         let tally = self.tallies.get(agent);
-        // A chat is answered that its agent rests, so its message is taken like any other.
-        if let (Some(state), Origin::Caller { .. }) =
+        // A chat is answered that its agent rests, so its message is taken like any other. A schedule tries again.
+        if let (Some(state), Origin::Caller { .. } | Origin::Schedule { .. }) =
             (tally.and_then(|tally| tally.resting), origin)
         {
             let agent = agent.to_owned();
@@ -258,7 +258,7 @@ impl Dispatcher {
         let resting_in = self.tally(&agent).resting;
         if let Some(job) = self.jobs.get_mut(&delivery) {
             // A chat is answered once.
-            if by == KnownBy::MessageId {
+            if matches!(by, KnownBy::MessageId | KnownBy::DueTime) {
                 return;
             }
             if let Some(state) = resting_in {

@@ -13,11 +13,12 @@ use kennel_shared::{
 
 use super::{
     super::entry::{
-        CallerKey, Chat, Child, Digest, End, Ended, NewAudit, NewDelivery, NewSend, Origin, SendId,
-        SendStanding, SendState, Seq, Standing, State, Tokens, UnixMs,
+        CallerKey, Chat, Child, Digest, End, Ended, NewAudit, NewDelivery, NewSend, Origin,
+        ScheduleMark, SendId, SendStanding, SendState, Seq, Standing, State, Tokens, UnixMs,
     },
     Closed, Open, Rows,
 };
+use crate::schedule::ScheduleId;
 
 #[derive(Debug, Clone)]
 struct Row {
@@ -33,6 +34,7 @@ pub(in crate::journal) struct Memory {
     seqs: HashMap<DeliveryId, i64>,
     sends: BTreeMap<i64, (SendStanding, NewSend, Option<DeliveryId>)>,
     children: BTreeMap<AgentId, Child>,
+    schedules: BTreeMap<ScheduleId, ScheduleMark>,
     audits: Vec<NewAudit>,
     chats: BTreeMap<SessionKey, Chat>,
 }
@@ -75,6 +77,10 @@ impl Memory {
 
     pub(in crate::journal) fn children(&self) -> Vec<Child> {
         self.children.values().cloned().collect()
+    }
+
+    pub(in crate::journal) fn schedules(&self) -> Vec<ScheduleMark> {
+        self.schedules.values().cloned().collect()
     }
 
     pub(in crate::journal) fn chats(&self) -> Vec<Chat> {
@@ -190,8 +196,14 @@ impl Rows for Memory {
         let key = row.key.take();
         let mut new = row.new.clone();
         new.delivery = anew;
-        // Its message id stays with the first.
-        new.origin = Origin::Caller { key: None };
+        // Its message id, or its due time, stays with the first.
+        new.origin = match new.origin {
+            Origin::Schedule { schedule, .. } => Origin::Schedule {
+                schedule,
+                due: None,
+            },
+            _ => Origin::Caller { key: None },
+        };
         Ok(self.push(new, key))
     }
 
@@ -235,6 +247,28 @@ impl Rows for Memory {
 
     fn set_child(&mut self, child: &Child) -> Done<()> {
         self.children.insert(child.agent.clone(), child.clone());
+        Ok(())
+    }
+
+    fn by_due(&self, schedule: &ScheduleId, due: UnixMs) -> Done<Option<DeliveryId>> {
+        let found = self.rows.values().find(|row| {
+            matches!(&row.new.origin, Origin::Schedule { schedule: s, due: Some(d) }
+                if s == schedule && *d == due)
+        });
+        Ok(found.map(|row| row.new.delivery))
+    }
+
+    fn schedule(&self, schedule: &ScheduleId) -> Done<Option<ScheduleMark>> {
+        Ok(self.schedules.get(schedule).cloned())
+    }
+
+    fn set_schedule(&mut self, mark: &ScheduleMark) -> Done<()> {
+        self.schedules.insert(mark.schedule.clone(), mark.clone());
+        Ok(())
+    }
+
+    fn forget_schedule(&mut self, schedule: &ScheduleId) -> Done<()> {
+        self.schedules.remove(schedule);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use super::{
         entry::{TokenDigests, Tokens},
         failpoint::{Action, FailPoints, Point},
         file::JournalFile,
+        op::ScheduleChange,
         reader::{Reader, View},
     },
     memory::Memory,
@@ -65,6 +66,9 @@ enum Step {
     Progress(i64, u32),
     SettleSend(i64, u8),
     Child(u8, u64, u8),
+    /// A run of a schedule, for a due time or because somebody asked.
+    Due(usize, u8, Option<i64>),
+    Schedule(u8, u8, i64),
     Chat(u8, Option<usize>),
     /// The supervisor dies and the next one takes over.
     Recall,
@@ -89,6 +93,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (send(), 0u32..4).prop_map(|(id, parts)| Step::Progress(id, parts)),
         4 => (send(), 0u8..4).prop_map(|(id, how)| Step::SettleSend(id, how)),
         2 => (0u8..2, 1u64..4, 0u8..3).prop_map(|(agent, generation, what)| Step::Child(agent, generation, what)),
+        5 => (delivery(), 0u8..2, proptest::option::weighted(0.9, 1i64..9))
+            .prop_map(|(delivery, schedule, due)| Step::Due(delivery, schedule, due)),
+        4 => (0u8..2, 0u8..7, 0i64..9).prop_map(|(schedule, what, at)| Step::Schedule(schedule, what, at)),
         1 => (0u8..3, proptest::option::of(0usize..3)).prop_map(|(chat, mode)| Step::Chat(chat, mode)),
         1 => Just(Step::Recall),
     ]
@@ -271,6 +278,37 @@ impl Step {
                 agent: agent(number),
                 generation: Generation(generation),
             },
+            Self::Due(number, schedule, due) => Op::Accept(Box::new(NewDelivery {
+                delivery: delivery(number),
+                origin: Origin::Schedule {
+                    schedule: format!("s{schedule}").parse().unwrap(),
+                    due,
+                },
+                session: format!("agent:a{}:s", number % 2).parse().unwrap(),
+                sender: Sender {
+                    id: "u".into(),
+                    name: None,
+                },
+                text: format!("message {number}"),
+                reply_to: None,
+            })),
+            Self::Schedule(schedule, what, at) => Op::Schedule {
+                schedule: format!("s{schedule}").parse().unwrap(),
+                change: match what {
+                    0 | 1 => ScheduleChange::Track {
+                        made_of: Digest::of(&[&[what]]),
+                        now: at,
+                    },
+                    2 => ScheduleChange::Pass {
+                        through: at,
+                        missed: 2,
+                    },
+                    3 => ScheduleChange::SetBack { to: at },
+                    4 => ScheduleChange::Pause,
+                    5 => ScheduleChange::Resume { now: at },
+                    _ => ScheduleChange::Forget,
+                },
+            },
             Self::Chat(chat, mode) => Op::SetChat(Box::new(Chat {
                 key: format!("agent:a:c{chat}").parse().unwrap(),
                 mode: mode.map(|mode| Mode::ALL[mode]),
@@ -290,6 +328,9 @@ struct Rules {
     messages: HashMap<u8, usize>,
     keys: HashMap<u8, (usize, u8)>,
     retried: HashMap<usize, usize>,
+    dues: HashMap<(u8, i64), usize>,
+    /// Of each schedule: what it is made of, whether it is paused, and how far it has come.
+    schedules: HashMap<u8, (u8, bool, i64)>,
     /// How many messages a delivery holds, where it is not one.
     parts: HashMap<usize, u32>,
     sends: usize,
@@ -439,6 +480,46 @@ impl Rules {
                 self.sends += 1;
                 "enqueued"
             }
+            Step::Due(number, schedule, due) => {
+                let known = due.is_some_and(|due| self.dues.contains_key(&(*schedule, due)));
+                if self.state.contains_key(number) || known {
+                    return Some("known");
+                }
+                if let Some(due) = *due {
+                    match self.schedules.get_mut(schedule) {
+                        Some((_, false, through)) if *through < due => *through = due,
+                        _ => return Some("refused"),
+                    }
+                    self.dues.insert((*schedule, due), *number);
+                }
+                self.state.insert(*number, State::Queued);
+                "new"
+            }
+            Step::Schedule(schedule, made_of @ 0..2, now) => {
+                let found = self.schedules.entry(*schedule);
+                let found = found.or_insert((*made_of, false, *now));
+                if found.0 != *made_of {
+                    (found.0, found.2) = (*made_of, *now);
+                }
+                "schedule"
+            }
+            Step::Schedule(schedule, 6.., _) => {
+                self.schedules.remove(schedule);
+                "noted"
+            }
+            Step::Schedule(schedule, what, at) => {
+                let Some((_, paused, through)) = self.schedules.get_mut(schedule) else {
+                    return Some("refused");
+                };
+                match what {
+                    2 => *through = *at.max(through),
+                    3 => *through = *at.min(through),
+                    4 => *paused = true,
+                    _ if *paused => (*paused, *through) = (false, *at.max(through)),
+                    _ => {}
+                }
+                "schedule"
+            }
             _ => return None,
         })
     }
@@ -458,6 +539,7 @@ fn word(answer: &Answer) -> &'static str {
         Answer::Retried { .. } => "retried",
         Answer::Enqueued(_) => "enqueued",
         Answer::Claimed { .. } => "claimed",
+        Answer::Schedule(_) => "schedule",
         Answer::Noted => "noted",
         Answer::Refused(_) => "refused",
     }
@@ -493,6 +575,12 @@ proptest! {
                 let number = names.deliveries.iter().position(|id| *id == standing.delivery).unwrap();
                 prop_assert_eq!(Some(standing.state), rules.state.get(&number).copied());
                 prop_assert_eq!(standing.state.is_open(), standing.end.is_none());
+            }
+            prop_assert_eq!(memory.schedules().len(), rules.schedules.len());
+            for mark in memory.schedules() {
+                let number = mark.schedule.as_str()[1..].parse().unwrap();
+                let (_, paused, through) = rules.schedules[&number];
+                prop_assert_eq!((mark.paused, mark.through), (paused, through));
             }
             prop_assert_eq!(memory.sends().len(), rules.sends);
             for send in memory.sends() {
@@ -585,6 +673,9 @@ fn same(
     let mut children = reader.children().unwrap();
     children.sort_by(|a, b| a.agent.cmp(&b.agent));
     prop_assert_eq!(children, memory.children());
+    let schedules = reader.schedules().unwrap().into_iter();
+    let schedules: Vec<ScheduleMark> = schedules.map(|found| found.mark).collect();
+    prop_assert_eq!(schedules, memory.schedules());
     prop_assert_eq!(reader.audit(None, 1000).unwrap().len(), memory.audits());
     prop_assert_eq!(reader.chats().unwrap(), memory.chats());
     let listed = reader.list(View::All, None, None, 1000).unwrap();

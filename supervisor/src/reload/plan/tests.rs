@@ -143,6 +143,16 @@ fn any_setting() -> impl Strategy<Value = Setting> {
             let bindings = ["direct", "group"].into_iter().take(bound);
             let bindings = bindings
                 .map(|kind| format!("[[bindings]]\nchannel = 'c0'\nagent = 'a0'\nkind = '{kind}'"));
+            let schedules = ["'1m'\njitter = '1s'", "'2m'\nprompt = 'b'", "'2m'"];
+            let schedules = schedules.into_iter().skip(bound).enumerate();
+            let schedules = schedules.map(|(n, every)| {
+                let prompt = if every.contains("prompt") {
+                    ""
+                } else {
+                    "\nprompt = 'a'"
+                };
+                format!("[[schedules]]\nname = 's{n}'\nagent = 'a0'\nevery = {every}{prompt}")
+            });
             let text: Vec<String> = [
                 format!("[supervisor]\n{supervisor}\n[defaults]\nmodel = 'echo/x'"),
                 format!("[providers]\necho.kind = 'echo'\nfar = {{ kind = {far} }}"),
@@ -154,6 +164,7 @@ fn any_setting() -> impl Strategy<Value = Setting> {
             .chain(["[channels]".to_owned()])
             .chain(channels)
             .chain(bindings)
+            .chain(schedules)
             .collect();
             let text = text.join("\n");
             let prompts: &[(&str, u64)] = if digest == 0 { &[] } else { &[("a0", digest)] };

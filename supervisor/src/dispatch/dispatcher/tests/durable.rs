@@ -57,7 +57,7 @@ pub(super) fn outside() -> (Outside, Arc<Mutex<usize>>) {
     let outside = Outside {
         sink_for: Arc::new(|message| match message.origin {
             Origin::Channel { .. } => Box::new(Chat),
-            Origin::Caller { .. } => Box::new(Nobody),
+            Origin::Caller { .. } | Origin::Schedule { .. } => Box::new(Nobody),
         }),
         ring: Arc::new(move |_| *counter.lock().unwrap() += 1),
         events: Events::default(),
