@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod beside;
+mod classes;
 mod durable;
 
 const POISON_AFTER: u32 = 3;
