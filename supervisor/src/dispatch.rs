@@ -13,7 +13,7 @@ pub mod turn;
 
 pub use dispatcher::{
     Accepted, AgentCounts, AgentEvent, Change, Dispatcher, DispatcherHandle, Limits, Nobody,
-    Operation, OperationError, Outside, Rejected, Reports, Restored, Submission, prepare,
-    waiting_for,
+    Operation, OperationError, Outside, Rejected, Reports, Restored, Submission, TimeLimits,
+    prepare, waiting_for,
 };
 pub use turn::{EndKind, ReplySink, TurnEnd, TurnEvent, TurnStream};

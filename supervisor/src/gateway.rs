@@ -11,7 +11,11 @@ mod command;
 mod outbox;
 mod reply;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use kennel_shared::{
@@ -35,6 +39,9 @@ use crate::{
         entry::{NewSend, Origin},
     },
 };
+
+/// What a chat is told, once, whose agent has no room for its message.
+const BUSY: &str = "I have too much to do at the moment. I will come to this as soon as I can.";
 
 /// When a channel may try again after a full queue, or while nothing can be written down.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -65,6 +72,7 @@ pub async fn run(
     journal: Journal,
     chats: Chats,
 ) {
+    let told = Mutex::default();
     let mut taking: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     loop {
         let Inbound { envelope, verdict } = tokio::select! {
@@ -80,6 +88,7 @@ pub async fn run(
             dispatcher: &dispatcher,
             journal: &journal,
             chats: &chats,
+            told: &told,
         };
         let take = async move {
             let answer = desk.take(envelope, &router).await;
@@ -96,6 +105,8 @@ struct Desk<'a> {
     dispatcher: &'a DispatcherHandle,
     journal: &'a Journal,
     chats: &'a Chats,
+    /// Chats that were told that their message is not taken for now, and whose message was not taken since.
+    told: &'a Mutex<HashSet<SessionKey>>,
 }
 
 impl Desk<'_> {
@@ -138,7 +149,7 @@ impl Desk<'_> {
                 }
             };
         }
-        let absent = reply.absent();
+        let (absent, busy) = (reply.absent(), reply.send(BUSY.into()));
         let submission = Submission {
             delivery: DeliveryId::new(),
             origin: Origin::Channel {
@@ -155,11 +166,22 @@ impl Desk<'_> {
             }),
             sink: Box::new(reply),
         };
-        match self.dispatcher.submit(submission).await {
+        let submitted = self.dispatcher.submit(submission).await;
+        if submitted.is_ok() {
+            self.told().remove(&chat);
+        }
+        match submitted {
             Ok(dispatch::Accepted { repeat: false, .. }) => Ok(Accepted::New),
             Ok(dispatch::Accepted { repeat: true, .. }) => Ok(Accepted::Duplicate),
+            Err(dispatch::Rejected::QueueFull { max, .. }) => {
+                if max > 0 && self.told().insert(chat) {
+                    // The message itself is handed in again.
+                    let _ = self.say(&envelope.channel, busy).await;
+                }
+                full
+            }
             // One that leaves lets the account go on until what it owes is sent.
-            Err(dispatch::Rejected::QueueFull { .. } | dispatch::Rejected::Leaving) => full,
+            Err(dispatch::Rejected::Leaving) => full,
             Err(dispatch::Rejected::Journal(error)) => {
                 warn!(channel.id = %envelope.channel, %error, "a message is not taken for now");
                 full
@@ -171,6 +193,10 @@ impl Desk<'_> {
                 self.say(&envelope.channel, absent).await
             }
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashSet<SessionKey>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has something sent that is no answer of an agent.

@@ -94,6 +94,12 @@ pub fn lane_limits(agent: &AgentConfig) -> dispatch::Limits {
         poison_after: agent.poison_after,
         class: agent.class.clone(),
         weight: agent.weight,
+        time: Some(dispatch::TimeLimits {
+            queue: agent.timeouts.queue,
+            first_token: agent.timeouts.first_token,
+            turn: agent.timeouts.turn,
+            cancel_grace: agent.timeouts.cancel_grace,
+        }),
     }
 }
 

@@ -44,9 +44,13 @@ impl Chat {
 }
 
 async fn fleet(chat: &Chat, queue: &str) -> Kennel {
+    limited(chat, &[("queue", queue)]).await
+}
+
+async fn limited(chat: &Chat, defaults: &[(&str, &str)]) -> Kennel {
     Kennel::builder()
         .agents(&["one"])
-        .defaults(&[("queue", queue)])
+        .defaults(defaults)
         .telegram("tg", &chat.telegram.url(), TOKEN, "one")
         .start()
         .await
@@ -182,5 +186,99 @@ async fn people_command_their_chat() {
     // Commands are not the agent's business, other words are.
     chat.say("/start").await;
     assert_eq!(chat.hear().await, "/start");
+    kennel.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_waits_too_long_is_told_and_not_begun() {
+    let mut chat = Chat::open().await;
+    let limits = [
+        ("queue_timeout", "'300ms'"),
+        ("queue", "{ mode = 'followup' }"),
+    ];
+    let kennel = limited(&chat, &limits).await;
+    chat.say("!sleep 1500 first").await;
+    until_running(&kennel).await;
+    chat.say("second").await;
+    let said = chat.hear().await;
+    assert!(said.contains("waited for more than 300ms"), "{said}");
+    assert_eq!(chat.hear().await, "first");
+    chat.say("third").await;
+    assert_eq!(chat.hear().await, "third");
+    kennel.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_silent_is_given_up() {
+    let mut chat = Chat::open().await;
+    let kennel = limited(&chat, &[("first_token_timeout", "'300ms'")]).await;
+    chat.say("!hang").await;
+    let said = chat.hear().await;
+    assert!(said.contains("said nothing for 300ms"), "{said}");
+    chat.say("hello").await;
+    assert_eq!(chat.hear().await, "hello");
+    assert_eq!(kennel.agent("one").await.generation, 1);
+    kennel.shut_down().await;
+}
+
+/// Its loop does nothing else, so it does not hear that it is to stop either; the watchdog would take longer.
+#[tokio::test]
+async fn an_agent_that_does_not_stop_is_replaced() {
+    let mut chat = Chat::open().await;
+    let limits = [("cancel_grace", "'300ms'"), ("watchdog", "'1m'")];
+    let kennel = limited(&chat, &limits).await;
+    chat.say("!busy 60000 never").await;
+    until_running(&kennel).await;
+    chat.say("/stop").await;
+    assert_eq!(chat.hear().await, "Stopped.");
+    kennel.until_reborn("one", 1).await;
+    chat.say("hello").await;
+    assert_eq!(chat.hear().await, "hello");
+    let told = kennel.command().arg("doctor").arg("one").output();
+    let told = String::from_utf8_lossy(&told.expect("it runs").stdout).into_owned();
+    assert!(told.contains("did not end when it was told to"), "{told}");
+    kennel.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_turn_beyond_its_time_is_ended_by_force_and_told() {
+    let mut chat = Chat::open().await;
+    let limits = [
+        ("turn_timeout", "'300ms'"),
+        ("cancel_grace", "'300ms'"),
+        ("watchdog", "'1m'"),
+    ];
+    let kennel = limited(&chat, &limits).await;
+    chat.say("!busy 60000 never").await;
+    let said = chat.hear().await;
+    assert!(said.contains("could not finish this in time"), "{said}");
+    chat.say("hello").await;
+    assert_eq!(chat.hear().await, "hello");
+    assert_eq!(kennel.agent("one").await.generation, 2);
+    kennel.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_is_told_once_and_nothing_is_lost() {
+    let mut chat = Chat::open().await;
+    let limits = [("max_queued", "1"), ("queue", "{ mode = 'followup' }")];
+    let kennel = limited(&chat, &limits).await;
+    chat.say("!sleep 3000 first").await;
+    until_running(&kennel).await;
+    chat.say("second").await;
+    chat.telegram.say(TOKEN, ADA, "third");
+    let last = chat.telegram.say(TOKEN, ADA, "fourth");
+    let said = chat.hear().await;
+    assert!(said.contains("too much to do"), "{said}");
+    for answer in ["first", "second", "third", "fourth"] {
+        let mut said = chat.hear().await;
+        if answer == "fourth" && said.contains("too much to do") {
+            // The third was taken meanwhile, and the fourth was not.
+            said = chat.hear().await;
+        }
+        assert_eq!(said, answer);
+    }
+    let taken = |chat: &FakeTelegram| chat.confirmed(TOKEN) >= last;
+    assert!(chat.telegram.wait_until(taken, WITHIN).await);
     kennel.shut_down().await;
 }

@@ -14,8 +14,8 @@ mod scalar;
 mod tables;
 
 pub use scalar::{
-    AllowedSender, CountCap, CpuCap, Name, PeerName, Secret, SizeCap, SizeText, TimeText, UserText,
-    WeightCap,
+    AllowedSender, CountCap, CpuCap, Name, PeerName, Secret, SizeCap, SizeText, TimeCap, TimeText,
+    UserText, WeightCap,
 };
 pub use tables::{
     AgentTable, BackoffTable, BindingTable, ChannelTable, ClassTable, ContextTable, FleetTable,

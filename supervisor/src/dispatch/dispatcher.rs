@@ -21,6 +21,7 @@
 //! | --- | --- |
 //! | `accept` | the way in |
 //! | `beside` | messages that join others, or wait for quiet |
+//! | `deadlines` | what may take no longer |
 //! | `hand_out` | from a lane to a driver |
 //! | `agents` | what drivers report |
 //! | [`handle`] | requests and reports, and the handles that make them |
@@ -32,6 +33,7 @@
 mod accept;
 mod agents;
 mod beside;
+mod deadlines;
 mod hand_out;
 mod handle;
 mod job;
@@ -57,8 +59,10 @@ use tokio::{
 };
 use tracing::{debug, error};
 
+pub use self::deadlines::TimeLimits;
 use self::{
     beside::Quiet,
+    deadlines::Deadlines,
     handle::Request,
     job::Job,
     ledger::{Accepting, Ledger, Then},
@@ -105,6 +109,8 @@ pub struct Limits {
     pub class: String,
     /// Its part of the class, beside the weights of the others.
     pub weight: u32,
+    /// How long each may take; without limits for what finishes and takes no more.
+    pub time: Option<TimeLimits>,
 }
 
 /// One turn at a time, as for an agent of which the configuration says nothing.
@@ -116,6 +122,7 @@ impl Default for Limits {
             poison_after: 3,
             class: INTERACTIVE.to_owned(),
             weight: USUAL_WEIGHT,
+            time: None,
         }
     }
 }
@@ -172,6 +179,7 @@ impl ReplySink for Nobody {
 #[derive(Default)]
 struct Tally {
     poison_after: u32,
+    time: Option<TimeLimits>,
     /// The life that is up, or was last.
     generation: Generation,
     /// On the way to the disk.
@@ -214,6 +222,7 @@ pub struct Dispatcher {
     /// Deliveries that wait for their sessions to be quiet, and when they are: the same, by time.
     quiets: HashMap<DeliveryId, Quiet>,
     debounces: BTreeSet<(Instant, DeliveryId)>,
+    deadlines: Deadlines,
     /// Sessions whose people were told that something was dropped, and were not answered since.
     told: HashSet<SessionKey>,
     leaving: bool,
@@ -246,6 +255,7 @@ pub fn prepare(
         holds: HashMap::new(),
         quiets: HashMap::new(),
         debounces: BTreeSet::new(),
+        deadlines: Deadlines::default(),
         told: HashSet::new(),
         leaving: false,
         flushing: Vec::new(),
@@ -259,6 +269,7 @@ enum Happened {
     Loaded(Loaded),
     Due,
     Quiet,
+    Late,
 }
 
 impl Dispatcher {
@@ -270,6 +281,7 @@ impl Dispatcher {
         }
         let tally = self.tallies.entry(agent.clone()).or_default();
         tally.poison_after = limits.poison_after;
+        tally.time = limits.time;
         self.agents.insert(agent, commands);
     }
 
@@ -286,7 +298,7 @@ impl Dispatcher {
     /// Runs until aborted, or every handle is gone.
     pub async fn run(mut self) {
         loop {
-            let quiet_at = self.quiet_at();
+            let (quiet_at, late_at) = (self.quiet_at(), self.deadlines.next());
             let happened = tokio::select! {
                 request = self.requests.recv() => Happened::Request(request),
                 (then, answer) = self.ledger.next() => Happened::Written(then, answer),
@@ -295,6 +307,7 @@ impl Dispatcher {
                 }
                 () = until(self.offer_again) => Happened::Due,
                 () = until(quiet_at) => Happened::Quiet,
+                () = until(late_at) => Happened::Late,
             };
             self.lanes.advance(Instant::now().into_std());
             match happened {
@@ -306,6 +319,7 @@ impl Dispatcher {
                     self.on_flushed();
                 }
                 Happened::Quiet => self.on_quiet(),
+                Happened::Late => self.on_late(),
                 Happened::Due => {
                     self.offer_again = None;
                     for agent in std::mem::take(&mut self.swamped) {
@@ -419,7 +433,18 @@ impl Dispatcher {
         if let Some(commands) = self.agents.get(&agent) {
             let _ = commands.try_send(Command::Cancel(turn));
         }
+        self.limit_grace(delivery, turn);
         true
+    }
+
+    /// Cancels a delivery, which ends with this then.
+    fn cancel_for(&mut self, delivery: DeliveryId, because: TurnEnd) {
+        if let Some(job) = self.jobs.get_mut(&delivery)
+            && !job.cancelled
+        {
+            job.because = Some(because);
+            self.cancel(delivery);
+        }
     }
 
     /// No more is taken. Those who cannot come back are told, the rest is for the next supervisor.
@@ -438,6 +463,7 @@ impl Dispatcher {
 
     /// Takes a job out of everything.
     fn take_out(&mut self, delivery: DeliveryId) -> Option<Job> {
+        self.expect_no_more(delivery, |_| true);
         let job = self.jobs.remove(&delivery)?;
         self.gather_no_more(&job.ticket);
         if let Some(turn) = job.turn {

@@ -88,6 +88,9 @@ pub(super) const AGENT: &[Key<AgentConfig>] = &[
     key!("watchdog", Live, timeouts.watchdog, a => time(a.timeouts.watchdog)),
     key!("stop_grace", Live, timeouts.stop_grace, a => time(a.timeouts.stop_grace)),
     key!("drain_timeout", Live, timeouts.drain, a => time(a.timeouts.drain)),
+    key!("queue_timeout", Live, timeouts.queue, a => or_none(a.timeouts.queue.map(time))),
+    key!("first_token_timeout", Live, timeouts.first_token, a => or_none(a.timeouts.first_token.map(time))),
+    key!("cancel_grace", Live, timeouts.cancel_grace, a => time(a.timeouts.cancel_grace)),
     key!("turn_timeout", Restart, timeouts.turn, a => time(a.timeouts.turn)),
     key!("tools", Restart, tools.enabled),
     key!("max_steps", Restart, tools.max_steps, a => a.tools.max_steps.to_string()),
@@ -237,6 +240,9 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor, class: &Clas
                 stop_grace: _,
                 drain: _,
                 turn: _,
+                queue: _,
+                first_token: _,
+                cancel_grace: _,
             },
         tools:
             crate::config::Tools {

@@ -210,6 +210,12 @@ pub struct Timeouts {
     pub drain: Duration,
     /// One whole turn.
     pub turn: Duration,
+    /// A message that waits for its turn, if there is a limit.
+    pub queue: Option<Duration>,
+    /// From the beginning of a turn to the first word of its model, if there is a limit.
+    pub first_token: Option<Duration>,
+    /// From telling a turn to end to killing the agent.
+    pub cancel_grace: Duration,
 }
 
 /// How much of a session's end a turn sees.

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::scalar::{
-    AllowedSender, CountCap, CpuCap, Name, PeerName, Secret, SizeCap, SizeText, TimeText, UserText,
-    WeightCap,
+    AllowedSender, CountCap, CpuCap, Name, PeerName, Secret, SizeCap, SizeText, TimeCap, TimeText,
+    UserText, WeightCap,
 };
 
 /// The supervisor's own settings.
@@ -234,6 +234,13 @@ pub struct AgentTable {
     pub drain_timeout: Option<TimeText>,
     /// One whole turn. Default: 10m.
     pub turn_timeout: Option<TimeText>,
+    /// A message that waits longer is not begun any more, and its sender is told. Default: none.
+    pub queue_timeout: Option<TimeCap>,
+    /// From the beginning of a turn to the first word of its model; then the turn is ended, and the sender is told.
+    /// Default: none.
+    pub first_token_timeout: Option<TimeCap>,
+    /// From telling a turn to end to killing the agent, which is then started anew. Default: 10s.
+    pub cancel_grace: Option<TimeText>,
     /// What the model may do in the workspace. Default: nothing.
     pub tools: Option<Vec<ToolWord>>,
     /// How often the model is asked within one turn, at most. Default: 32.

@@ -80,6 +80,9 @@ patch! {
         stop_grace: Duration,
         drain_timeout: Duration,
         turn_timeout: Duration,
+        queue_timeout: Option<Duration>,
+        first_token_timeout: Option<Duration>,
+        cancel_grace: Duration,
         tools: Vec<Tool>,
         max_steps: u32,
         tool_timeout: Duration,
@@ -135,6 +138,10 @@ pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatc
         stop_grace: table.optional("stop_grace", value::duration),
         drain_timeout: table.optional("drain_timeout", value::duration_or_zero),
         turn_timeout: table.optional("turn_timeout", value::duration),
+        queue_timeout: table.optional("queue_timeout", limits::or_none(value::duration)),
+        first_token_timeout: table
+            .optional("first_token_timeout", limits::or_none(value::duration)),
+        cancel_grace: table.optional("cancel_grace", value::duration),
         tools: table.optional("tools", tools),
         max_steps: table.optional("max_steps", value::integer(1..=1_000)),
         tool_timeout: table.optional("tool_timeout", value::duration),
@@ -298,6 +305,9 @@ impl AgentPatch {
             stop_grace: self.stop_grace.unwrap_or(seconds(5)),
             drain: self.drain_timeout.unwrap_or(seconds(30)),
             turn: self.turn_timeout.unwrap_or(seconds(600)),
+            queue: self.queue_timeout.flatten(),
+            first_token: self.first_token_timeout.flatten(),
+            cancel_grace: self.cancel_grace.unwrap_or(seconds(10)),
         }
     }
 

@@ -300,6 +300,8 @@ impl Dispatcher {
         } else {
             self.bytes_at_hand += bytes;
         }
-        self.jobs.insert(job.ticket.delivery, job);
+        let delivery = job.ticket.delivery;
+        self.jobs.insert(delivery, job);
+        self.limit_waiting(delivery);
     }
 }

@@ -164,6 +164,7 @@ impl Dispatcher {
         job.turn = Some(turn);
         job.lease = Some(Lease { generation, turn });
         self.turns.insert(turn, ticket.delivery);
+        self.limit_turn(ticket.delivery, turn);
         let lease = Op::Lease {
             delivery: ticket.delivery,
             generation,

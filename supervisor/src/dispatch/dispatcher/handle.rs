@@ -46,6 +46,8 @@ pub enum AgentEvent {
     Resting(&'static str),
     /// A turn has begun.
     Started(TurnId),
+    /// A turn runs a tool: its model has said so.
+    Acting(TurnId),
     /// A turn has more text.
     Delta {
         /// Which.

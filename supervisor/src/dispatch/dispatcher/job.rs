@@ -6,6 +6,9 @@ use kennel_shared::{
     protocol::{FailureKind, Spent, TurnOutcome},
 };
 
+use tokio::time::Instant;
+
+use super::deadlines::Late;
 use crate::{
     dispatch::{
         lanes::Ticket,
@@ -38,6 +41,10 @@ pub(super) struct Job {
     pub(super) loading: bool,
     pub(super) attempts: u32,
     pub(super) cancelled: bool,
+    /// How it ends when its turn was cancelled, if not just so.
+    pub(super) because: Option<TurnEnd>,
+    /// When something of it is late.
+    pub(super) deadlines: Vec<(Instant, Late)>,
 }
 
 impl Job {
@@ -63,7 +70,14 @@ impl Job {
             loading: false,
             attempts: 0,
             cancelled: false,
+            because: None,
+            deadlines: Vec::new(),
         }
+    }
+
+    /// How it ends without an answer of its agent, since it was cancelled.
+    pub(super) fn cancelled_end(&mut self) -> TurnEnd {
+        self.because.take().unwrap_or(TurnEnd::Cancelled)
     }
 
     /// What its end puts into outboxes.

@@ -79,7 +79,9 @@ impl Dispatcher {
             }
             Change::Limit { agent, limits } => {
                 self.lanes.limit(&agent, limits.terms());
-                self.tally(&agent).poison_after = limits.poison_after;
+                let tally = self.tally(&agent);
+                tally.poison_after = limits.poison_after;
+                tally.time = limits.time;
             }
             Change::LimitFleet(max_running) => self.lanes.limit_fleet(max_running),
             Change::Classes(classes) => self.lanes.set_classes(&classes),
