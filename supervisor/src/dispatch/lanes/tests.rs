@@ -1,6 +1,6 @@
 //! Single rules, each by an example; [`reference`] has all of them at once, [`bound`] that nobody starves.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use kennel_shared::ids::DeliveryId;
 use nix::{
