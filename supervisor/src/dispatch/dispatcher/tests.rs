@@ -16,6 +16,7 @@ use crate::{
 
 mod backlog;
 mod beside;
+mod classes;
 mod durable;
 
 const POISON_AFTER: u32 = 3;
