@@ -78,8 +78,11 @@ async fn a_schedule_is_answered_every_second() {
     assert_eq!(due.expect("of the clock") % SECOND, 0);
     assert_eq!(last.session.as_str(), "agent:one:cron:tick");
     // All of one conversation, which a person sees.
-    let list = said(&kennel, &["schedules"]).await;
-    assert!(list.contains("every 1s") && list.contains("ago"), "{list}");
+    let table = said(&kennel, &["schedules"]).await;
+    assert!(
+        table.contains("every 1s") && table.contains("ago"),
+        "{table}"
+    );
     let shown = said(&kennel, &["sessions", "show", "one:cron:tick", "-n", "2"]).await;
     assert!(shown.contains("what is the time?"), "{shown}");
     kennel.shut_down().await;
