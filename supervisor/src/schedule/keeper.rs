@@ -4,7 +4,7 @@
 //! be handed over, and since when. Others see what it publishes ([`Observed`]) and ask it by [`Schedules`].
 //!
 //! What could not be handed over, since a queue is full, the agent rests or the journal cannot write, is tried again every
-//! [`AGAIN`] until the planner says that its time is over.
+//! second until the planner says that its time is over.
 
 mod entry;
 mod handle;
