@@ -13,7 +13,7 @@ type Check = for<'a> fn(&'a Supervisor) -> LocalBoxFuture<'a, String>;
 const MIB: u64 = 1024 * 1024;
 
 /// Every check, by name.
-pub(super) const ALL: [(&str, Check); 21] = [
+pub(super) const ALL: [(&str, Check); 20] = [
     ("starts", |s| life::starts(s).boxed_local()),
     ("names its backend", |s| life::backend(s).boxed_local()),
     ("a group for each agent", |s| caps::tree(s).boxed_local()),
@@ -42,9 +42,6 @@ pub(super) const ALL: [(&str, Check); 21] = [
         ends::crash(s).boxed_local()
     }),
     ("stop leaves no group", |s| ends::stop(s).boxed_local()),
-    ("an upgrade keeps the agents", |s| {
-        life::upgrade(s).boxed_local()
-    }),
     ("others were never touched", |s| {
         life::untouched(s).boxed_local()
     }),

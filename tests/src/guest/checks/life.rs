@@ -76,25 +76,6 @@ pub(super) async fn restart(supervisor: &Supervisor) -> String {
     format!("{} others", before.len() - 1)
 }
 
-/// The same program takes over, in the same process and the same groups.
-pub(super) async fn upgrade(supervisor: &Supervisor) -> String {
-    let process = supervisor.process().await.pid();
-    let before = supervisor.all_ready().await;
-    kennel(&["upgrade", "--keep-agents"]);
-    let after = supervisor.all_ready().await;
-    for (before, after) in before.iter().zip(&after) {
-        assert_eq!((&before.id, before.pid), (&after.id, after.pid));
-        let members = supervisor.group(&after.id).await.members();
-        assert!(
-            members.contains(&after.pid.expect("a process")),
-            "{after:?} {members:?}"
-        );
-    }
-    assert_eq!(supervisor.process().await.pid(), process);
-    assert_eq!(supervisor.ask("quiet", "still you").await, "still you");
-    format!("pid {process}, {} agents", after.len())
-}
-
 /// After all that was done to the others.
 pub(super) async fn untouched(supervisor: &Supervisor) -> String {
     let witness = supervisor.ready(WITNESS).await;
