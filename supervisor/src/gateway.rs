@@ -118,9 +118,6 @@ impl Desk<'_> {
             warn!(channel.id = %envelope.channel, "a message came from an unknown channel");
             return Err(Rejected::Closed);
         };
-        let Ok(place) = place(&entry) else {
-            return full;
-        };
         let chat = match router.route(&envelope) {
             Ok(chat) => chat,
             Err(error) => {
@@ -135,7 +132,6 @@ impl Desk<'_> {
             envelope.channel.clone(),
             envelope.peer,
             envelope.message_id.clone(),
-            place,
         );
         if let Some(command) = command::read(&envelope.text) {
             let answer = self
@@ -149,6 +145,10 @@ impl Desk<'_> {
                 }
             };
         }
+        let Ok(place) = place(&entry) else {
+            return full;
+        };
+        let reply = reply.at(place);
         let (absent, busy) = (reply.absent(), reply.send(BUSY.into()));
         let submission = Submission {
             delivery: DeliveryId::new(),

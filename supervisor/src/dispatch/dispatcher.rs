@@ -87,7 +87,7 @@ use super::{
     turn::{EndKind, ReplySink, TurnEnd},
 };
 use crate::{
-    journal::{Answer, Journal, JournalError, Op, ReadError, reader::Message},
+    journal::{Answer, Journal, JournalError, Op, ReadError, entry::Seq, reader::Message},
     supervision::{driver::Command, events::Events},
 };
 
@@ -236,6 +236,10 @@ pub struct Dispatcher {
     /// Agents of whose queue a part is on the disk.
     behind: HashSet<AgentId>,
     refills: FuturesUnordered<BoxFuture<'static, Refill>>,
+    /// The last delivery of whose acceptance it was heard: what is read of a queue beyond it is not ours yet.
+    heard: Seq,
+    /// Sessions that were stopped while something of them was on the disk, and up to where.
+    stopped: HashMap<SessionKey, Seq>,
     /// Sessions whose people were told that something was dropped, and were not answered since.
     told: HashSet<SessionKey>,
     leaving: bool,
@@ -272,6 +276,8 @@ pub fn prepare(
         window: WINDOW,
         behind: HashSet::new(),
         refills: FuturesUnordered::new(),
+        heard: Seq(0),
+        stopped: HashMap::new(),
         told: HashSet::new(),
         leaving: false,
         flushing: Vec::new(),
@@ -451,11 +457,7 @@ impl Dispatcher {
             self.end(delivery, TurnEnd::Cancelled);
             return true;
         };
-        let agent = job.ticket.session.agent();
-        if let Some(commands) = self.agents.get(&agent) {
-            let _ = commands.try_send(Command::Cancel(turn));
-        }
-        self.limit_grace(delivery, turn);
+        self.send_cancel(delivery, turn);
         true
     }
 
@@ -499,6 +501,10 @@ impl Dispatcher {
         }
         if let Some(text) = &job.text {
             self.bytes_at_hand -= text.text.len();
+        }
+        let session = &job.ticket.session;
+        if self.told.contains(session) && self.lanes.waiting_in(session).is_empty() {
+            self.told.remove(session);
         }
         Some(job)
     }

@@ -271,7 +271,12 @@ impl Driver {
                 self.link.send(ToAgent::Deliver(*delivery));
             }
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
-            Command::Unstick => self.feed(Event::Stuck).await,
+            Command::Unstick(generation) => {
+                // Another life has nothing of it.
+                if generation == self.machine.generation() {
+                    self.feed(Event::Stuck).await;
+                }
+            }
             Command::Renew(terms) => self.renew(*terms),
             Command::DeleteSession { session, reply } => {
                 self.deleting.ask(session, reply, &mut self.link);

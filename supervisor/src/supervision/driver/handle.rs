@@ -45,8 +45,8 @@ pub enum Command {
     Deliver(Box<Delivery>),
     /// Have the agent stop this turn.
     Cancel(TurnId),
-    /// A turn does not stop: have another process of the agent.
-    Unstick,
+    /// A turn of this life does not stop: have another process of the agent.
+    Unstick(Generation),
     /// Hold the agent to these caps from now on.
     SetCaps {
         /// All of them: what is not set is lifted.

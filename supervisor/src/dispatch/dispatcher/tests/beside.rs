@@ -241,3 +241,16 @@ async fn an_operator_drops_what_is_being_joined_only_behind_it() {
         assert_eq!(bench.answer().await, "two");
     }
 }
+
+/// Whoever changes the mode in between does not have a message overtake another.
+#[tokio::test]
+async fn what_follows_on_its_own_is_not_overtaken() {
+    let mut bench = Bench::fresh();
+    bench.say("one", COLLECT).await;
+    bench.say("two", FOLLOWUP).await;
+    bench.say("three", COLLECT).await;
+    bench.up(1).await;
+    assert_eq!(bench.answer().await, "one");
+    assert_eq!(bench.answer().await, "two");
+    assert_eq!(bench.answer().await, "three");
+}
