@@ -12,7 +12,7 @@ pub mod router;
 pub mod turn;
 
 pub use dispatcher::{
-    Accepted, AgentCounts, AgentEvent, Change, Dispatcher, DispatcherHandle, Limits, Nobody,
+    Accepted, AgentCounts, AgentEvent, Change, Dispatcher, DispatcherHandle, Found, Limits, Nobody,
     Operation, OperationError, Outside, Rejected, Reports, Restored, Submission, TimeLimits,
     prepare, waiting_for,
 };

@@ -20,6 +20,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `accept` | the way in |
+//! | `backlog` | what of a long queue stays on the disk |
 //! | `beside` | messages that join others, or wait for quiet |
 //! | `deadlines` | what may take no longer |
 //! | `hand_out` | from a lane to a driver |
@@ -32,6 +33,7 @@
 
 mod accept;
 mod agents;
+mod backlog;
 mod beside;
 mod deadlines;
 mod hand_out;
@@ -48,7 +50,11 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use futures::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{FuturesOrdered, FuturesUnordered},
+};
 use kennel_shared::{
     ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId},
     session_key::SessionKey,
@@ -61,6 +67,7 @@ use tracing::{debug, error};
 
 pub use self::deadlines::TimeLimits;
 use self::{
+    backlog::{Backlog, Refill, WINDOW},
     beside::Quiet,
     deadlines::Deadlines,
     handle::Request,
@@ -72,7 +79,7 @@ pub use self::{
         Accepted, AgentCounts, AgentEvent, DispatcherHandle, Operation, OperationError, Rejected,
         Reports, Submission,
     },
-    restore::{Restored, waiting_for},
+    restore::{Found, Restored, waiting_for},
     roster::Change,
 };
 use super::{
@@ -184,6 +191,7 @@ struct Tally {
     generation: Generation,
     /// On the way to the disk.
     accepting: usize,
+    backlog: Backlog,
     replied: u64,
     failed: u64,
     cancelled: u64,
@@ -223,6 +231,11 @@ pub struct Dispatcher {
     quiets: HashMap<DeliveryId, Quiet>,
     debounces: BTreeSet<(Instant, DeliveryId)>,
     deadlines: Deadlines,
+    /// Deliveries of one agent that wait in memory.
+    window: usize,
+    /// Agents of whose queue a part is on the disk.
+    behind: HashSet<AgentId>,
+    refills: FuturesUnordered<BoxFuture<'static, Refill>>,
     /// Sessions whose people were told that something was dropped, and were not answered since.
     told: HashSet<SessionKey>,
     leaving: bool,
@@ -256,6 +269,9 @@ pub fn prepare(
         quiets: HashMap::new(),
         debounces: BTreeSet::new(),
         deadlines: Deadlines::default(),
+        window: WINDOW,
+        behind: HashSet::new(),
+        refills: FuturesUnordered::new(),
         told: HashSet::new(),
         leaving: false,
         flushing: Vec::new(),
@@ -270,6 +286,7 @@ enum Happened {
     Due,
     Quiet,
     Late,
+    Refilled(Box<Refill>),
 }
 
 impl Dispatcher {
@@ -308,6 +325,9 @@ impl Dispatcher {
                 () = until(self.offer_again) => Happened::Due,
                 () = until(quiet_at) => Happened::Quiet,
                 () = until(late_at) => Happened::Late,
+                Some(refill) = self.refills.next(), if !self.refills.is_empty() => {
+                    Happened::Refilled(Box::new(refill))
+                }
             };
             self.lanes.advance(Instant::now().into_std());
             match happened {
@@ -320,6 +340,7 @@ impl Dispatcher {
                 }
                 Happened::Quiet => self.on_quiet(),
                 Happened::Late => self.on_late(),
+                Happened::Refilled(refill) => self.on_refill(*refill),
                 Happened::Due => {
                     self.offer_again = None;
                     for agent in std::mem::take(&mut self.swamped) {
@@ -327,6 +348,7 @@ impl Dispatcher {
                     }
                 }
             }
+            self.refill();
             while !self.leaving
                 && let Some(started) = self.lanes.start_next()
             {
@@ -452,7 +474,7 @@ impl Dispatcher {
         self.leaving = true;
         let agents: Vec<AgentId> = self.agents.keys().cloned().collect();
         for agent in agents {
-            for ticket in self.lanes.waiting(&agent) {
+            for ticket in self.all_waiting(&agent) {
                 let stays = self.jobs.get(&ticket.delivery).is_none_or(Job::outlasts);
                 if !stays {
                     self.end(ticket.delivery, leaving());
@@ -465,6 +487,9 @@ impl Dispatcher {
     fn take_out(&mut self, delivery: DeliveryId) -> Option<Job> {
         self.expect_no_more(delivery, |_| true);
         let job = self.jobs.remove(&delivery)?;
+        if job.on_disk {
+            self.no_more_on_disk(&job.ticket.session.agent());
+        }
         self.gather_no_more(&job.ticket);
         if let Some(turn) = job.turn {
             self.turns.remove(&turn);
@@ -524,6 +549,7 @@ impl Dispatcher {
     fn counts(&self) -> HashMap<AgentId, AgentCounts> {
         let count = |(agent, tally): (&AgentId, &Tally)| {
             let (waiting, running) = self.lanes.counts(agent);
+            let waiting = waiting + tally.backlog.len;
             let counts = AgentCounts {
                 resting: tally.resting,
                 waiting,

@@ -21,7 +21,7 @@ use crate::{
     },
     journal::{
         Acceptance, Answer, JournalError, Op,
-        entry::{NewDelivery, Origin, Standing},
+        entry::{NewDelivery, Origin, Seq, Standing},
         op::KnownBy,
     },
 };
@@ -54,7 +54,7 @@ impl Dispatcher {
     /// Whether an agent's queue has room for another message.
     fn room(&self, agent: &str) -> Result<(), Rejected> {
         let tally = self.tallies.get(agent);
-        let coming = tally.map_or(0, |tally| tally.accepting);
+        let coming = tally.map_or(0, |tally| tally.accepting + tally.backlog.len);
         self.lanes
             .room(agent, coming)
             .map_err(|refused| match refused {
@@ -158,8 +158,8 @@ impl Dispatcher {
                 self.on_beside(accepting, head, notice);
                 return;
             }
-            Ok(Answer::Replaced { notice, .. }) => {
-                self.on_replaced(accepting, notice);
+            Ok(Answer::Replaced { seq, notice }) => {
+                self.on_replaced(accepting, seq, notice);
                 return;
             }
             _ => {}
@@ -168,8 +168,8 @@ impl Dispatcher {
             self.let_go(&held);
         }
         let error = match answer {
-            Ok(Answer::Accepted(Acceptance::New(_))) => {
-                self.take_in(accepting, &agent);
+            Ok(Answer::Accepted(Acceptance::New(seq))) => {
+                self.take_in(accepting, seq, &agent);
                 return;
             }
             Ok(Answer::Accepted(Acceptance::Known { by, first })) => {
@@ -183,7 +183,7 @@ impl Dispatcher {
     }
 
     /// A new message. It may have nobody left to answer it, or to answer to.
-    pub(super) fn take_in(&mut self, accepting: Accepting, agent: &AgentId) {
+    pub(super) fn take_in(&mut self, accepting: Accepting, seq: Seq, agent: &AgentId) {
         let Accepting {
             new,
             queueing,
@@ -206,27 +206,32 @@ impl Dispatcher {
         if queueing.is_some_and(|queueing| queueing.mode == Mode::Interrupt) {
             self.stop_session(&session);
         }
-        self.hold(Job::new(ticket.clone(), Some(Text { sender, text }), sink));
-        if let Some(queueing) = queueing {
-            self.begin_to_gather(&ticket, queueing);
-        }
         let accepted = Accepted {
             delivery,
             session,
             repeat: false,
         };
         let heard = reply.send(Ok(accepted)).is_ok();
-        if self.leaving {
+        let end = if self.leaving {
             // What can be answered later is for the next supervisor.
-            if !outlasts {
-                self.end(delivery, leaving());
-            }
+            (!outlasts).then(leaving)
         } else if !heard && !outlasts {
-            self.end(delivery, TurnEnd::Cancelled);
+            Some(TurnEnd::Cancelled)
         } else if self.is_going(agent.as_str()) {
-            self.end(delivery, removed(agent));
-        } else if let Some(state) = self.tally(agent).resting {
-            self.end(delivery, resting(agent, state));
+            Some(removed(agent))
+        } else {
+            let state = self.tally(agent).resting;
+            state.map(|state| resting(agent, state))
+        };
+        let job = Job::new(ticket.clone(), Some(Text { sender, text }), sink);
+        if let Some(end) = end {
+            self.keep(job);
+            self.end(delivery, end);
+            return;
+        }
+        self.hold(job, seq);
+        if let Some(queueing) = queueing {
+            self.begin_to_gather(&ticket, queueing);
         }
     }
 
@@ -270,7 +275,11 @@ impl Dispatcher {
             }
             return;
         }
-        // An error had hidden that it was accepted.
+        // Nobody here knows of it: it is left on the disk, or an error had hidden that it was accepted.
+        let on_disk = self.is_on_disk(&agent, first.seq);
+        if on_disk && !sink.holds() {
+            return;
+        }
         let ticket = Ticket {
             delivery,
             session: first.session,
@@ -278,7 +287,12 @@ impl Dispatcher {
         let NewDelivery { sender, text, .. } = *new;
         let mut job = Job::new(ticket, Some(Text { sender, text }), sink);
         (job.lease, job.attempts) = (first.lease, first.attempts);
-        self.hold(job);
+        if on_disk {
+            (job.text, job.on_disk) = (None, true);
+            self.jobs.insert(delivery, job);
+        } else {
+            self.hold(job, first.seq);
+        }
     }
 
     /// An end is on the disk: those who asked for it meanwhile ask again.
@@ -288,8 +302,16 @@ impl Dispatcher {
         }
     }
 
-    /// Takes a job in, at the end of its queue.
-    pub(super) fn hold(&mut self, mut job: Job) {
+    /// Takes a job in, at the end of its queue. `seq` is its place in the journal.
+    pub(super) fn hold(&mut self, job: Job, seq: Seq) {
+        if self.is_behind(&job.ticket.session.agent()) {
+            self.leave_on_disk(job, seq);
+        } else {
+            self.keep(job);
+        }
+    }
+
+    fn keep(&mut self, mut job: Job) {
         // One whose agent is gone stays on the disk.
         if !self.lanes.admit(&job.ticket) {
             return;

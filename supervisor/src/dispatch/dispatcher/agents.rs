@@ -277,7 +277,7 @@ impl Dispatcher {
             self.end_removed(agent, waiting);
             return;
         }
-        for ticket in self.lanes.waiting(agent) {
+        for ticket in self.all_waiting(agent) {
             // What an earlier supervisor took waits until the agent is started: nobody was told
             // anything yet, and nobody holds a line.
             let Some(job) = self.jobs.get_mut(&ticket.delivery).filter(|job| job.known) else {

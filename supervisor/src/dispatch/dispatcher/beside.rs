@@ -12,7 +12,7 @@ use crate::{
         lanes::Ticket,
     },
     journal::{
-        entry::{NewDelivery, SendId},
+        entry::{NewDelivery, SendId, Seq},
         op::Beside,
     },
 };
@@ -102,14 +102,19 @@ impl Dispatcher {
     }
 
     /// A message has taken the place of another.
-    pub(super) fn on_replaced(&mut self, mut accepting: Accepting, notice: Option<SendId>) {
+    pub(super) fn on_replaced(
+        &mut self,
+        mut accepting: Accepting,
+        seq: Seq,
+        notice: Option<SendId>,
+    ) {
         self.on_notice(&accepting, notice);
         if let Some(oldest) = accepting.held.take() {
             self.take_out(oldest.delivery);
         }
         let agent = accepting.new.session.agent();
         let delivery = accepting.new.delivery;
-        self.take_in(accepting, &agent);
+        self.take_in(accepting, seq, &agent);
         if let Some(job) = self.jobs.get_mut(&delivery)
             && let Some(text) = job.text.take()
         {
@@ -129,7 +134,8 @@ impl Dispatcher {
 
     /// A new message waits: others may join it, for a while at least if it is to be quiet first.
     pub(super) fn begin_to_gather(&mut self, ticket: &Ticket, queueing: Queueing) {
-        if queueing.mode != Mode::Collect {
+        // What is left on the disk is not added to.
+        if queueing.mode != Mode::Collect || !self.jobs.contains_key(&ticket.delivery) {
             return;
         }
         self.heads.insert(ticket.session.clone(), ticket.delivery);

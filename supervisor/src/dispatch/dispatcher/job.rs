@@ -23,6 +23,7 @@ pub(super) struct Text {
     pub(super) text: String,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Job {
     pub(super) ticket: Ticket,
     /// Read from the journal when it is not here: what waits long is not kept in memory twice.
@@ -41,6 +42,8 @@ pub(super) struct Job {
     pub(super) loading: bool,
     pub(super) attempts: u32,
     pub(super) cancelled: bool,
+    /// It is here only for whoever holds a line: its turn comes when the queue was read so far.
+    pub(super) on_disk: bool,
     /// How it ends when its turn was cancelled, if not just so.
     pub(super) because: Option<TurnEnd>,
     /// When something of it is late.
@@ -70,6 +73,7 @@ impl Job {
             loading: false,
             attempts: 0,
             cancelled: false,
+            on_disk: false,
             because: None,
             deadlines: Vec::new(),
         }

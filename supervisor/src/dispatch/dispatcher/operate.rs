@@ -69,6 +69,7 @@ impl Dispatcher {
                 Err(OperationError::Journal(error))
             }
             (Operation::Drop, Ok(_)) => {
+                self.dropped_from_disk(&ticket.session.agent(), ticket.delivery);
                 let job = self.take_out(ticket.delivery);
                 let end = TurnEnd::Failed {
                     kind: EndKind::Stopped,
@@ -83,12 +84,12 @@ impl Dispatcher {
                     delivery,
                     session,
                     state,
-                    ..
+                    seq,
                 }),
             ) => {
                 // Asked for twice, it is here already.
                 if state.is_open() && !self.jobs.contains_key(&delivery) {
-                    self.hold(Job::found(Ticket { delivery, session }));
+                    self.hold(Job::found(Ticket { delivery, session }), seq);
                 }
                 if state.is_open() {
                     Ok(delivery)

@@ -4,10 +4,14 @@ use std::collections::HashSet;
 
 use kennel_shared::ids::{AgentId, Generation};
 
-use super::{Dispatcher, job::Job, ledger::Then};
+use super::{Dispatcher, backlog, job::Job, ledger::Then};
 use crate::{
     dispatch::lanes::Ticket,
-    journal::{Op, ReadError, Reader, entry::State, reader::Waiting},
+    journal::{
+        Op, ReadError, Reader,
+        entry::{Seq, State},
+        reader::Waiting,
+    },
 };
 
 /// Deliveries that are read at once.
@@ -48,12 +52,12 @@ impl Dispatcher {
     pub(super) fn take_over(
         &mut self,
         agent: &AgentId,
-        found: Vec<Waiting>,
+        found: Found,
         adopted: &HashSet<(AgentId, Generation)>,
     ) -> Restored {
         let mut restored = Restored::default();
         let mut leased = Vec::new();
-        for entry in found {
+        for entry in found.entries {
             if self.jobs.contains_key(&entry.delivery) || self.ending.contains_key(&entry.delivery)
             {
                 continue;
@@ -70,9 +74,11 @@ impl Dispatcher {
                 leased.push(job);
             } else {
                 restored.queued += 1;
-                self.hold(job);
+                self.hold(job, entry.seq);
             }
         }
+        restored.queued += found.more;
+        self.find_on_disk(agent, found.more, found.first_left);
         // They were first, and are again: an adopted agent is at work on them.
         for mut job in leased.into_iter().rev() {
             let lease = job
@@ -94,12 +100,33 @@ impl Dispatcher {
     }
 }
 
-/// All that the journal has for an agent, in order. Reads from the disk.
-pub fn waiting_for(reader: &Reader, agent: &AgentId) -> Result<Vec<Waiting>, ReadError> {
-    let (mut found, mut after) = (Vec::new(), None);
+/// What the journal has for an agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// In order: all that an agent had, and the beginning of what waits.
+    entries: Vec<Waiting>,
+    /// How many more wait.
+    more: usize,
+    /// The first of those.
+    first_left: Option<Seq>,
+}
+
+/// What the journal has for an agent. Reads from the disk.
+pub fn waiting_for(reader: &Reader, agent: &AgentId) -> Result<Found, ReadError> {
+    let (mut found, mut after, mut queued) = (Found::default(), None, 0);
     loop {
         let window = reader.waiting(agent, after, WINDOW)?;
-        found.extend(window.entries);
+        for entry in window.entries {
+            if entry.state == State::Queued {
+                if queued == backlog::WINDOW {
+                    found.more += 1;
+                    found.first_left.get_or_insert(entry.seq);
+                    continue;
+                }
+                queued += 1;
+            }
+            found.entries.push(entry);
+        }
         match window.next {
             Some(next) => after = Some(next),
             None => return Ok(found),

@@ -9,10 +9,9 @@ use kennel_shared::ids::AgentId;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::{Dispatcher, EndKind, Limits, TurnEnd};
+use super::{Dispatcher, EndKind, Limits, TurnEnd, restore::Found};
 use crate::{
     dispatch::lanes::{Shares, Ticket},
-    journal::reader::Waiting,
     supervision::driver::Command,
 };
 
@@ -30,7 +29,7 @@ pub enum Change {
         /// Whether nobody has asked for it to run.
         rests: bool,
         /// What waits for it in the journal.
-        found: Vec<Waiting>,
+        found: Found,
     },
     /// Other limits for an agent. What is over them goes on.
     Limit {
@@ -121,7 +120,7 @@ impl Dispatcher {
             .tallies
             .get(agent)
             .is_some_and(|tally| tally.going == Going::Removed && tally.accepting == 0);
-        if done && self.lanes.counts(agent) == (0, 0) {
+        if done && self.lanes.counts(agent) == (0, 0) && !self.has_backlog(agent) {
             self.lanes.remove(agent);
             self.agents.remove(agent);
             self.tallies.remove(agent);

@@ -14,6 +14,7 @@ use crate::{
     journal::{Options, Reader, entry::CallerKey},
 };
 
+mod backlog;
 mod beside;
 mod classes;
 mod durable;
@@ -21,6 +22,9 @@ mod durable;
 const POISON_AFTER: u32 = 3;
 
 /// A dispatcher with the agents `a` and `b`, whose drivers are the test.
+/// Of each agent, so many deliveries are kept in memory.
+const WINDOW: usize = 4;
+
 struct Bench {
     handle: DispatcherHandle,
     drivers: HashMap<&'static str, mpsc::Receiver<Command>>,
@@ -67,6 +71,8 @@ impl Bench {
         let journal = journal(&home);
         let reader = Reader::open(journal.path()).unwrap();
         let (handle, mut dispatcher) = prepare(8, journal, outside);
+        // So that queues are longer.
+        dispatcher.window = WINDOW;
         let mut drivers = HashMap::new();
         for id in ["a", "b"] {
             let (commands, inbox) = mpsc::channel(16);
@@ -448,7 +454,7 @@ async fn an_agent_that_is_added_gets_its_messages_once_it_is_up() {
         commands,
         limits: limits(1),
         rests,
-        found: Vec::new(),
+        found: Found::default(),
     };
     let (commands, _inbox) = mpsc::channel(16);
     bench.handle.change(add(true, commands)).await;

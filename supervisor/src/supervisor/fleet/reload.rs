@@ -13,8 +13,7 @@ use super::{Fleet, Leaving, Stage, uid_of, until_gone};
 use crate::{
     config::{AgentConfig, Config, Diagnostics, Fault},
     containment::Caps,
-    dispatch::{Change, waiting_for},
-    journal::reader::Waiting,
+    dispatch::{Change, Found, waiting_for},
     plan::{self, PreparedAccount},
     reload::{
         AgentStep, ChannelChange, Done, Goal, Outcome, Plan, Proposal, Request, Setting, Underway,
@@ -242,7 +241,7 @@ impl Fleet {
     }
 
     /// What the journal has of an agent that was not there: what waits for it, and its last life.
-    async fn left_by(&self, id: &AgentId) -> (Vec<Waiting>, Generation) {
+    async fn left_by(&self, id: &AgentId) -> (Found, Generation) {
         let own = id.clone();
         let read = self.stage.journal.read(move |reader| {
             let mut lives = reader.children()?.into_iter();
@@ -253,7 +252,7 @@ impl Fleet {
         read.await.unwrap_or_else(|error| {
             let error = crate::error_chain(&error);
             warn!(agent.id = %id, error, "it is not known what an agent has left");
-            (Vec::new(), Generation(0))
+            (Found::default(), Generation(0))
         })
     }
 

@@ -68,8 +68,13 @@ pub(super) fn outside() -> (Outside, Arc<Mutex<usize>>) {
 impl Bench {
     /// A new journal. No agent is up.
     pub(super) fn fresh() -> Self {
+        Self::with_room(10)
+    }
+
+    /// The same, and so many may wait.
+    pub(super) fn with_room(max_waiting: usize) -> Self {
         let home = tempfile::tempdir().unwrap();
-        Self::over(home, 10, outside().0, &HashSet::new())
+        Self::over(home, max_waiting, outside().0, &HashSet::new())
     }
 }
 
