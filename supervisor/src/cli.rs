@@ -39,9 +39,11 @@ mod set;
 mod status;
 mod table;
 mod top;
+mod turns;
 mod units;
 mod up;
 mod upgrade;
+mod why;
 
 use std::{future::Future, process::ExitCode};
 
@@ -100,6 +102,8 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Events(events) => block_on(events::run(&client()?, events, out)),
         Command::Upgrade(upgrade) => block_on(upgrade::run(&client()?, &upgrade, out)),
         Command::Audit(audit) => block_on(audit::run(&client()?, &audit, out)),
+        Command::Turns(turns) => block_on(turns::run(&client()?, &turns, out)),
+        Command::Why(why) => block_on(turns::why(&client()?, &why, out)),
         Command::Queue(queue) => block_on(queue::run(&client()?, &queue, out)),
         Command::Reload(reload) => block_on(reload::run(&client()?, &reload, out)),
         Command::Shutdown(shutdown) => block_on(act::shutdown(&client()?, &shutdown, out)),

@@ -23,6 +23,7 @@ mod queue;
 mod reload;
 mod serve;
 mod sessions;
+mod turns;
 mod upgrade;
 mod usage;
 mod view;
@@ -58,6 +59,7 @@ use crate::{
     dispatch::DispatcherHandle,
     gateway::Accounts,
     journal::Journal,
+    otlp::SpanCounts,
     reload::Requests,
     supervision::{driver::AgentHandle, events::Events, sampler::SamplerHandle},
     supervisor::Upgrades,
@@ -86,6 +88,8 @@ pub struct App {
     pub journal: Journal,
     /// What processes use.
     pub sampler: SamplerHandle,
+    /// What became of turns that a collector was to be told of, if there is one.
+    pub spans: Option<Arc<SpanCounts>>,
     /// Held while caps change: each change is held against the caps of all agents.
     pub limits_changing: Arc<Mutex<()>>,
     /// What happens to agents.

@@ -12,7 +12,7 @@ pub mod turn;
 
 pub use dispatcher::{
     Accepted, AgentCounts, AgentEvent, Change, Dispatcher, DispatcherHandle, Limits, Nobody,
-    Operation, OperationError, Outside, Rejected, Reports, Restored, Submission, prepare,
+    Operation, OperationError, Outside, Rejected, Reports, Restored, Submission, Told, prepare,
     waiting_for,
 };
 pub use turn::{EndKind, ReplySink, TurnEnd, TurnEvent, TurnStream};

@@ -34,6 +34,7 @@ use crate::{
         router::{Binding, Router},
     },
     journal,
+    otlp::{self, Exporter, SpanSink},
     supervision::{
         backoff::{BackoffPolicy, IntensityPolicy},
         capture::Rotation,
@@ -78,11 +79,25 @@ pub fn journal(config: &Config) -> journal::Options {
             ended: keep.ended,
             poison: keep.poison,
             audit: keep.audit,
+            turns: keep.turns,
+            max_turns: keep.max_turns,
             max_bytes: keep.max_size,
         },
         fail_points: journal::failpoint::FailPoints::from_env(),
         ..journal::Options::new(supervisor.state_dir.join(journal::FILE))
     }
+}
+
+/// The way to a collector of OpenTelemetry, if the configuration names one. Reads secrets.
+pub fn spans(config: &Config) -> Result<Option<(SpanSink, Exporter)>, config::SecretError> {
+    let Some(otlp) = &config.supervisor.otlp else {
+        return Ok(None);
+    };
+    let mut headers = Vec::new();
+    for (name, secret) in &otlp.headers {
+        headers.push((name.clone(), secret.resolve(&config.base_dir)?));
+    }
+    Ok(Some(otlp::prepare(&otlp.endpoint, headers)))
 }
 
 /// How an agent's messages are handed out.

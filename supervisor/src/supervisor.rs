@@ -364,7 +364,16 @@ impl Running {
 
         let events = Events::default();
         let accounts = Accounts::default();
-        let outside = outside(&accounts, &events);
+        let spans = plan::spans(&config).map_err(|source| RunError::Secret {
+            what: "headers of [supervisor.otlp]".into(),
+            source,
+        })?;
+        let outside = Outside {
+            prices: settings.prices.clone(),
+            spans: spans.as_ref().map(|(sink, _)| sink.clone()),
+            ..outside(&accounts, &events)
+        };
+        let exporter = spans.map(|(sink, exporter)| (sink.counts(), exporter));
         let (dispatcher, mut dispatcher_task) =
             dispatch::prepare(settings.max_concurrent as usize, journal.clone(), outside);
         let sampler = sampler::start().map_err(|source| RunError::System {
@@ -409,6 +418,10 @@ impl Running {
             tokio::spawn(dispatching(dispatcher_task)),
             tokio::spawn(gateway),
         ];
+        let spans = exporter.map(|(counts, exporter)| {
+            tasks.push(tokio::spawn(exporter.run()));
+            counts
+        });
         let mut doors = vec![tokio::spawn(links::accept(link_listener, fleet.doors()))];
 
         let (shutdown_tx, shutdown) = mpsc::channel(1);
@@ -424,6 +437,7 @@ impl Running {
             dispatcher: dispatcher.clone(),
             journal: journal.clone(),
             sampler,
+            spans,
             limits_changing: Arc::default(),
             events,
             containment: Arc::clone(&containment),
@@ -635,6 +649,7 @@ fn outside(accounts: &Accounts, events: &Events) -> Outside {
         sink_for: Arc::new(move |message| gateway::sink_for(&senders, message)),
         ring: Arc::new(move |channel| bells.ring(channel)),
         events: events.clone(),
+        ..Outside::default()
     }
 }
 

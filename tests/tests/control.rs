@@ -390,6 +390,8 @@ async fn the_document_lists_every_route() {
         ("get", "/api/v1/agents/{id}/processes"),
         ("get", "/api/v1/agents/{id}/doctor"),
         ("get", "/api/v1/doctor"),
+        ("get", "/api/v1/turns"),
+        ("get", "/api/v1/turns/{turn_id}"),
         ("delete", "/api/v1/turns/{turn_id}"),
         ("get", "/api/v1/audit"),
         ("post", "/api/v1/upgrade"),

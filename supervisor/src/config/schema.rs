@@ -19,7 +19,8 @@ pub use scalar::{
 };
 pub use tables::{
     AgentTable, BackoffTable, BindingTable, ChannelTable, ContextTable, FleetTable, HttpTable,
-    LimitsTable, LogTable, ProviderTable, SandboxTable, SaslTable, SupervisorTable,
+    LimitsTable, LogTable, OtlpTable, PriceTable, ProviderTable, SandboxTable, SaslTable,
+    SupervisorTable,
 };
 
 /// The configuration of Kennel. The main file may hold all of it; the files of `agents.d` beside it hold providers,

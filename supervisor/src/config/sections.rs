@@ -8,3 +8,4 @@ pub(super) mod provider;
 pub(super) mod sandbox;
 pub(super) mod secret;
 pub(super) mod supervisor;
+pub(super) mod telemetry;

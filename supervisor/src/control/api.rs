@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use super::{
     App, Current, audit, doctor,
     error::Failure,
-    idempotency, limits, processes, queue, reload, sessions, usage, view,
+    idempotency, limits, processes, queue, reload, sessions, turns, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -73,7 +73,8 @@ pub(super) fn routes() -> Router<Current> {
         .route("/agents/{id}/processes", get(processes::processes))
         .route("/agents/{id}/doctor", get(doctor::agent_doctor))
         .route("/doctor", get(doctor::doctor))
-        .route("/turns/{turn_id}", delete(cancel))
+        .route("/turns", get(turns::turns))
+        .route("/turns/{turn_id}", get(turns::turn).delete(cancel))
         .route("/audit", get(audit::audit))
         .route("/queue", get(queue::queue))
         .route("/queue/{id}", get(queue::show))

@@ -2,7 +2,9 @@
 
 use utoipa::OpenApi;
 
-use super::{api, audit, doctor, limits, metrics, processes, queue, reload, sessions, upgrade};
+use super::{
+    api, audit, doctor, limits, metrics, processes, queue, reload, sessions, turns, upgrade,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +22,8 @@ use super::{api, audit, doctor, limits, metrics, processes, queue, reload, sessi
         api::restart,
         api::turn,
         api::cancel,
+        turns::turns,
+        turns::turn,
         audit::audit,
         queue::queue,
         queue::show,

@@ -28,6 +28,7 @@ use crate::{
     dispatch::AgentCounts,
     journal::Health,
     supervision::sampler::{AgentSample, Sample},
+    turns::Histograms,
 };
 
 /// Everything that is told.
@@ -40,6 +41,8 @@ struct Scene {
     /// Files that the supervisor may have open.
     max_files: Option<u64>,
     journal: Health,
+    /// Turns that a collector has, and those that it will not get; where there is a collector.
+    spans: Option<(u64, u64)>,
     agents: Vec<Agent>,
     channels: Vec<wire::ChannelStatus>,
 }
@@ -56,6 +59,8 @@ struct Agent {
     started: Option<SystemTime>,
     counts: AgentCounts,
     sample: AgentSample,
+    /// How long its turns took, once it has had some.
+    turns: Option<Arc<Histograms>>,
 }
 
 pub(super) fn routes() -> Router<Current> {
@@ -79,6 +84,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
 impl App {
     async fn scene(&self) -> Scene {
         let counts = self.dispatcher.counts().await;
+        let turns = self.dispatcher.histograms().await;
         let sample = self.sampler.latest();
         let agents = self.agents.values().map(|handle| {
             let observed = handle.observed.borrow();
@@ -96,6 +102,7 @@ impl App {
                 started: observed.started_at,
                 counts: counts.get(&handle.agent).copied().unwrap_or_default(),
                 sample: known,
+                turns: turns.get(&handle.agent).cloned(),
             }
         });
         let now = tokio::time::Instant::now().into_std();
@@ -106,6 +113,10 @@ impl App {
                 .ok()
                 .map(|(soft, _)| soft),
             journal: self.journal.health().borrow().clone(),
+            spans: self
+                .spans
+                .as_ref()
+                .map(|counts| (counts.sent(), counts.dropped())),
             agents: agents.collect(),
             channels: self.view_channels(),
             sample,

@@ -19,6 +19,7 @@ mod limits;
 mod processes;
 mod queue;
 mod reload;
+mod turns;
 mod upgrade;
 mod usage;
 
@@ -39,6 +40,7 @@ pub use self::{
         ReloadChange, ReloadDiagnostic, ReloadKey, ReloadOutcome, ReloadReply, ReloadRequest,
         ReloadStep, ReloadSubject,
     },
+    turns::{TurnDetail, TurnList, TurnShare, TurnStep, TurnSummary, TurnWaits, TurnsQuery},
     upgrade::{UpgradeReply, UpgradeRequest},
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
 };

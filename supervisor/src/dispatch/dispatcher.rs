@@ -20,6 +20,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `accept` | the way in |
+//! | `account`, `clock` | what a turn took, and when |
 //! | `hand_out` | from a lane to a driver |
 //! | `agents` | what drivers report |
 //! | [`handle`] | requests and reports, and the handles that make them |
@@ -29,7 +30,9 @@
 //! | [`roster`] | agents that come and go |
 
 mod accept;
+mod account;
 mod agents;
+mod clock;
 mod hand_out;
 mod handle;
 mod job;
@@ -53,6 +56,7 @@ use tokio::{
 use tracing::{debug, error};
 
 use self::{
+    clock::GaveWay,
     handle::Request,
     job::Job,
     ledger::{Accepting, Ledger, Then},
@@ -60,7 +64,7 @@ use self::{
 pub use self::{
     handle::{
         Accepted, AgentCounts, AgentEvent, DispatcherHandle, Operation, OperationError, Rejected,
-        Reports, Submission,
+        Reports, Submission, Told,
     },
     restore::{Restored, waiting_for},
     roster::Change,
@@ -71,7 +75,9 @@ use super::{
 };
 use crate::{
     journal::{Answer, Journal, JournalError, Op, ReadError, reader::Message},
+    otlp::SpanSink,
     supervision::{driver::Command, events::Events},
+    turns::{Histograms, Prices},
 };
 
 /// Requests that may wait. Full: callers and drivers wait, so a flood reaches its author.
@@ -109,6 +115,10 @@ pub struct Outside {
     pub ring: Arc<Ring>,
     /// Where operators look.
     pub events: Events,
+    /// What models cost.
+    pub prices: Prices,
+    /// Where the accounts of turns go beside the journal.
+    pub spans: Option<SpanSink>,
 }
 
 /// Nobody waits, nobody sends, nobody looks.
@@ -118,6 +128,8 @@ impl Default for Outside {
             sink_for: Arc::new(|_| Box::new(Nobody)),
             ring: Arc::new(|_| {}),
             events: Events::default(),
+            prices: Prices::default(),
+            spans: None,
         }
     }
 }
@@ -148,6 +160,8 @@ struct Tally {
     poison: u64,
     input_tokens: u64,
     output_tokens: u64,
+    /// None before its first turn.
+    histograms: Option<Box<Histograms>>,
     resting: Option<&'static str>,
     going: roster::Going,
 }
@@ -161,6 +175,8 @@ pub struct Dispatcher {
     /// In the order in which they were wanted: ends of one session are told in theirs.
     loads: FuturesOrdered<BoxFuture<'static, Loaded>>,
     outside: Outside,
+    prices: Prices,
+    gave_way: GaveWay,
     lanes: Lanes,
     agents: HashMap<AgentId, mpsc::Sender<Command>>,
     tallies: HashMap<AgentId, Tally>,
@@ -189,6 +205,8 @@ pub fn prepare(
         requests: inbox,
         ledger: Ledger::new(journal),
         loads: FuturesOrdered::new(),
+        prices: outside.prices.clone(),
+        gave_way: GaveWay::default(),
         outside,
         lanes: Lanes::new(max_running),
         agents: HashMap::new(),
@@ -255,6 +273,7 @@ impl Dispatcher {
                 Happened::Due => {
                     self.offer_again = None;
                     for agent in std::mem::take(&mut self.swamped) {
+                        self.gave_way.opened(&agent, Instant::now());
                         self.lanes.open(&agent);
                     }
                 }
@@ -293,6 +312,9 @@ impl Dispatcher {
             }
             Request::Counts { reply } => {
                 let _ = reply.send(self.counts());
+            }
+            Request::Histograms { reply } => {
+                let _ = reply.send(self.histograms());
             }
             Request::Flush { reply } => {
                 self.flushing.push(reply);
@@ -377,7 +399,9 @@ impl Dispatcher {
         if let Some(turn) = job.turn {
             self.turns.remove(&turn);
         }
-        if !self.lanes.finish(&job.ticket) {
+        if self.lanes.finish(&job.ticket) {
+            self.gave_way.ended(&job.ticket, Instant::now());
+        } else {
             self.lanes.withdraw(&job.ticket);
         }
         if let Some(text) = &job.text {
@@ -397,9 +421,10 @@ impl Dispatcher {
             }
             return;
         }
-        let Some(job) = self.take_out(delivery) else {
+        let Some(mut job) = self.take_out(delivery) else {
             return;
         };
+        let turn = self.account(&mut job, &end);
         let agent = job.ticket.session.agent();
         let tally = self.tally(&agent);
         match &end {
@@ -413,6 +438,7 @@ impl Dispatcher {
             delivery,
             end: job::written(&end),
             sends,
+            turn,
         };
         self.ledger.tell(settle, Then::End(delivery, channels));
         self.ending.entry(delivery).or_default();

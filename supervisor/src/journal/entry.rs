@@ -327,6 +327,19 @@ pub struct Child {
     pub ended: Option<UnixMs>,
 }
 
+/// What an agent has spent in some time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// Turns that have ended.
+    pub turns: u64,
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Money, in millionths of a unit.
+    pub cost: u64,
+}
+
 /// Something that an operator may want to look up later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewAudit {

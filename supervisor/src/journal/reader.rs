@@ -14,6 +14,8 @@ use kennel_shared::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use thiserror::Error;
 
+use crate::turns::TurnRecord;
+
 use super::{
     entry::{
         CallerKey, Child, Digest, Ended, Lease, Origin, SendId, SendState, Seq, State, UnixMs,
@@ -462,6 +464,42 @@ impl Reader {
                 })
             },
         )
+    }
+
+    /// Turns that have ended, of one agent or of all, newest first, before number `before`; each with its number.
+    pub fn turns(
+        &self,
+        agent: Option<&AgentId>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<(TurnRecord, i64)>, ReadError> {
+        let (agent_is, named) = match agent {
+            Some(agent) => ("agent = ?1", agent.as_str()),
+            None => ("?1 = ''", ""),
+        };
+        let sql = format!(
+            "{} WHERE {agent_is} AND id < ?2 ORDER BY id DESC LIMIT ?3",
+            sql::TURN
+        );
+        let before = before.unwrap_or(i64::MAX);
+        self.rows(&sql, params![named, before, limit], sql::turn)
+    }
+
+    /// The turns whose id begins so, or who answered the message whose id does, the last first; two at most. A message is
+    /// known for as long as it is kept.
+    pub fn find_turns(&self, beginning: &str) -> Result<Vec<TurnRecord>, ReadError> {
+        let end = format!("{beginning}g");
+        let find = |which: &str| {
+            let sql = format!("{} WHERE {which} ORDER BY id DESC LIMIT 2", sql::TURN);
+            self.rows(&sql, params![beginning, end], sql::turn)
+        };
+        let mut found = find("turn >= ?1 AND turn < ?2")?;
+        if found.is_empty() {
+            found = find(
+                "turn IN (SELECT turn FROM inbox WHERE delivery >= ?1 AND delivery < ?2 LIMIT 3)",
+            )?;
+        }
+        Ok(found.into_iter().map(|(turn, _)| turn).collect())
     }
 
     /// How many steps of the schema the file has had.

@@ -5,6 +5,9 @@
 //!
 //! Texts have tables of their own: a row is written again each time its state changes, and a text of
 //! 256 KiB should not be written with it. An index over what is open stays small however much is kept.
+//!
+//! All of the schema is on the file's first page (`the_schema_is_on_one_page`): on further ones, damage to any of them would
+//! cost everything. So what is added is written without blanks, and has the indexes that it cannot do without.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -12,7 +15,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b4e_4c4a;
 
 /// States are numbers: see [`entry`](super::entry).
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE meta (
         key   TEXT NOT NULL PRIMARY KEY,
@@ -108,21 +111,34 @@ const STEPS: [&str; 2] = [
     CREATE INDEX audit_by_time ON audit (at_ms);
 ",
     "ALTER TABLE children ADD COLUMN made_of BLOB",
+    // Without the blanks of the steps before, so that the schema stays on the first page: see the module.
+    "
+    PRAGMA writable_schema = ON;
+    UPDATE sqlite_schema SET sql = replace(replace(replace(replace(replace(replace(replace(replace(
+        sql, char(10), ' '), '        ', ' '), '    ', ' '), '  ', ' '), '  ', ' '), '  ', ' '), ', ', ','), '( ', '(')
+        WHERE sql IS NOT NULL;
+    PRAGMA writable_schema = OFF;
+    CREATE TABLE turns(id INTEGER PRIMARY KEY AUTOINCREMENT,turn TEXT NOT NULL UNIQUE,agent TEXT NOT NULL,ended_ms INTEGER NOT NULL,record TEXT NOT NULL)STRICT;
+    CREATE INDEX turns_by_agent ON turns(agent,id);
+    CREATE TABLE spendings(id INTEGER PRIMARY KEY,agent TEXT NOT NULL,quarter INTEGER NOT NULL,turns INTEGER NOT NULL,input INTEGER NOT NULL,output INTEGER NOT NULL,cost INTEGER NOT NULL,UNIQUE(agent,quarter))STRICT;
+",
 ];
 
-/// The tables that hold what cannot be had again, each with its row id.
-pub(super) const TABLES: [(&str, &str); 7] = [
-    ("children", "id"),
-    ("inbox", "seq"),
-    ("inbox_texts", "seq"),
-    ("answers", "seq"),
-    ("outbox", "id"),
-    ("outbox_texts", "id"),
-    ("audit", "id"),
+/// The tables that hold what cannot be had again, each with its row id and the version that it came with.
+pub(super) const TABLES: [(&str, &str, i32); 9] = [
+    ("children", "id", 1),
+    ("inbox", "seq", 1),
+    ("inbox_texts", "seq", 1),
+    ("answers", "seq", 1),
+    ("outbox", "id", 1),
+    ("outbox_texts", "id", 1),
+    ("audit", "id", 1),
+    ("turns", "id", 3),
+    ("spendings", "id", 3),
 ];
 
 /// The version that this program writes.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 const _: () = assert!(
     VERSION.unsigned_abs() as usize == STEPS.len(),

@@ -138,6 +138,8 @@ pub(super) const SUPERVISOR: &[Key<Supervisor>] = &[
     key!("http", Supervisor, http),
     key!("containment", Supervisor, containment),
     key!("journal", Supervisor, journal),
+    key!("prices", Live, prices),
+    key!("otlp", Supervisor, otlp),
     key!("fleet.memory", Live, fleet.limits.memory, s => cap(&s.fleet.limits, Cap::Memory)),
     key!("fleet.cpu", Live, fleet.limits.cpu, s => cap(&s.fleet.limits, Cap::Cpu)),
     key!("fleet.cpu_weight", Live, fleet.limits.cpu_weight, s => cap(&s.fleet.limits, Cap::CpuWeight)),
@@ -257,6 +259,8 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
         http: _,
         containment: _,
         journal: _,
+        prices: _,
+        otlp: _,
         fleet:
             crate::config::FleetLimits {
                 limits: _,

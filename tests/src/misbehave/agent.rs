@@ -12,7 +12,7 @@ use kennel_shared::{
     link::{Incoming, Link, Session, say_hello},
     protocol::{
         DELTA_MAX_BYTES, Delivery, Heartbeat, Hello, LinkId, PROTOCOL, Position, REPLY_MAX_BYTES,
-        Spent, ToAgent, ToSupervisor, TurnOutcome,
+        Spent, ToAgent, ToSupervisor, Trace, TurnOutcome,
     },
     secret::Token,
 };
@@ -188,6 +188,7 @@ impl Agent {
             turn: delivery.turn,
             outcome: TurnOutcome::Replied(text),
             spent: Spent::default(),
+            trace: Trace::default(),
         });
     }
 

@@ -1,5 +1,6 @@
 //! The tables.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
@@ -44,6 +45,32 @@ pub struct SupervisorTable {
     pub fleet: Option<FleetTable>,
     /// What is kept of messages that are done with.
     pub journal: Option<JournalTable>,
+    /// What models cost, by `provider/model`, in units of whatever money is meant. What has no price has no cost.
+    pub prices: Option<BTreeMap<String, PriceTable>>,
+    /// A collector of OpenTelemetry that is told of every turn. Without this table nobody is.
+    pub otlp: Option<OtlpTable>,
+}
+
+/// What a million tokens of a model cost.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceTable {
+    /// That it reads; at most six decimal places.
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub input: f64,
+    /// That it writes.
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub output: f64,
+}
+
+/// A collector of OpenTelemetry.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OtlpTable {
+    /// Where it takes OTLP over HTTP, as in `http://127.0.0.1:4318`; `/v1/traces` is added.
+    pub endpoint: String,
+    /// Headers to send along, at most 16. Their values are secrets.
+    pub headers: Option<BTreeMap<String, Secret>>,
 }
 
 /// By which means agents are held.
@@ -100,6 +127,11 @@ pub struct JournalTable {
     pub keep_poison: Option<TimeText>,
     /// What operators did. Default: 30d.
     pub keep_audit: Option<TimeText>,
+    /// What turns took. Default: 30d.
+    pub keep_turns: Option<TimeText>,
+    /// The last so many turns, at most. Default: 100000.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub max_turns: Option<u64>,
     /// Above this size the oldest go earlier. Default: 256MiB.
     pub max_size: Option<SizeText>,
 }

@@ -15,6 +15,9 @@ const EVERY_TABLE: &str = r#"
 [supervisor.http]
 [supervisor.fleet]
 [supervisor.journal]
+[supervisor.prices]
+"a/b" = {}
+[supervisor.otlp]
 [providers]
 a = { kind = "openai" }
 b = { kind = "anthropic" }
@@ -163,6 +166,8 @@ fn both_take_and_refuse_alike() {
         with("backoff = { zzz = 1 }"),
         with("sandbox = { zzz = 1 }"),
         with("[supervisor.fleet]\nzzz = 1"),
+        with("[supervisor.prices]\n\"echo/x\" = { input = 1, output = 1, zzz = 1 }"),
+        with("[supervisor.otlp]\nendpoint = \"http://127.0.0.1:1\"\nzzz = 1"),
         with("context = { zzz = 1 }"),
         with("log = { zzz = 1 }"),
         with("[supervisor]\nzzz = 1"),
@@ -207,6 +212,11 @@ limits = { memory = "none", memory_high = "none", cpu = "none", cpu_weight = "no
 user = 1001
 enforcement = "best-effort"
 sandbox = { network = "closed" }
+[supervisor.prices]
+"p/m" = { input = 0.25, output = 1 }
+[supervisor.otlp]
+endpoint = "http://127.0.0.1:4318"
+headers = { authorization = { env = "A" } }
 [supervisor.fleet]
 memory = "4GiB"
 cpu = 2.5

@@ -84,6 +84,11 @@ fn agent(id: &str, sample: &AgentSample) -> Agent {
             output_tokens: 200,
         },
         sample: *sample,
+        turns: alive.then(|| {
+            let mut turns = Histograms::default();
+            turns.total.count(2_000_000);
+            turns.into()
+        }),
     }
 }
 
@@ -124,6 +129,7 @@ fn scene() -> Scene {
             },
             ..Health::default()
         },
+        spans: Some((30, 2)),
         agents: vec![
             agent("hexa", &alive),
             agent("rest", &AgentSample::default()),

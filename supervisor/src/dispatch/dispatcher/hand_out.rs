@@ -162,6 +162,7 @@ impl Dispatcher {
         job.turn = Some(turn);
         job.lease = Some(Lease { generation, turn });
         self.turns.insert(turn, ticket.delivery);
+        self.clock_out(ticket);
         let lease = Op::Lease {
             delivery: ticket.delivery,
             generation,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use kennel_shared::{
     envelope::Sender,
     ids::{AgentId, DeliveryId, Generation, TurnId},
-    protocol::{Spent, TurnOutcome},
+    protocol::{Spent, Trace, TurnOutcome},
     session_key::SessionKey,
 };
 use thiserror::Error;
@@ -18,6 +18,7 @@ use crate::{
         JournalError,
         entry::{CallerKey, Origin, State},
     },
+    turns::{Histograms, Machine},
 };
 
 /// Reports of one agent that may wait, so that one with much to say takes no more of the queue than
@@ -57,7 +58,18 @@ pub enum AgentEvent {
         outcome: TurnOutcome,
         /// What it took.
         spent: Spent,
+        /// And more of that.
+        told: Box<Told>,
     },
+}
+
+/// What is told of a turn beside its end.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its steps, as the agent says.
+    pub trace: Trace,
+    /// What the machine had of it, as its driver has read.
+    pub machine: Machine,
 }
 
 /// A message for an agent.
@@ -195,6 +207,9 @@ pub(super) enum Request {
     Counts {
         reply: oneshot::Sender<HashMap<AgentId, AgentCounts>>,
     },
+    Histograms {
+        reply: oneshot::Sender<HashMap<AgentId, Arc<Histograms>>>,
+    },
     Flush {
         reply: oneshot::Sender<()>,
     },
@@ -306,6 +321,15 @@ impl DispatcherHandle {
     pub async fn counts(&self) -> HashMap<AgentId, AgentCounts> {
         let (reply, answer) = oneshot::channel();
         match self.requests.send(Request::Counts { reply }).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => HashMap::new(),
+        }
+    }
+
+    /// How long the turns of each agent took that has had some.
+    pub async fn histograms(&self) -> HashMap<AgentId, Arc<Histograms>> {
+        let (reply, answer) = oneshot::channel();
+        match self.requests.send(Request::Histograms { reply }).await {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => HashMap::new(),
         }

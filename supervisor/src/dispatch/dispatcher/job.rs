@@ -6,6 +6,9 @@ use kennel_shared::{
     protocol::{FailureKind, Spent, TurnOutcome},
 };
 
+use tokio::time::Instant;
+
+use super::{account::Said, clock::Clock};
 use crate::{
     dispatch::{
         lanes::Ticket,
@@ -38,6 +41,9 @@ pub(super) struct Job {
     pub(super) loading: bool,
     pub(super) attempts: u32,
     pub(super) cancelled: bool,
+    pub(super) clock: Clock,
+    /// What was said of its turn.
+    pub(super) said: Option<Box<Said>>,
 }
 
 impl Job {
@@ -63,6 +69,8 @@ impl Job {
             loading: false,
             attempts: 0,
             cancelled: false,
+            clock: Clock::new(Instant::now()),
+            said: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use kennel_shared::ids::{AgentId, Generation};
 
-use super::{Dispatcher, job::Job, ledger::Then};
+use super::{Dispatcher, account, job::Job, ledger::Then};
 use crate::{
     dispatch::lanes::Ticket,
     journal::{Op, ReadError, Reader, entry::State, reader::Waiting},
@@ -63,6 +63,7 @@ impl Dispatcher {
                 session: entry.session,
             };
             let mut job = Job::found(ticket.clone());
+            job.clock.waited_before(account::age(entry.delivery));
             job.attempts = entry.attempts;
             if entry.state == State::Leased {
                 restored.leased += 1;

@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use super::{Dispatcher, EndKind, Limits, TurnEnd};
-use crate::{dispatch::lanes::Ticket, journal::reader::Waiting, supervision::driver::Command};
+use crate::{
+    dispatch::lanes::Ticket, journal::reader::Waiting, supervision::driver::Command, turns::Prices,
+};
 
 /// A change of who there is, or of how much may run at once.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub enum Change {
     },
     /// Another number of turns at once for the fleet.
     LimitFleet(usize),
+    /// Other prices, for the turns that end from now on.
+    Prices(Prices),
     /// An agent takes no more: what waits for it is ended, and what runs goes on.
     Retire(AgentId),
     /// A retired agent has nothing that runs any more.
@@ -77,6 +81,7 @@ impl Dispatcher {
                 self.tally(&agent).poison_after = limits.poison_after;
             }
             Change::LimitFleet(max_running) => self.lanes.limit_fleet(max_running),
+            Change::Prices(prices) => self.prices = prices,
             Change::Retire(agent) => {
                 self.tally(&agent).going = Going::Retired;
                 self.lanes.close(&agent);
@@ -118,6 +123,7 @@ impl Dispatcher {
             self.agents.remove(agent);
             self.tallies.remove(agent);
             self.swamped.remove(agent);
+            self.gave_way.forget(agent);
             info!(agent.id = %agent, "an agent is forgotten");
         }
     }

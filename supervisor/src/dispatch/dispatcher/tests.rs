@@ -116,6 +116,7 @@ impl Bench {
                 delivery,
                 outcome,
                 spent: Spent::default(),
+                told: Box::default(),
             },
         )
         .await;

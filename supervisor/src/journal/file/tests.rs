@@ -93,9 +93,19 @@ fn every_step_leads_to_the_same_tables() {
         .collect::<SqlResult<Vec<_>>>()
         .unwrap();
     for name in named.iter().filter(|name| *name != "meta") {
-        let salvaged = schema::TABLES.iter().any(|(table, _)| table == name);
+        let salvaged = schema::TABLES.iter().any(|(table, ..)| table == name);
         assert!(salvaged, "{name} is not salvaged");
     }
+}
+
+/// What is on another page is lost with it, and all tables with that.
+#[test]
+fn the_schema_is_on_one_page() {
+    let (_home, options) = home();
+    drop(JournalFile::open(&options.path, &options.fail_points).unwrap());
+    let file = std::fs::read(&options.path).unwrap();
+    // Behind the header of 100 bytes a page says what it is: a leaf of a table, or one that leads to others.
+    assert_eq!(file[100], 0x0d);
 }
 
 #[test]
@@ -147,6 +157,14 @@ fn a_statement_of_ours_uses_an_index() {
         (
             "SELECT id FROM outbox WHERE channel = ?1 AND id > ?2 AND state IN (0, 1, 4) ORDER BY id LIMIT ?3",
             "outbox_open",
+        ),
+        (
+            "SELECT record, id FROM turns WHERE agent = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+            "turns_by_agent",
+        ),
+        (
+            "SELECT record, id FROM turns WHERE turn >= ?1 AND turn < ?2 LIMIT 2",
+            "sqlite_autoindex_turns_1",
         ),
     ] {
         let plan = plan(sql);

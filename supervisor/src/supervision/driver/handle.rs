@@ -95,8 +95,6 @@ pub enum Deleted {
     NotRunning,
     /// It has enough of these to do.
     TooMany,
-    /// It is of an earlier version, which does not know how.
-    Older,
 }
 
 /// What others see of an agent.

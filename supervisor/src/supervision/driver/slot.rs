@@ -12,7 +12,7 @@ use std::{
 };
 
 use kennel_shared::{
-    link::{Incoming, Link, LinkError, Session, Violation},
+    link::{Incoming, Link, LinkError, Session, Violation, before},
     protocol::{Hello, LinkId, PROTOCOL_BEFORE, Position, Refusal, ToAgent, ToSupervisor},
     secret::Token,
 };
@@ -106,11 +106,6 @@ impl LinkSlot {
         matches!(self.connection, Connection::Up(_))
     }
 
-    /// Whether the agent is of the version before, which knows fewer messages.
-    pub(super) fn is_older(&self) -> bool {
-        self.is_older
-    }
-
     /// Queues a message. More than the queue holds cannot come from a dispatcher that keeps to the
     /// agent's limits, so a full queue is an error of this program.
     pub(super) fn send(&mut self, message: ToAgent) {
@@ -162,8 +157,7 @@ impl LinkSlot {
         let Connection::Down(session) = &mut self.connection else {
             unreachable!("just lost");
         };
-        // The version before has no names for links, and cannot begin one anew.
-        let goes_on = hello.link == self.id || hello.protocol == PROTOCOL_BEFORE;
+        let goes_on = hello.link == self.id;
         self.peer = if goes_on {
             hello.resume
         } else {
@@ -186,11 +180,12 @@ impl LinkSlot {
             return Ok(());
         }
         if let Connection::Down(session) = &mut self.connection {
-            self.connection = Connection::Up(Box::new(Link::resume(
-                stream,
-                std::mem::take(session),
-                self.peer,
-            )?));
+            let link = Link::resume(stream, std::mem::take(session), self.peer)?;
+            self.connection = Connection::Up(Box::new(if self.is_older {
+                link.reading(before::read)
+            } else {
+                link
+            }));
             self.beats = None;
             self.progress = None;
         }

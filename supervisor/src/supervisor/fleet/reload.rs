@@ -275,6 +275,10 @@ impl Fleet {
             let change = Change::LimitFleet(new.max_concurrent as usize);
             self.stage.dispatcher.change(change).await;
         }
+        if old.prices != new.prices {
+            let change = Change::Prices(new.prices.clone());
+            self.stage.dispatcher.change(change).await;
+        }
         if home::is_shared(&self.config)
             && !home::is_shared(before)
             && let Err(error) = links::open_to_all(&new.link_socket())
