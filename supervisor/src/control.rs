@@ -100,6 +100,8 @@ pub struct App {
     pub reloads: Requests,
     /// Has another program take over.
     pub upgrades: Upgrades,
+    /// Why the program that had taken over last did not stay.
+    pub undone: Option<Arc<str>>,
     /// Ends the supervisor.
     pub shutdown: mpsc::Sender<()>,
     /// When it began.

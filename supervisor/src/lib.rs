@@ -28,6 +28,7 @@ pub mod gateway;
 pub mod journal;
 pub mod otlp;
 pub mod plan;
+mod program;
 pub mod reload;
 pub mod supervision;
 pub mod supervisor;

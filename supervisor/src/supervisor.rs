@@ -17,6 +17,7 @@ mod handover;
 mod home;
 mod inherit;
 mod signals;
+mod way_back;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -39,9 +40,10 @@ use self::{
     signals::Signals,
 };
 pub use self::{
-    handover::{Handover, Numbers, READY, Upgrade, Upgrades},
+    handover::{Handover, Listening, Numbers, READY, Upgrade, Upgrades},
     home::{Home, HomeError, SOCKET_PATH_MAX},
     inherit::Inheritance,
+    way_back::WayBack,
 };
 use crate::{
     config::{self, Config, Directories, Loaded},
@@ -131,17 +133,32 @@ pub enum RunError {
     },
 }
 
-/// Runs a supervisor until it is told to end. With `watch` it reads its configuration again whenever that has changed.
-/// Blocks; sets up its own runtime.
+/// How a supervisor begins.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// Its file.
+    pub config_path: &'a Path,
+    /// Whether it is read again whenever it has changed.
+    pub watch: bool,
+    /// What the program before in this process has left, to go on with.
+    pub handed: Option<Handover>,
+    /// Why the program that was to take over from this one has not.
+    pub undone: Option<String>,
+}
+
+/// Runs a supervisor until it is told to end. Says `up` once it serves. Blocks; sets up its own runtime.
 ///
-/// With `handed` it goes on where the program before in this process has stopped. Told to hand over itself, it becomes
-/// the next program, and comes back only if that fails.
-pub fn run(
-    loaded: Loaded,
-    config_path: &Path,
-    watch: bool,
-    handed: Option<Handover>,
-) -> Result<(), RunError> {
+/// Told to hand over, it becomes the next program, and comes back only if that fails.
+pub fn run(launch: Launch<'_>, up: impl FnOnce()) -> Result<(), RunError> {
+    let Launch {
+        loaded,
+        config_path,
+        watch,
+        handed,
+        undone,
+    } = launch;
     let system = |what| move |source| RunError::System { what, source };
     crate::sys::keep_inherited_descriptors()
         .map_err(system("the inherited descriptors cannot be listed"))?;
@@ -149,13 +166,8 @@ pub fn run(
         warn!(%error, "the limit of open files cannot be raised; it may be too low for many agents");
     }
     crate::sys::close_memory().map_err(system("the memory cannot be closed to other processes"))?;
-    let (held, sockets) = match handed {
-        None => (None, None),
-        Some(handed) => (
-            Some(handed.lock),
-            Some((handed.link, handed.control, handed.tcp)),
-        ),
-    };
+    let took_over = handed.is_some();
+    let (held, sockets) = handed.map(|handed| (handed.lock, handed.listening)).unzip();
     let home = Home::prepare(&loaded.config, held)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -174,11 +186,9 @@ pub fn run(
     let (containment, inheritance) = contain(&loaded.config, &journal)?;
     let containment = Arc::new(containment);
     let held = Arc::clone(&containment);
+    let mut served = false;
+    let mut signals = Signals::listen().map_err(system("signals cannot be listened for"))?;
     let ended = runtime.block_on(async {
-        let mut signals = Signals::listen().map_err(|source| RunError::System {
-            what: "signals cannot be listened for",
-            source,
-        })?;
         let mut running = Running::start(
             Setting::read(loaded.config),
             config_path.to_owned(),
@@ -186,21 +196,23 @@ pub fn run(
             journal,
             inheritance,
             sockets,
+            undone,
         )
         .await?;
+        served = true;
+        up();
         if watch {
             running.watch();
         }
-        match running.until_told(&mut signals).await {
-            None => {
+        Ok(match running.until_told(&mut signals).await {
+            Some(program) if running.answer_callers(&mut signals).await => {
+                Some((program, running.step_aside().await))
+            }
+            _ => {
                 running.drain(&mut signals).await;
-                Ok(None)
+                None
             }
-            Some(program) => {
-                let copies = running.step_aside().await;
-                copies.map(|copies| Some((program, copies)))
-            }
-        }
+        })
     });
     // What is still blocking (a secret command, a log line) has nothing to say any more.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -208,35 +220,36 @@ pub fn run(
     if writer.join().is_err() {
         error!("the journal's thread has panicked");
     }
-    let ended = match ended {
-        Ok(Some((program, (link, control, tcp)))) => {
-            let lock = home
-                .copy_lock()
-                .map_err(system("the lock cannot be handed over"))?;
-            let handover = Handover {
-                lock,
-                link,
-                control,
-                tcp,
-            };
-            let source = handover.exec(&program, config_path, watch);
-            // Its agents go on, and the next supervisor adopts them.
-            return Err(RunError::System {
-                what: "the new program cannot be started",
-                source,
-            });
-        }
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = containment.release() {
+    if let Ok(Some((program, listening))) = ended {
+        let lock = home
+            .copy_lock()
+            .map_err(system("the lock cannot be handed over"))?;
+        let handover = Handover {
+            lock,
+            listening,
+            back: None,
+        };
+        signals
+            .pass_on()
+            .map_err(system("signals cannot be passed on"))?;
+        let source = handover.exec(&program, config_path, watch);
+        // Its agents go on, and the next supervisor adopts them.
+        return Err(RunError::System {
+            what: "the new program cannot be started",
+            source,
+        });
+    }
+    // What a program before has left is there for it when this one did not come up.
+    if (served || !took_over)
+        && let Err(error) = containment.release()
+    {
         warn!(
             error = crate::error_chain(&error),
             "the groups cannot be removed"
         );
     }
     drop(home);
-    ended
+    ended.map(|_| ())
 }
 
 /// Makes the groups, and takes over those whose agents live on. A host that does not let us have them
@@ -298,6 +311,8 @@ pub fn preflight(loaded: &Loaded) -> Result<(), String> {
             .resolve(&config.base_dir)
             .map_err(|error| format!("the token of [supervisor.http]: {}", chain(&error)))?;
     }
+    plan::spans(config)
+        .map_err(|error| format!("the headers of [supervisor.otlp]: {}", chain(&error)))?;
     let program = plan::agent_host();
     if !program.is_file() {
         return Err(format!(
@@ -308,9 +323,6 @@ pub fn preflight(loaded: &Loaded) -> Result<(), String> {
     Ok(())
 }
 
-/// What is listened on, for the next program: for agents, the command line, and TCP.
-type Listening = (OwnedFd, OwnedFd, Option<OwnedFd>);
-
 /// A supervisor at work.
 struct Running {
     fleet: Fleet,
@@ -319,7 +331,9 @@ struct Running {
     reloads: Requests,
     to_reload: mpsc::Receiver<reload::Request>,
     to_upgrade: mpsc::Receiver<Upgrade>,
-    /// Who accepts connections.
+    /// Who accepts connections of agents.
+    link_door: JoinHandle<()>,
+    /// And of callers.
     doors: Vec<JoinHandle<()>>,
     gate: control::Gate,
     /// Copies of what they listen on.
@@ -344,6 +358,7 @@ impl Running {
         journal: Journal,
         inheritance: Inheritance,
         handed: Option<Listening>,
+        undone: Option<String>,
     ) -> Result<Self, RunError> {
         let began = Instant::now();
         let config = Arc::new(setting.config);
@@ -422,7 +437,7 @@ impl Running {
             tasks.push(tokio::spawn(exporter.run()));
             counts
         });
-        let mut doors = vec![tokio::spawn(links::accept(link_listener, fleet.doors()))];
+        let link_door = tokio::spawn(links::accept(link_listener, fleet.doors()));
 
         let (shutdown_tx, shutdown) = mpsc::channel(1);
         let (reloads, to_reload) = Requests::new();
@@ -443,11 +458,13 @@ impl Running {
             containment: Arc::clone(&containment),
             reloads: reloads.clone(),
             upgrades,
+            undone: undone.map(Into::into),
             shutdown: shutdown_tx,
             began,
         });
         let current = control::Current::new(published);
-        doors.extend(serve(&current, control_listener, tcp, containment, &gate));
+        current.app().tell_undone();
+        let doors = serve(&current, control_listener, tcp, containment, &gate);
 
         fleet.start_agents().await;
         let (agents, channels) = fleet.counts();
@@ -465,6 +482,7 @@ impl Running {
             reloads,
             to_reload,
             to_upgrade,
+            link_door,
             doors,
             gate,
             listening,
@@ -503,10 +521,9 @@ impl Running {
         None
     }
 
-    /// Lets everything come to rest but the agents: callers get their answers, channels send what they owe, the journal is
-    /// closed. Who connects meanwhile waits in the sockets.
-    async fn step_aside(mut self) -> Result<Listening, RunError> {
-        info!("another program takes over; the agents go on");
+    /// Lets callers have their answers, and no more in: who connects from now on waits in the sockets. False when it was
+    /// told to end meanwhile.
+    async fn answer_callers(&mut self, signals: &mut Signals) -> bool {
         for door in &self.doors {
             door.abort();
         }
@@ -516,9 +533,23 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(CALLERS, answered).await.is_err() {
-            warn!("callers that still wait lose their connections; with a key they may ask again");
+        // Agents still come in: there are no answers without them.
+        tokio::select! {
+            answered = tokio::time::timeout(CALLERS, answered) => if answered.is_err() {
+                warn!("callers that still wait lose their connections; with a key they may ask again");
+            },
+            why = signals.shutdown(&self.reloads) => {
+                info!(why, "the supervisor is shutting down; no other program takes over");
+                return false;
+            }
         }
+        true
+    }
+
+    /// Lets everything come to rest but the agents: channels send what they owe, the journal is closed.
+    async fn step_aside(mut self) -> Listening {
+        info!("another program takes over; the agents go on");
+        self.link_door.abort();
         // Streams of events and logs have no end of their own.
         let _ = tokio::time::timeout(CONNECTIONS, self.gate.empty()).await;
         self.shutdown.close();
@@ -529,7 +560,7 @@ impl Running {
         for task in self.tasks.drain(..) {
             task.abort();
         }
-        Ok(self.listening)
+        self.listening
     }
 
     async fn drain(mut self, signals: &mut Signals) {
@@ -552,6 +583,7 @@ impl Running {
             let _ = tokio::time::timeout(Duration::from_secs(5), self.fleet.all_stopped()).await;
         }
         self.fleet.end().await;
+        self.link_door.abort();
         for task in self.tasks.drain(..).chain(self.doors.drain(..)) {
             task.abort();
         }
@@ -603,26 +635,27 @@ impl Sockets {
     }
 
     /// Those of the program before. An address on TCP that the configuration does not name any more is let go.
-    async fn take_over(config: &Config, (link, control, tcp): Listening) -> Result<Self, RunError> {
+    async fn take_over(config: &Config, listening: Listening) -> Result<Self, RunError> {
         let settings = &config.supervisor;
         let lost = |path: PathBuf| move |source| RunError::Socket { path, source };
         let (link_path, control_path) = (settings.link_socket(), settings.control_socket());
         Ok(Self {
-            link: links::take_over(link).map_err(lost(link_path))?,
-            control: control::take_over(control).map_err(lost(control_path))?,
-            tcp: listen_tcp(config, tcp).await?,
+            link: links::take_over(listening.link).map_err(lost(link_path))?,
+            control: control::take_over(listening.control).map_err(lost(control_path))?,
+            tcp: listen_tcp(config, listening.tcp).await?,
         })
     }
 
     /// Copies of the descriptors.
     fn copy(&self) -> io::Result<Listening> {
         let tcp = self.tcp.as_ref();
-        Ok((
-            links::copy(&self.link)?,
-            Handover::copy(&self.control)?,
-            tcp.map(|(listener, _)| Handover::copy(listener))
+        Ok(Listening {
+            link: links::copy(&self.link)?,
+            control: Handover::copy(&self.control)?,
+            tcp: tcp
+                .map(|(listener, _)| Handover::copy(listener))
                 .transpose()?,
-        ))
+        })
     }
 }
 

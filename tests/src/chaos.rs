@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! load: two Telegram bots, callers with Idempotency-Key ──► kennel ──► three agents (echo, with a tool)
-//! fate: per round one of {supervisor, agent, both} × {KILL, STOP, restart, death at a point of the journal}
+//! fate: per round one of {supervisor, agent, both} × {KILL, STOP, restart, upgrade, death at a point of the journal}
 //! judge: platforms' side × agents' stores × journal, when all has come to rest
 //! ```
 //!

@@ -10,6 +10,7 @@
 
 mod builder;
 mod client;
+mod deceiver;
 mod groups;
 mod load;
 mod processes;

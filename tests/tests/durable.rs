@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use kennel_tests::{
-    fake_telegram::FakeTelegram,
+    fake_telegram::{FakeTelegram, Fault, FaultRule},
     harness::{Client, Kennel, eventually},
 };
 use nix::sys::signal::Signal;
@@ -169,6 +169,32 @@ async fn a_key_gets_one_answer_whoever_dies_and_another_request_is_a_conflict() 
         context.reply()
     );
     kennel.shut_down().await;
+}
+
+/// Each part of a long answer is written down as it goes out: whoever comes next goes on behind it.
+#[tokio::test]
+async fn a_long_answer_goes_on_behind_its_last_part() {
+    let telegram = chat().await;
+    let mut kennel = Kennel::builder()
+        .agents(&["one"])
+        .telegram("tg", &telegram.url(), TOKEN, "one")
+        .start()
+        .await;
+    let slow = FaultRule::new(Fault::Slow(Duration::from_millis(100))).on("sendMessage");
+    telegram.fault(TOKEN, slow);
+    telegram.say(TOKEN, ADA, "!repeat 5000 abcd");
+    let three = |chat: &FakeTelegram| texts(chat).len() == 3;
+    assert!(telegram.wait_until(three, WITHIN).await);
+    kennel.signal(Signal::SIGKILL);
+    kennel.until_down().await;
+    kennel.start_again().await;
+    let last = |chat: &FakeTelegram| texts(chat).last().is_some_and(|text| text.len() < 4000);
+    assert!(telegram.wait_until(last, WITHIN).await);
+    kennel.shut_down().await;
+    let lengths: Vec<usize> = texts(&telegram).iter().map(String::len).collect();
+    // The third was with the platform, and nobody knew what became of it.
+    let doubled = [4092, 4092, 4092, 4092, 4092, 3632];
+    assert!(lengths == doubled || lengths == doubled[1..], "{lengths:?}");
 }
 
 #[tokio::test]

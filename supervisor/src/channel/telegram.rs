@@ -26,6 +26,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use kennel_shared::envelope::{Peer, PeerKind};
 use secrecy::SecretString;
+use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use self::api::{Api, CallError};
@@ -197,11 +198,16 @@ impl Telegram {
     }
 }
 
-/// What became of a message, and how many of its parts are out.
+/// What became of a message.
 struct Flight {
     id: u64,
-    parts_done: usize,
     result: Result<(), SendError>,
+}
+
+/// A message of which so many parts are out.
+struct Progress {
+    id: u64,
+    parts_done: usize,
 }
 
 /// Sends what the outlet gives, several chats at a time.
@@ -209,14 +215,18 @@ struct Sender<'a, F> {
     outlet: &'a mut Outlet,
     flights: FuturesUnordered<F>,
     launch: Box<dyn Fn(Sending) -> F + Send + 'a>,
+    /// From those that are under way.
+    progress: mpsc::Receiver<Progress>,
 }
 
 impl<'a> Sender<'a, futures::future::BoxFuture<'a, Flight>> {
     fn new(api: &'a Api, outlet: &'a mut Outlet) -> Self {
+        let (parts, progress) = mpsc::channel(CONCURRENT_SENDS);
         Self {
             outlet,
             flights: FuturesUnordered::new(),
-            launch: Box::new(move |sending| Box::pin(send(api, sending))),
+            launch: Box::new(move |sending| Box::pin(send(api, sending, parts.clone()))),
+            progress,
         }
     }
 
@@ -227,6 +237,7 @@ impl<'a> Sender<'a, futures::future::BoxFuture<'a, Flight>> {
                     self.flights.push((self.launch)(sending));
                 }
                 Some(flight) = self.flights.next() => self.land(flight),
+                Some(progress) = self.progress.recv() => self.note(&progress),
             }
         }
     }
@@ -234,8 +245,11 @@ impl<'a> Sender<'a, futures::future::BoxFuture<'a, Flight>> {
     /// Waits a little for what is under way, and takes nothing new.
     async fn linger(mut self) {
         let landing = async {
-            while let Some(flight) = self.flights.next().await {
-                self.land(flight);
+            while !self.flights.is_empty() {
+                tokio::select! {
+                    Some(flight) = self.flights.next() => self.land(flight),
+                    Some(progress) = self.progress.recv() => self.note(&progress),
+                }
             }
         };
         // Those that are too late go out again, perhaps for the second time.
@@ -243,22 +257,31 @@ impl<'a> Sender<'a, futures::future::BoxFuture<'a, Flight>> {
     }
 
     fn land(&mut self, flight: Flight) {
-        self.outlet.progress(flight.id, flight.parts_done);
+        // What it said before it landed.
+        while let Ok(progress) = self.progress.try_recv() {
+            self.note(&progress);
+        }
         self.outlet.sent(flight.id, flight.result);
+    }
+
+    fn note(&mut self, progress: &Progress) {
+        self.outlet.progress(progress.id, progress.parts_done);
     }
 }
 
-async fn send(api: &Api, sending: Sending) -> Flight {
-    let mut parts_done = sending.parts_done;
-    let result = send_parts(api, &sending, &mut parts_done).await;
+async fn send(api: &Api, sending: Sending, parts: mpsc::Sender<Progress>) -> Flight {
+    let result = send_parts(api, &sending, &parts).await;
     Flight {
         id: sending.id,
-        parts_done,
         result,
     }
 }
 
-async fn send_parts(api: &Api, sending: &Sending, parts_done: &mut usize) -> Result<(), SendError> {
+async fn send_parts(
+    api: &Api,
+    sending: &Sending,
+    progress: &mpsc::Sender<Progress>,
+) -> Result<(), SendError> {
     let outbound = &sending.outbound;
     let Some((chat, topic)) = address(&outbound.peer) else {
         return Err(SendError::Permanent {
@@ -270,7 +293,7 @@ async fn send_parts(api: &Api, sending: &Sending, parts_done: &mut usize) -> Res
         OutboundKind::Typing => return Ok(api.send_action(&typing(chat, topic)).await?),
     };
     let parts = text::split(text, TEXT_MAX, Unit::Utf16);
-    for (index, part) in parts.into_iter().enumerate().skip(*parts_done) {
+    for (index, part) in parts.into_iter().enumerate().skip(sending.parts_done) {
         let answered = (index == 0 && outbound.peer.kind == PeerKind::Group)
             .then_some(outbound.reply_to.as_deref())
             .flatten();
@@ -285,7 +308,12 @@ async fn send_parts(api: &Api, sending: &Sending, parts_done: &mut usize) -> Res
             sent = api.send_message(&params).await;
         }
         sent?;
-        *parts_done = index + 1;
+        let part = Progress {
+            id: sending.id,
+            parts_done: index + 1,
+        };
+        // It is heard for as long as there are flights.
+        let _ = progress.send(part).await;
     }
     Ok(())
 }

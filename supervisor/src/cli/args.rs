@@ -214,6 +214,14 @@ pub(super) struct Up {
     )]
     pub(super) take_over: Option<Numbers>,
 
+    /// The configuration of the program before, should this one not come up.
+    #[arg(long, hide = true, value_name = "FILE", requires = "take_over")]
+    pub(super) return_to: Option<PathBuf>,
+
+    /// Why the program that was to take over from this one has not.
+    #[arg(long, hide = true, value_name = "WHY", requires = "take_over")]
+    pub(super) undone: Option<String>,
+
     /// This process is the background one: leave the terminal's session.
     #[arg(long, hide = true, conflicts_with = "detach")]
     pub(super) detached: bool,

@@ -1,11 +1,10 @@
 //! `audit`: what operators did.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use super::{
     args,
     exit::{Exit, Outcome},
     output::{Output, printable},
+    units,
 };
 use crate::{
     client::Client,
@@ -33,9 +32,7 @@ pub(super) async fn run(client: &Client, args: &args::Audit, out: &Output) -> Ou
 }
 
 fn line(entry: &AuditEntry) -> String {
-    // Times that no calendar holds come from a broken clock: they are shown as its last.
-    let at = UNIX_EPOCH + Duration::from_millis(entry.at_ms.min(253_402_300_799_000));
-    let at = humantime::format_rfc3339_millis(at);
+    let at = units::time(entry.at_ms);
     let agent = entry.agent.as_deref().unwrap_or("-");
     format!("{at} {agent} {}: {}", entry.what, entry.detail)
 }

@@ -197,6 +197,7 @@ mod tests {
             version: "0".into(),
             pid,
             uptime_ms: 1,
+            undone: None,
         };
         let answer = move || async move { Json(health) };
         let router = Router::new().route("/api/v1/health", get(answer));

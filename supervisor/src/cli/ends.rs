@@ -32,12 +32,6 @@ pub(super) fn story(end: &AgentEnd, now: u64) -> String {
     format!("{ago} ago, generation {}: {}", end.generation, end.sentence)
 }
 
-/// Milliseconds since 1970.
-pub(super) fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
-
 fn is_orderly(end: &AgentEnd) -> bool {
     end.cause == "asked" || (end.cause == "exited" && end.code == Some(0))
 }

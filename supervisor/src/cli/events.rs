@@ -1,14 +1,12 @@
 //! `events`: what happened to the agents, and what happens to them.
 
-use std::{
-    fmt::Write as _,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::fmt::Write as _;
 
 use super::{
     args,
     exit::{Exit, Outcome},
     output::{Output, printable},
+    units,
 };
 use crate::{
     client::Client,
@@ -44,9 +42,7 @@ fn show(event: &LifecycleEvent, json: bool, out: &Output) -> std::io::Result<()>
 }
 
 fn line(event: &LifecycleEvent) -> String {
-    // Times that no calendar holds come from a broken clock: they are shown as its last.
-    let at = UNIX_EPOCH + Duration::from_millis(event.at_ms.min(253_402_300_799_000));
-    let at = humantime::format_rfc3339_millis(at);
+    let at = units::time(event.at_ms);
     let mut line = match &event.agent {
         Some(agent) => format!("{at} {agent} #{} {}", event.generation, event.kind),
         None => format!("{at} supervisor {}", event.kind),

@@ -1,16 +1,13 @@
 //! `queue`: the messages that wait, run or were set aside.
 
-use std::{
-    fmt::Write as _,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fmt::Write as _;
 
 use super::{
     args::{Queue, QueueCommand, QueueList, QueueOne},
     exit::{Exit, Outcome},
     output::{Output, printable},
     table,
-    units::duration,
+    units::{duration, now},
 };
 use crate::{
     client::Client,
@@ -96,11 +93,6 @@ async fn act(client: &Client, args: &QueueOne, action: QueueAction, out: &Output
         }
     })?;
     Ok(Exit::Ok)
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One message in full. `now` is in milliseconds since 1970.

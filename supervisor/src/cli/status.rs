@@ -4,12 +4,12 @@ use std::{fmt::Write as _, time::Duration};
 
 use super::{
     args::Status as Args,
-    detail, ends,
+    detail,
     exit::{Exit, Failure, Outcome},
     interrupt::Interrupts,
     output::Output,
     table,
-    units::lines_that_fit,
+    units::{self, lines_that_fit},
 };
 use crate::client::{Client, ClientError};
 
@@ -57,7 +57,7 @@ async fn look(client: &Client, args: &Args) -> Result<String, ClientError> {
     Ok(if args.json {
         line(&status.json)
     } else {
-        table::status(&status.value, Output::width(), ends::now())
+        table::status(&status.value, Output::width(), units::now())
     })
 }
 
@@ -69,7 +69,7 @@ async fn look_at(client: &Client, args: &Args) -> Result<String, ClientError> {
         views.push(if args.json {
             line(&agent.json)
         } else {
-            detail::agent(&agent.value, ends::now())
+            detail::agent(&agent.value, units::now())
         });
     }
     Ok(views.join(if args.json { "" } else { "\n" }))

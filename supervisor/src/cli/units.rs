@@ -1,5 +1,18 @@
 //! Times and sizes in a table: short, at most two units. And what fits on a screen.
 
+/// `2023-11-14T22:13:20.123Z`, of milliseconds since 1970. Times that no calendar holds come from a broken clock: they
+/// are shown as its last.
+pub(super) fn time(ms: u64) -> humantime::Rfc3339Timestamp {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms.min(253_402_300_799_000));
+    humantime::format_rfc3339_millis(at)
+}
+
+/// Milliseconds since 1970, now.
+pub(super) fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// `450ms`, `12s`, `3m05s`, `4h10m`, `12d03h`.
 pub(super) fn duration(ms: u64) -> String {
     let s = ms / 1000;

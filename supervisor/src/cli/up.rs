@@ -14,25 +14,20 @@ use super::{
 use crate::{
     client::{Client, ClientError},
     config::{Loaded, LogFormat, Supervisor},
-    supervisor::{Handover, HomeError, READY, RunError},
+    supervisor::{Handover, HomeError, Launch, Numbers, READY, RunError, WayBack},
 };
 
 /// `--socket` has no say here: a supervisor listens where its configuration says.
 pub(super) fn run(args: &Up, locator: &Locator, out: &Output) -> Outcome {
+    if let Some(numbers) = args.take_over {
+        return take_over(numbers, args, locator, out);
+    }
     let file = locator.config_file()?;
     let loaded = locator.load(&file, out)?;
     if args.preflight {
         crate::supervisor::preflight(&loaded).map_err(Failure::new)?;
         out.line(format!("{READY}{}", env!("CARGO_PKG_VERSION")))?;
         return Ok(Exit::Ok);
-    }
-    if let Some(numbers) = args.take_over {
-        // Before anything else is opened.
-        let handed = Handover::take(numbers);
-        let handed = handed.map_err(|error| {
-            Failure::new(format!("what was handed over cannot be used: {error}"))
-        })?;
-        return foreground(&file, loaded, args.watch, Some(handed));
     }
     let client = Client::new(loaded.config.supervisor.control_socket());
     block_on(refuse_second(&client))?;
@@ -44,7 +39,32 @@ pub(super) fn run(args: &Up, locator: &Locator, out: &Output) -> Outcome {
         // Fails only for the leader of a group, which the process that `detach` starts is not.
         let _ = rustix::process::setsid();
     }
-    foreground(&file, loaded, args.watch, None)
+    foreground(&file, loaded, args, None, || {})
+}
+
+/// Goes on where the program before in this process has stopped, or goes back to it.
+fn take_over(numbers: Numbers, args: &Up, locator: &Locator, out: &Output) -> Outcome {
+    // Before anything else is opened.
+    let mut handed = Handover::take(numbers)
+        .map_err(|error| Failure::new(format!("what was handed over cannot be used: {error}")))?;
+    let back = handed.back.take().zip(args.return_to.clone());
+    let back = back
+        .map(|(program, config)| WayBack::keep(&handed, program, config, args.watch))
+        .transpose()
+        .map_err(|error| Failure::new(format!("there is no way back: {error}")))?;
+    let up = || back.iter().for_each(WayBack::arrived);
+    let outcome = locator
+        .config_file()
+        .and_then(|file| Ok((locator.load(&file, out)?, file)))
+        .and_then(|(loaded, file)| foreground(&file, loaded, args, Some(handed), up));
+    if let (Err(failure), Some(back)) = (&outcome, &back)
+        && let Some(error) = back.go(&failure.message)
+    {
+        out.note(format_args!(
+            "the program before cannot be started again: {error}"
+        ));
+    }
+    outcome
 }
 
 /// Two supervisors would fight over the agents. The pid file's lock decides; this only says it better.
@@ -62,11 +82,24 @@ async fn refuse_second(client: &Client) -> Outcome {
 }
 
 /// Runs the supervisor until it is told to end.
-fn foreground(file: &Path, loaded: Loaded, watch: bool, handed: Option<Handover>) -> Outcome {
+fn foreground(
+    file: &Path,
+    loaded: Loaded,
+    args: &Up,
+    handed: Option<Handover>,
+    up: impl FnOnce(),
+) -> Outcome {
     log_to_stderr(&loaded.config.supervisor);
     // Whoever is told of it may stand in another folder.
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    match crate::supervisor::run(loaded, &file, watch, handed) {
+    let launch = Launch {
+        loaded,
+        config_path: &file,
+        watch: args.watch,
+        handed,
+        undone: args.undone.clone(),
+    };
+    match crate::supervisor::run(launch, up) {
         Ok(()) => Ok(Exit::Ok),
         Err(RunError::Home(error @ HomeError::Running { .. })) => {
             let hint = "`kennel status` shows it, `kennel shutdown` ends it";

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     client::{Client, ClientError},
-    control::wire::{Action, ActionOutcome, ActionRequest, AgentState, Desired, UpgradeRequest},
+    control::wire::{Action, ActionRequest, AgentState, Desired, Health, UpgradeRequest},
 };
 
 /// How long the new program may take to answer: what it has to wait for first are the callers of the old one.
@@ -33,9 +33,17 @@ pub(super) async fn run(client: &Client, args: &Upgrade, out: &Output) -> Outcom
     let asked = Instant::now();
     let reply = client.upgrade(&UpgradeRequest { program }).await?.value;
     let spinner = out.spinner(format!("kennel {} takes over", reply.version));
-    until_new(client, asked).await?;
+    let health = until_new(client, asked).await?;
     until_adopted(client).await?;
     drop(spinner);
+    if let Some(why) = health.undone {
+        return Err(Failure::new(format!(
+            "kennel {} had taken over and did not come up: {why}",
+            reply.version
+        ))
+        .exit(Exit::Refused)
+        .hint("the program before it goes on; the supervisor's log says more"));
+    }
     out.note(format_args!(
         "kennel {} has taken over (pid {})",
         reply.version, reply.pid
@@ -47,12 +55,12 @@ pub(super) async fn run(client: &Client, args: &Upgrade, out: &Output) -> Outcom
 }
 
 /// Waits until a supervisor answers that began after `asked`.
-async fn until_new(client: &Client, asked: Instant) -> Result<(), Failure> {
+async fn until_new(client: &Client, asked: Instant) -> Result<Health, Failure> {
     loop {
         let health = tokio::time::timeout(PATIENCE, client.health()).await;
         match health {
             Ok(Ok(health)) if u128::from(health.uptime_ms) < asked.elapsed().as_millis() => {
-                return Ok(());
+                return Ok(health);
             }
             // The old one, or none for a moment.
             Ok(Ok(_) | Err(ClientError::NotRunning { .. } | ClientError::Lost(_))) | Err(_) => {}
@@ -103,17 +111,12 @@ async fn renew(client: &Client, out: &Output) -> Outcome {
         let spinner = out.spinner(format!("restarting {}", agent.id));
         let reply = client.act(&agent.id, Action::Restart, &request).await;
         drop(spinner);
-        let failed = !matches!(&reply, Ok(reply) if reply.outcome != ActionOutcome::Denied);
-        let told = act::outcome(&agent.id, Action::Restart, reply);
-        if failed {
-            let hint =
-                "the others keep the processes that they have; `kennel restart` goes on by hand";
-            return Err(match told {
-                Err(failure) => failure.hint(hint),
-                Ok(told) => Failure::new(told).hint(hint),
-            });
-        }
-        out.note(told?);
+        let told = act::outcome(&agent.id, Action::Restart, reply).map_err(|failure| {
+            failure.hint(
+                "the others keep the processes that they have; `kennel restart` goes on by hand",
+            )
+        })?;
+        out.note(told);
     }
     Ok(Exit::Ok)
 }

@@ -9,14 +9,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::program;
 
 /// The largest secret.
 pub const MAX_SECRET_BYTES: usize = 64 * 1024;
@@ -235,44 +235,18 @@ fn run(
         .as_ref()
         .is_ok_and(|bytes| bytes.len() > MAX_SECRET_BYTES);
     if outcome.is_err() || too_large {
-        end(&mut child);
+        program::end(&mut child);
         return outcome.and(Err(SecretError::TooLarge));
     }
-    match wait(&mut child, timeout).map_err(failed)? {
+    // It has closed its output, and as a rule has ended already.
+    match program::wait(&mut child, timeout).map_err(failed)? {
         Some(status) if status.success() => outcome,
         Some(status) => Err(SecretError::CommandStatus { program, status }),
         None => {
-            end(&mut child);
+            program::end(&mut child);
             Err(SecretError::CommandTimeout { program })
         }
     }
-}
-
-/// Waits for a program that has closed its output, which as a rule has ended already.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "blocks its caller by contract, which is no event loop"
-)]
-fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<std::process::ExitStatus>> {
-    const STEP: Duration = Duration::from_millis(5);
-    let mut waited = Duration::ZERO;
-    while waited < timeout {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        std::thread::sleep(STEP);
-        waited += STEP;
-    }
-    Ok(None)
-}
-
-/// Kills the program and all that it started in its group, and reaps it.
-fn end(child: &mut Child) {
-    if let Ok(pid) = i32::try_from(child.id()) {
-        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 #[cfg(test)]

@@ -96,6 +96,7 @@ pub(super) async fn health(State(app): AppState) -> Json<wire::Health> {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_ms: view::millis(app.began.elapsed()),
+        undone: app.undone.as_deref().map(str::to_owned),
     })
 }
 

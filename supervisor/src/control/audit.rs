@@ -6,14 +6,14 @@ use axum::{
 };
 use kennel_shared::ids::AgentId;
 
-use super::{App, api::AppState, error::Failure, queue::unreadable, wire};
+use super::{
+    App,
+    api::AppState,
+    error::Failure,
+    queue::{list_length, unreadable},
+    wire,
+};
 use crate::journal::{Op, entry::NewAudit};
-
-/// Entries in one answer, unless the caller says.
-const LIST: u32 = 100;
-
-/// The most entries in one answer.
-const LIST_MAX: u32 = 1000;
 
 impl App {
     /// Writes down what an operator did. Nobody waits for it: what was done is done.
@@ -36,10 +36,7 @@ pub(super) async fn audit(
     query: Result<Query<wire::AuditQuery>, QueryRejection>,
 ) -> Result<Json<wire::AuditList>, Failure> {
     let Query(query) = query?;
-    let limit = match query.limit {
-        0 => LIST,
-        limit => limit.min(LIST_MAX),
-    };
+    let limit = list_length(query.limit);
     let read = app
         .journal
         .read(move |reader| reader.audit(query.before, limit));

@@ -21,11 +21,19 @@ use crate::{
     },
 };
 
-/// Deliveries in one answer, unless the caller says.
+/// Entries of the journal in one answer, unless the caller says.
 const LIST: u32 = 100;
 
-/// The most deliveries in one answer.
+/// The most entries of the journal in one answer.
 const LIST_MAX: u32 = 1000;
+
+/// How many entries a caller gets who asks for `limit`; 0 leaves it to us.
+pub(super) fn list_length(limit: u32) -> u32 {
+    match limit {
+        0 => LIST,
+        limit => limit.min(LIST_MAX),
+    }
+}
 
 pub(super) fn unreadable(error: &ReadError) -> Failure {
     Failure::new(ErrorCode::Internal, crate::error_chain(error))
@@ -52,10 +60,7 @@ pub(super) async fn queue(
         wire::QueueView::Poison => View::Poison,
         wire::QueueView::All => View::All,
     };
-    let limit = match query.limit {
-        0 => LIST,
-        limit => limit.min(LIST_MAX),
-    };
+    let limit = list_length(query.limit);
     let read = state.journal.read(move |reader| {
         let window = reader.list(view, agent.as_ref(), behind.as_ref(), limit)?;
         Ok((window, reader.counts()?, agent))

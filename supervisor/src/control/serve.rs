@@ -7,7 +7,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{Request, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -41,6 +41,10 @@ const STRANGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often strangers are worth a line of the log.
 const WARN_AT_MOST_EVERY: Duration = Duration::from_secs(10);
+
+/// How long a connection may take over its first request that was accepted before the gate was closed: it was let in, and
+/// is not turned away while it speaks.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// How long to wait after a connection could not be accepted, as when descriptors run out.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -139,6 +143,23 @@ impl Drop for Open {
     }
 }
 
+/// Notes that a connection has asked for something.
+struct Noting<S> {
+    inner: S,
+    asked: watch::Sender<bool>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noting<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<Incoming>) -> S::Future {
+        self.asked.send_replace(true);
+        self.inner.call(request)
+    }
+}
+
 /// Serves until the task is aborted; connections that are open then end with the runtime.
 pub(super) async fn serve(listener: impl Accept, routes: Router, gate: Gate) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -174,14 +195,22 @@ pub(super) async fn serve(listener: impl Accept, routes: Router, gate: Gate) {
             }
             continue;
         }
-        let service = TowerToHyperService::new(routes.clone());
+        let (asked, mut has_asked) = watch::channel(false);
+        let service = Noting {
+            inner: TowerToHyperService::new(routes.clone()),
+            asked,
+        };
         let connection = protocol.serve_connection(TokioIo::new(stream), service);
         let open = gate.enter();
         tokio::spawn(async move {
             let mut connection = std::pin::pin!(connection);
+            let last_request = async {
+                open.closing().await;
+                let _ = timeout(FIRST_REQUEST, has_asked.wait_for(|asked| *asked)).await;
+            };
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = open.closing() => {
+                () = last_request => {
                     // The request that is being answered is the last.
                     connection.as_mut().graceful_shutdown();
                     connection.await
@@ -226,6 +255,27 @@ mod tests {
         let mut answer = [0; 256];
         let read = stream.read(&mut answer).await.unwrap();
         String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn who_was_let_in_is_answered_before_the_gate_closes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let routes = Router::new().route("/", get(|| async { "here" }));
+        let gate = Gate::default();
+        let task = tokio::spawn(serve(listener, routes, gate.clone()));
+        let connect = || tokio::net::UnixStream::connect(&path);
+        let (mut first, mut idle) = (connect().await.unwrap(), connect().await.unwrap());
+        assert!(answer(&mut idle).await.ends_with("here"));
+        let mut open = gate.open.subscribe();
+        open.wait_for(|open| *open == 2).await.unwrap();
+        gate.close();
+        // It ends at once.
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        assert!(answer(&mut first).await.ends_with("here"));
+        timeout(FIRST_REQUEST / 2, gate.empty()).await.unwrap();
+        task.abort();
     }
 
     #[tokio::test(start_paused = true)]

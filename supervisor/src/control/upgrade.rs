@@ -1,8 +1,10 @@
 //! The route by which another program takes over. On the control socket only: it names a program to be run.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use axum::{Json, Router, extract::State, extract::rejection::JsonRejection, routing::post};
+use kennel_shared::ids::Generation;
+use tracing::error;
 
 use super::{
     App, Current,
@@ -10,6 +12,31 @@ use super::{
     error::Failure,
     wire::{self, ErrorCode},
 };
+use crate::supervision::events::LifecycleEvent;
+
+impl App {
+    /// Tells that the program which had taken over did not stay, if so.
+    pub fn tell_undone(&self) {
+        let Some(why) = &self.undone else {
+            return;
+        };
+        let detail = format!("undone: {why}");
+        error!(
+            why = &**why,
+            "the new program did not come up; this is the one before it"
+        );
+        self.audit("upgrade", None, detail.as_str());
+        self.events.tell(LifecycleEvent {
+            at: SystemTime::now(),
+            agent: None,
+            generation: Generation(0),
+            kind: "upgrade",
+            detail: Some(detail),
+            end: None,
+            held_back: None,
+        });
+    }
+}
 
 pub(super) fn routes(current: Current) -> Router {
     let path = format!("{}/upgrade", wire::API);

@@ -59,6 +59,9 @@ pub struct Health {
     pub pid: u32,
     /// How long it has been running.
     pub uptime_ms: u64,
+    /// Why the last upgrade was undone: the new program had taken over, and did not come up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone: Option<String>,
 }
 
 /// The answer of `GET /status`.

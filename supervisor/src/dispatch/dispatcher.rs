@@ -440,10 +440,15 @@ impl Dispatcher {
             sends,
             turn,
         };
-        self.ledger.tell(settle, Then::End(delivery, channels));
-        self.ending.entry(delivery).or_default();
+        self.tell_end(delivery, settle, channels);
         tell(job.sinks, end);
         self.forget_if_done(&agent);
+    }
+
+    /// Writes the end of a delivery down; whoever asks for the same until it is there waits for it.
+    fn tell_end(&mut self, delivery: DeliveryId, op: Op, channels: Vec<ChannelId>) {
+        self.ledger.tell(op, Then::End(delivery, channels));
+        self.ending.entry(delivery).or_default();
     }
 
     fn tally(&mut self, agent: &AgentId) -> &mut Tally {

@@ -7,30 +7,36 @@
 //!                  connections are left in the sockets' queues; callers get their answers; channels send what they
 //!                  owe; the journal is closed
 //!                      ▼
-//!                  exec NEW up --take-over lock=…,link=…,control=…  (same pid, same lock, same sockets)
+//!                  exec NEW up --take-over lock=…,link=…,control=…,back=…  (same pid, same lock, same sockets)
+//!                      │ it does not come up: exec of the old one, by the descriptor `back` (see `way_back`)
 //!                      ▼
 //!                  it adopts the agents, as after a crash
 //! ```
 //!
 //! The process is kept, so a service manager sees none of it, no second supervisor can come between, and the
-//! listening sockets are never closed: who connects meanwhile waits. What cannot be taken back is only the last step,
-//! behind a preflight that has read the configuration, the journal and the secrets, and looked at what holds agents.
+//! listening sockets are never closed: who connects meanwhile waits. The last step comes behind a preflight that has read
+//! the configuration, the journal and the secrets, and looked at what holds agents; and it leads back when the new
+//! program does not come up all the same.
 
 use std::{
+    ffi::{CString, OsStr},
     fmt,
     io::{self, Read as _},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd, RawFd},
-        unix::process::CommandExt as _,
+        unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     str::FromStr,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use tokio::sync::{mpsc, oneshot};
+
+use super::way_back::own_program;
+use crate::program;
 
 /// How long a new program may take to say that it would start.
 const PREFLIGHT: Duration = Duration::from_secs(20);
@@ -69,11 +75,20 @@ impl Upgrades {
     }
 }
 
-/// What is handed over: the lock that makes a supervisor the only one, and what it listens on.
+/// What is handed over.
 #[derive(Debug)]
 pub struct Handover {
-    /// Of the pid file.
+    /// The lock that makes a supervisor the only one: of the pid file.
     pub lock: OwnedFd,
+    /// What it listens on.
+    pub listening: Listening,
+    /// The program before, to be gone back to.
+    pub back: Option<OwnedFd>,
+}
+
+/// What a supervisor listens on.
+#[derive(Debug)]
+pub struct Listening {
     /// For agents.
     pub link: OwnedFd,
     /// For the command line.
@@ -89,6 +104,7 @@ pub struct Numbers {
     link: RawFd,
     control: RawFd,
     tcp: Option<RawFd>,
+    back: Option<RawFd>,
 }
 
 impl fmt::Display for Numbers {
@@ -98,9 +114,11 @@ impl fmt::Display for Numbers {
             link,
             control,
             tcp,
+            back,
         } = self;
         write!(f, "lock={lock},link={link},control={control}")?;
-        tcp.iter().try_for_each(|tcp| write!(f, ",tcp={tcp}"))
+        tcp.iter().try_for_each(|tcp| write!(f, ",tcp={tcp}"))?;
+        back.iter().try_for_each(|back| write!(f, ",back={back}"))
     }
 }
 
@@ -108,7 +126,7 @@ impl FromStr for Numbers {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not `lock=N,link=N,control=N[,tcp=N]`");
+        let wrong = || format!("`{text}` is not `lock=N,link=N,control=N[,tcp=N][,back=N]`");
         let of = |name: &str| -> Result<Option<RawFd>, String> {
             let mut parts = text.split(',').filter_map(|part| part.split_once('='));
             let Some((_, number)) = parts.find(|(key, _)| *key == name) else {
@@ -127,6 +145,7 @@ impl FromStr for Numbers {
             link: of("link")?.ok_or_else(wrong)?,
             control: of("control")?.ok_or_else(wrong)?,
             tcp: of("tcp")?,
+            back: of("back")?,
         })
     }
 }
@@ -137,9 +156,26 @@ impl Handover {
         let take = crate::sys::take_descriptor;
         Ok(Self {
             lock: take(numbers.lock)?,
-            link: take(numbers.link)?,
-            control: take(numbers.control)?,
-            tcp: numbers.tcp.map(take).transpose()?,
+            listening: Listening {
+                link: take(numbers.link)?,
+                control: take(numbers.control)?,
+                tcp: numbers.tcp.map(take).transpose()?,
+            },
+            back: numbers.back.map(take).transpose()?,
+        })
+    }
+
+    /// Copies of all but the program before.
+    pub(super) fn copied(&self) -> io::Result<Self> {
+        let Listening { link, control, tcp } = &self.listening;
+        Ok(Self {
+            lock: Self::copy(&self.lock)?,
+            listening: Listening {
+                link: Self::copy(link)?,
+                control: Self::copy(control)?,
+                tcp: tcp.as_ref().map(Self::copy).transpose()?,
+            },
+            back: None,
         })
     }
 
@@ -151,37 +187,72 @@ impl Handover {
     fn numbers(&self) -> Numbers {
         Numbers {
             lock: self.lock.as_raw_fd(),
-            link: self.link.as_raw_fd(),
-            control: self.control.as_raw_fd(),
-            tcp: self.tcp.as_ref().map(AsRawFd::as_raw_fd),
+            link: self.listening.link.as_raw_fd(),
+            control: self.listening.control.as_raw_fd(),
+            tcp: self.listening.tcp.as_ref().map(AsRawFd::as_raw_fd),
+            back: self.back.as_ref().map(AsRawFd::as_raw_fd),
         }
     }
 
-    /// Becomes `program`. Comes back only with the reason why not.
-    pub fn exec(&self, program: &Path, config: &Path, watch: bool) -> io::Error {
+    /// Becomes `program`, which can go back to this one. Comes back only with the reason why not.
+    pub fn exec(mut self, program: &Path, config: &Path, watch: bool) -> io::Error {
+        match own_program() {
+            Ok(own) => self.back = Some(own),
+            Err(error) => return error,
+        }
+        self.become_program(
+            program,
+            config,
+            watch,
+            ["--return-to".as_ref(), config.as_ref()],
+        )
+    }
+
+    /// Becomes `program`, with what is handed over and two more words. Comes back only with the reason why not.
+    pub(super) fn become_program(
+        &self,
+        program: &Path,
+        config: &Path,
+        watch: bool,
+        more: [&OsStr; 2],
+    ) -> io::Error {
+        let numbers = self.numbers().to_string();
+        let mut words: Vec<&OsStr> = vec![
+            "kennel".as_ref(),
+            "--config".as_ref(),
+            config.as_ref(),
+            "up".as_ref(),
+            "--take-over".as_ref(),
+            numbers.as_ref(),
+        ];
+        words.extend(watch.then_some(OsStr::new("--watch")));
+        words.extend(more);
+        self.leave_open()
+            .and_then(|()| execute(program, &words))
+            .unwrap_or_else(|error| error)
+    }
+
+    /// Has the next program inherit what is handed over.
+    fn leave_open(&self) -> io::Result<()> {
         let all = [
             Some(&self.lock),
-            Some(&self.link),
-            Some(&self.control),
-            self.tcp.as_ref(),
+            Some(&self.listening.link),
+            Some(&self.listening.control),
+            self.listening.tcp.as_ref(),
+            self.back.as_ref(),
         ];
-        for fd in all.into_iter().flatten() {
-            if let Err(error) = fcntl_setfd(fd, FdFlags::empty()) {
-                return error.into();
-            }
-        }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "it becomes this process, no agent"
-        )]
-        let mut command = Command::new(program);
-        command.arg("--config").arg(config).arg("up");
-        if watch {
-            command.arg("--watch");
-        }
-        command.arg("--take-over").arg(self.numbers().to_string());
-        command.exec()
+        let mut all = all.into_iter().flatten();
+        all.try_for_each(|fd| Ok(fcntl_setfd(fd, FdFlags::empty())?))
     }
+}
+
+/// Becomes another program. The standard library's way would first let go of the signals that wait for it.
+fn execute(program: &Path, words: &[&OsStr]) -> io::Result<io::Error> {
+    let word = |word: &&OsStr| CString::new(word.as_bytes());
+    let words: Vec<CString> = words.iter().map(word).collect::<Result<_, _>>()?;
+    let program = CString::new(program.as_os_str().as_bytes())?;
+    let Err(errno) = nix::unistd::execv(&program, &words);
+    Ok(errno.into())
 }
 
 /// Has a program say whether it would start here; its version, or why it would not. Blocks.
@@ -191,7 +262,7 @@ pub(super) fn preflight(program: &Path, config: &Path) -> Result<String, String>
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "it is called where it may block, and waits for a process, not for a clock that a test could pause"
+    reason = "a program that is tried, no agent"
 )]
 fn preflight_within(program: &Path, config: &Path, limit: Duration) -> Result<String, String> {
     let shown = program.display();
@@ -218,24 +289,15 @@ fn preflight_within(program: &Path, config: &Path, limit: Duration) -> Result<St
     };
     let out = read(child.stdout.take().map(|pipe| Box::new(pipe) as _));
     let complaint = read(child.stderr.take().map(|pipe| Box::new(pipe) as _));
-    let deadline = Instant::now() + limit;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break Ok(status),
-            Ok(None) if Instant::now() >= deadline => {
-                break Err(format!(
-                    "{shown} did not say within {limit:?} that it would start"
-                ));
-            }
-            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-            Err(error) => break Err(format!("{shown} cannot be waited for: {error}")),
-        }
+    let status = match program::wait(&mut child, limit) {
+        Ok(Some(status)) => Ok(status),
+        Ok(None) => Err(format!(
+            "{shown} did not say within {limit:?} that it would start"
+        )),
+        Err(error) => Err(format!("{shown} cannot be waited for: {error}")),
     };
-    // Also what it may have started; one that has ended has no group any more.
-    let group = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
     if status.is_err() {
-        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-        let _ = child.wait();
+        program::end(&mut child);
     }
     let status = status?;
     let (out, complaint) = (
@@ -262,12 +324,18 @@ mod tests {
 
     #[test]
     fn numbers_read_back() {
-        for tcp in [None, Some(9)] {
+        for (tcp, back) in [
+            (None, None),
+            (Some(9), None),
+            (None, Some(5)),
+            (Some(9), Some(5)),
+        ] {
             let numbers = Numbers {
                 lock: 3,
                 link: 4,
                 control: 17,
                 tcp,
+                back,
             };
             assert_eq!(numbers.to_string().parse(), Ok(numbers));
         }

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::ensure;
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
 use super::{AGENTS, load::Load, until};
-use crate::harness::{Kennel, Process};
+use crate::harness::{Kennel, Process, program};
 
 /// The longest that somebody is stopped: less than the watchdog takes for a hang, mostly.
 const STOPPED_MS: u64 = 400;
@@ -55,7 +56,7 @@ impl Fate {
     /// Hurts somebody, and has the supervisor run again.
     pub(super) async fn round(&mut self, kennel: &mut Kennel, load: &Load) -> anyhow::Result<()> {
         self.pause(QUIET_MS).await;
-        match self.rng.u8(..10) {
+        match self.rng.u8(..11) {
             0 | 1 => {
                 self.note("supervisor killed");
                 kennel.signal(Signal::SIGKILL);
@@ -100,6 +101,7 @@ impl Fate {
                 });
                 Ok(())
             }
+            9 => self.upgrade(kennel, load).await,
             _ => {
                 self.note("both killed");
                 self.signal_agent(kennel, Signal::SIGKILL);
@@ -108,6 +110,29 @@ impl Fate {
                 self.again(kennel, load).await
             }
         }
+    }
+
+    /// The same program takes over, or one that does not come up and goes back.
+    async fn upgrade(&mut self, kennel: &Kennel, load: &Load) -> anyhow::Result<()> {
+        let good = self.rng.bool();
+        let next = if good {
+            self.note("supervisor upgraded");
+            program("kennel")
+        } else {
+            self.note("supervisor upgraded to a program that goes back");
+            kennel.deceiver("[nonsense]")
+        };
+        let began = Instant::now();
+        let body = serde_json::json!({ "program": next });
+        // The one before may still be at it, and let go of whoever asks.
+        if let Ok(answer) = kennel.client().post("/api/v1/upgrade", &body).await {
+            let fits = matches!(answer.status, 200 | 503);
+            ensure!(fits, "an upgrade is refused: {}", answer.body);
+        }
+        until("an answer after an upgrade", || {
+            load.heard().is_some_and(|heard| heard > began)
+        })
+        .await
     }
 
     /// The process of any agent, found from outside: the supervisor may not be there to ask.

@@ -240,9 +240,7 @@ impl Dispatcher {
                 notice,
             }),
         };
-        self.ledger
-            .tell(requeue, Then::End(ticket.delivery, channels));
-        self.ending.entry(ticket.delivery).or_default();
+        self.tell_end(ticket.delivery, requeue, channels);
         self.outside.events.tell(LifecycleEvent {
             at: SystemTime::now(),
             agent: Some(agent.clone()),

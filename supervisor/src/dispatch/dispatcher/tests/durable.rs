@@ -63,6 +63,14 @@ fn outside() -> (Outside, Arc<Mutex<usize>>) {
     (outside, rung)
 }
 
+impl Bench {
+    /// A new journal. No agent is up.
+    fn fresh() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        Self::over(home, 10, outside().0, &HashSet::new())
+    }
+}
+
 fn key(text: &str) -> CallerKey {
     CallerKey {
         key: "k".into(),
@@ -151,12 +159,7 @@ impl Bench {
 
 #[tokio::test]
 async fn what_waits_and_what_runs_goes_on_under_the_next_dispatcher_in_order() {
-    let bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let bench = Bench::fresh();
     bench.up(1).await;
     let mut bench = bench;
     let first = bench.hear("1", "one").await.unwrap().delivery;
@@ -188,12 +191,7 @@ async fn what_waits_and_what_runs_goes_on_under_the_next_dispatcher_in_order() {
 
 #[tokio::test]
 async fn an_adopted_life_is_handed_again_what_it_has_under_the_name_it_knows() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(7).await;
     let accepted = bench.hear("1", "one").await.unwrap();
     let first = bench.delivery("a").await;
@@ -248,12 +246,7 @@ async fn a_message_that_comes_twice_is_answered_once() {
 
 #[tokio::test]
 async fn a_caller_with_a_key_gets_the_same_answer_before_and_after_the_end_and_a_restart() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(1).await;
     let first = bench.ask_by_key("hi").await.unwrap();
     let delivery = bench.delivery("a").await;
@@ -279,12 +272,7 @@ async fn a_caller_with_a_key_gets_the_same_answer_before_and_after_the_end_and_a
 
 #[tokio::test]
 async fn a_caller_with_a_key_finds_its_turn_under_the_next_dispatcher() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(1).await;
     let _gone = bench.ask_by_key("hi").await.unwrap();
     let delivery = bench.delivery("a").await;
@@ -298,12 +286,7 @@ async fn a_caller_with_a_key_finds_its_turn_under_the_next_dispatcher() {
 
 #[tokio::test]
 async fn poison_is_set_aside_over_restarts_told_to_the_chat_and_can_be_put_back() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     let deadly = bench.hear("1", "deadly").await.unwrap().delivery;
     let next = bench.hear("2", "next").await.unwrap().delivery;
     for generation in 1..=u64::from(POISON_AFTER) {
@@ -330,12 +313,7 @@ async fn poison_is_set_aside_over_restarts_told_to_the_chat_and_can_be_put_back(
 
 #[tokio::test]
 async fn an_operator_drops_what_waits_and_has_it_tried_again() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(1).await;
     let runs = bench.hear("1", "one").await.unwrap().delivery;
     let waits = bench.hear("2", "two").await.unwrap().delivery;
@@ -391,12 +369,7 @@ async fn what_is_not_kept_in_memory_is_read_when_its_turn_comes() {
 
 #[tokio::test]
 async fn a_supervisor_that_leaves_keeps_what_waits_and_tells_who_cannot_come_back() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(1).await;
     let runs = bench.ask("a", "one").await.unwrap();
     let delivery = bench.delivery("a").await;
@@ -421,12 +394,7 @@ async fn a_supervisor_that_leaves_keeps_what_waits_and_tells_who_cannot_come_bac
 
 #[tokio::test]
 async fn a_chat_of_an_agent_that_rests_is_told_so_through_the_outbox() {
-    let bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let bench = Bench::fresh();
     bench.report("a", AgentEvent::Resting("stopped")).await;
     let told = bench.hear("1", "hello?").await.unwrap().delivery;
     let shown = bench.shown(told).await;
@@ -438,12 +406,7 @@ async fn a_chat_of_an_agent_that_rests_is_told_so_through_the_outbox() {
 /// answers of a session must come in order all the same.
 #[tokio::test]
 async fn what_an_adopted_life_has_finished_is_heard_in_its_turn() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     bench.up(7).await;
     let first = bench.hear("1", "one").await.unwrap().delivery;
     let second = bench.hear("2", "two").await.unwrap().delivery;
@@ -487,12 +450,7 @@ async fn what_an_agent_has_no_place_for_is_offered_again_and_nobody_is_to_blame(
 
 #[tokio::test]
 async fn a_request_with_a_key_waits_out_a_stop_of_its_agent() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        10,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::fresh();
     let first = bench.ask_by_key("hi").await.unwrap();
     bench.report("a", AgentEvent::Resting("stopped")).await;
     let end = first.finish().await;
