@@ -49,12 +49,15 @@ struct Draft {
 
 fn trace(turn: &TurnRecord) -> Vec<Value> {
     // The end of the id is its random part.
-    let id = *turn.turn.as_bytes();
-    let [.., a, b, c, d, e, f, g, h] = id;
+    let (_, random) = turn
+        .turn
+        .as_bytes()
+        .split_last_chunk::<8>()
+        .expect("an id has 16 bytes");
     let mut tree = Tree {
         turn,
         trace: hex(turn.delivery.as_bytes()),
-        root: u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1),
+        root: u64::from_be_bytes(*random).max(1),
         count: 0,
     };
     let ended_us = u64::try_from(turn.ended_ms)
@@ -64,7 +67,7 @@ fn trace(turn: &TurnRecord) -> Vec<Value> {
     let left_lane_us = ended_us.saturating_sub(turn.run_us);
     let begun_us = left_lane_us + turn.dispatch_us;
     let mut spans = vec![tree.root(accepted_us)];
-    let mut add = |draft| spans.push(tree.child(draft));
+    let mut add = |draft: Draft| spans.push(tree.child(&draft));
     if turn.queued_us() > 0 {
         add(Draft {
             name: "queue".into(),
@@ -206,14 +209,14 @@ impl Tree<'_> {
             took_us: turn.total_us(),
             attributes,
         };
-        let mut span = self.span(self.root, draft);
+        let mut span = self.span(self.root, &draft);
         if failed {
             span["status"] = json!({ "code": ERROR });
         }
         span
     }
 
-    fn child(&mut self, draft: Draft) -> Value {
+    fn child(&mut self, draft: &Draft) -> Value {
         self.count += 1;
         let id = self.root.wrapping_add(self.count).max(1);
         let mut span = self.span(id, draft);
@@ -221,7 +224,7 @@ impl Tree<'_> {
         span
     }
 
-    fn span(&self, id: u64, draft: Draft) -> Value {
+    fn span(&self, id: u64, draft: &Draft) -> Value {
         let nanos = |us: u64| (u128::from(us) * 1000).to_string();
         json!({
             "traceId": self.trace,

@@ -124,6 +124,7 @@ impl From<&TurnEnd> for Outcome {
 }
 
 /// What a turn waited for before it was handed out: each moment counts for the first lane that held it.
+#[expect(clippy::struct_field_names, reason = "numbers carry their unit")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waits {
     /// For the turn before it in its session.

@@ -78,10 +78,6 @@ pub fn verdict(turn: &TurnRecord) -> Verdict {
         .unwrap_or_else(|| mixed(turn))
 }
 
-fn say(bound: Bound, text: String) -> Option<Verdict> {
-    Some(Verdict { bound, text })
-}
-
 /// A part in percent of a whole.
 fn percent(part: u64, whole: u64) -> u64 {
     let share = u128::from(part) * 100 / u128::from(whole.max(1));
@@ -108,7 +104,7 @@ fn queued(turn: &TurnRecord) -> Option<Verdict> {
         Bound::Lost => format!("begun anew: {time} were lost with the agent's process"),
         lane => format!("queued behind {}: {time}", lane.as_str()),
     };
-    say(bound, text)
+    Some(Verdict { bound, text })
 }
 
 fn processor(turn: &TurnRecord) -> Option<Verdict> {
@@ -149,7 +145,10 @@ fn processor(turn: &TurnRecord) -> Option<Verdict> {
     } else {
         return None;
     };
-    say(Bound::Cpu, format!("CPU-bound: {text}"))
+    Some(Verdict {
+        bound: Bound::Cpu,
+        text: format!("CPU-bound: {text}"),
+    })
 }
 
 /// Whom it shares the processors with.
@@ -193,7 +192,7 @@ fn steps(turn: &TurnRecord) -> Option<Verdict> {
         Bound::Store => format!("store-bound: {of} loading and committing"),
         _ => format!("dispatch-bound: {of} until its agent had it"),
     };
-    say(bound, text)
+    Some(Verdict { bound, text })
 }
 
 /// The tool that took longest, by name.

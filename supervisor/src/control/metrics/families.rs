@@ -50,6 +50,9 @@ pub(super) fn write(page: &mut Page, scene: &Scene) {
     channels(page, scene);
 }
 
+/// One histogram of all.
+type OfTurns = fn(&Histograms) -> &Histogram;
+
 /// The name of a family, its help, and where its values are.
 type Told<T, V> = (&'static str, &'static str, fn(&T) -> V);
 
@@ -520,8 +523,7 @@ fn turns(page: &mut Page, agents: Agents<'_>) {
         "Time that turns waited before they were handed out, by what they waited for.",
         waits,
     );
-    type Of = fn(&Histograms) -> &Histogram;
-    let others: [(&str, &str, Of); 6] = [
+    let others: [(&str, &str, OfTurns); 6] = [
         (
             "kennel_turn_dispatch_seconds",
             "Time from the lane until the agent had the turn.",

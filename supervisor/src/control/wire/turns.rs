@@ -109,6 +109,7 @@ pub struct TurnDetail {
 }
 
 /// What a turn waited for: each moment counts once.
+#[expect(clippy::struct_field_names, reason = "numbers carry their unit")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TurnWaits {
     /// For the turn before it in its session.

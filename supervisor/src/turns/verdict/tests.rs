@@ -34,7 +34,8 @@ fn a_model_that_is_waited_for() {
 
 #[test]
 fn lanes() {
-    let cases: [(fn(&mut TurnRecord), Bound, &str); 6] = [
+    type Change = fn(&mut TurnRecord);
+    let cases: [(Change, Bound, &str); 6] = [
         (
             |t| t.waits.session_us = 12 * S,
             Bound::Session,
