@@ -48,10 +48,26 @@ use spans::Spans;
 pub(crate) struct Equipment {
     pub(crate) spec: Arc<AgentSpec>,
     pub(crate) provider: Arc<dyn Provider>,
+    /// That of the cheaper model, if there is one.
+    pub(crate) cheaper: Option<Arc<dyn Provider>>,
     pub(crate) store: Store,
     /// The agent's own folder.
     pub(crate) home: Arc<Path>,
     pub(crate) events_tx: mpsc::Sender<ToSupervisor>,
+}
+
+impl Equipment {
+    /// The same with the cheaper model, if there is one.
+    pub(crate) fn sparing(mut self) -> Self {
+        if let (Some(provider), Some(model)) = (self.cheaper.take(), &self.spec.cheaper) {
+            self.provider = provider;
+            self.spec = Arc::new(AgentSpec {
+                model: model.clone(),
+                ..(*self.spec).clone()
+            });
+        }
+        self
+    }
 }
 
 /// Why a turn should end before its time.

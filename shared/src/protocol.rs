@@ -34,7 +34,7 @@ use crate::{
 pub const PROTOCOL: u16 = 4;
 
 /// The version that a supervisor still understands: an agent-host of the release before keeps its link.
-/// What differs is in [`link::before`](crate::link).
+/// What differs is in [`link::before`](crate::link), and that it knows nothing of [`ToAgent::DeliverCheaper`].
 pub const PROTOCOL_BEFORE: u16 = 3;
 
 /// The longest reply that travels, in bytes. An agent cuts a longer one, says so at its end, and
@@ -180,6 +180,8 @@ impl fmt::Display for Refusal {
 pub struct AgentSpec {
     /// The model and how to reach it.
     pub model: ModelSpec,
+    /// Another for [`ToAgent::DeliverCheaper`], and how to reach that.
+    pub cheaper: Option<ModelSpec>,
     /// The system prompt; at most [`SYSTEM_PROMPT_MAX_BYTES`].
     pub system_prompt: Option<String>,
     /// How much history a turn sees.
@@ -337,6 +339,8 @@ pub enum ToAgent {
     Drain,
     /// Delete this session, unless a turn of it runs; the answer is [`ToSupervisor::SessionDeleted`].
     DeleteSession(SessionKey),
+    /// Answer this, by the cheaper model if there is one.
+    DeliverCheaper(Delivery),
 }
 
 /// A message to answer.

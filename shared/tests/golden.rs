@@ -5,13 +5,14 @@ use bytes::BytesMut;
 use kennel_shared::{
     cage::{CageOutcome, CageStep},
     codec,
+    envelope::Sender,
     ids::Generation,
     link::{HandshakeError, Packet, accept_hello, before, reply_hello_in},
     protocol::{
-        AgentSpec, Asked, ContextSpec, Deletion, EchoSpec, Endpoint, FailureKind, Heartbeat, Hello,
-        HelloReply, LinkId, ModelSpec, PROTOCOL, PROTOCOL_BEFORE, Position, Refusal, SpanKind,
-        Spent, ToAgent, ToSupervisor, Tool, ToolsSpec, Trace, TurnFailure, TurnOutcome, TurnSpan,
-        TurnStep, Welcome,
+        AgentSpec, Asked, ContextSpec, Deletion, Delivery, EchoSpec, Endpoint, FailureKind,
+        Heartbeat, Hello, HelloReply, LinkId, ModelSpec, PROTOCOL, PROTOCOL_BEFORE, Position,
+        Refusal, SpanKind, Spent, ToAgent, ToSupervisor, Tool, ToolsSpec, Trace, TurnFailure,
+        TurnOutcome, TurnSpan, TurnStep, Welcome,
     },
     secret::Token,
 };
@@ -65,6 +66,7 @@ fn welcome() -> HelloReply {
                 max_tokens: None,
                 endpoint: Endpoint::Echo(EchoSpec::default()),
             },
+            cheaper: None,
             system_prompt: None,
             context: ContextSpec {
                 max_messages: 1,
@@ -83,8 +85,11 @@ fn welcome() -> HelloReply {
     }))
 }
 
-/// What an agent is told to be, in this version and in the one before.
-const SPEC: &str = "0170 016d 01fbbc02 00 00 000000 00 01 02 01 06 022f77 07 000809";
+/// What an agent is told to be.
+const SPEC: &str = "0170 016d 01fbbc02 00 00 000000 00 00 01 02 01 06 022f77 07 000809";
+
+/// The same in the version before.
+const SPEC_BEFORE: &str = "0170 016d 01fbbc02 00 00 000000 00 01 02 01 06 022f77 07 000809";
 
 /// The whole first frame of an agent, with its report.
 #[test]
@@ -92,7 +97,7 @@ fn the_first_frame_is_the_one_of_this_protocol_version() {
     let token = "09".repeat(32);
     let expected = format!("3300000004 0130 0161 07 {token} 05 01 02 01 01 04636f7265 01 0178");
     assert_eq!(hex(&hello()), expected.replace(' ', ""));
-    let expected = format!("3d000000 00 {token} 05 03 04 {SPEC}");
+    let expected = format!("3e000000 00 {token} 05 03 04 {SPEC}");
     assert_eq!(hex(&welcome()), expected.replace(' ', ""));
 }
 
@@ -114,7 +119,7 @@ async fn the_version_before_is_still_spoken() {
     reply_hello_in(PROTOCOL_BEFORE, &mut answer, welcome())
         .await
         .unwrap();
-    let expected = format!("3d000000 00 {token} 05 03 04 {SPEC}");
+    let expected = format!("3d000000 00 {token} 05 03 04 {SPEC_BEFORE}");
     assert_eq!(answer, bytes(&expected));
     let mut answer = Vec::new();
     let refusal = HelloReply::Refuse(Refusal::Token);
@@ -300,6 +305,19 @@ fn the_wire_format_is_the_one_of_this_protocol_version() {
     assert_eq!(hex(&ToAgent::Drain), "0100000002");
     let delete = ToAgent::DeleteSession("agent:a:b".parse().unwrap());
     assert_eq!(hex(&delete), "0b00000003096167656e743a613a62");
+    let id = "10 0190a1b2c3d47e5f8a9b0c1d2e3f4a5b";
+    let cheaper = ToAgent::DeliverCheaper(Delivery {
+        delivery: "0190a1b2c3d47e5f8a9b0c1d2e3f4a5b".parse().unwrap(),
+        turn,
+        session: "agent:a:b".parse().unwrap(),
+        sender: Sender {
+            id: "1".into(),
+            name: None,
+        },
+        text: "x".into(),
+    });
+    let expected = format!("32000000 04 {id} {id} 09 6167656e743a613a62 0131 00 0178");
+    assert_eq!(hex(&cheaper), expected.replace(' ', ""));
     assert_eq!(
         hex(&HelloReply::Refuse(Refusal::Protocol { supported: 1 })),
         "03000000010001"

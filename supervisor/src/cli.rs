@@ -14,6 +14,7 @@
 mod act;
 mod args;
 mod audit;
+mod budget;
 mod channels;
 mod chat;
 mod check;
@@ -103,6 +104,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Upgrade(upgrade) => block_on(upgrade::run(&client()?, &upgrade, out)),
         Command::Audit(audit) => block_on(audit::run(&client()?, &audit, out)),
         Command::Turns(turns) => block_on(turns::run(&client()?, &turns, out)),
+        Command::Budget(budget) => block_on(budget::run(&client()?, &budget, out)),
         Command::Why(why) => block_on(turns::why(&client()?, &why, out)),
         Command::Queue(queue) => block_on(queue::run(&client()?, &queue, out)),
         Command::Reload(reload) => block_on(reload::run(&client()?, &reload, out)),

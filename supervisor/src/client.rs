@@ -26,7 +26,7 @@ pub use self::{
 };
 use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentDoctor, AgentLimits, AgentList, AgentStatus,
-    AuditList, AuditQuery, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
+    AuditList, AuditQuery, BudgetList, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
     EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ProcessList, Queue, QueueAction,
     QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, SessionDeleted, ShutdownReply,
     Status, TurnDetail, TurnList, TurnReply, TurnRequest, TurnsQuery, UpgradeReply, UpgradeRequest,
@@ -250,6 +250,11 @@ impl Client {
         let before = before.map_or_else(String::new, |before| format!("&before={before}"));
         self.get(&format!("/audit?limit={}{before}", query.limit))
             .await
+    }
+
+    /// What agents may spend, and have.
+    pub async fn budget(&self) -> Result<Answer<BudgetList>, ClientError> {
+        self.get("/budget").await
     }
 
     /// Turns that have ended.

@@ -37,7 +37,7 @@ use std::sync::Arc;
 pub use check::{Fault, Host};
 pub use diagnostic::{Diagnostic, Diagnostics, Report, Severity, Style};
 pub use domain::{
-    AgentConfig, AgentId, AllowFrom, Amount, Backend, Backoff, Binding, Channel, ChannelId,
+    AgentConfig, AgentId, AllowFrom, Amount, Backend, Backoff, Binding, Budget, Channel, ChannelId,
     ChannelKind, Config, ContextWindow, EchoProvider, Enforcement, Excess, FleetLimits, Http, Irc,
     Limits, LogFormat, LogLevel, LogRotation, ModelApi, ModelRef, NetworkAccess, Otlp, PeerKind,
     Provider, ProviderId, ProviderKind, RemoteProvider, RestartMode, RestartPolicy, Sampling,

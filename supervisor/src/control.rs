@@ -9,6 +9,7 @@ mod api;
 mod audit;
 mod auth;
 mod body;
+mod budget;
 pub(crate) mod doctor;
 mod document;
 mod error;

@@ -132,7 +132,12 @@ async fn take(
             warn!(channel.id = %envelope.channel, %error, "a message is not taken for now");
             full
         }
-        Err(error @ (dispatch::Rejected::Resting { .. } | dispatch::Rejected::UnknownAgent(_))) => {
+        // A chat's message is taken over the budget too, and answered by what is said of that.
+        Err(
+            error @ (dispatch::Rejected::Resting { .. }
+            | dispatch::Rejected::OverBudget { .. }
+            | dispatch::Rejected::UnknownAgent(_)),
+        ) => {
             info!(channel.id = %envelope.channel, %error, "a message came for an agent that is not there");
             match journal.put(Op::Enqueue(Box::new(absent))).await {
                 Ok(_) => {

@@ -7,13 +7,13 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use kennel_shared::{
     cage::{CageSpec, Network},
     envelope::PeerKind,
-    ids::ChannelId,
+    ids::{AgentId, ChannelId},
     protocol::{
         AgentSpec, ContextSpec, EchoSpec, Endpoint, HttpSpec, ModelApi, ModelSpec,
         SYSTEM_PROMPT_MAX_BYTES, ToolsSpec,
@@ -21,6 +21,7 @@ use kennel_shared::{
     secret::Secret,
 };
 
+use jiff::tz::TimeZone;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
@@ -41,6 +42,7 @@ use crate::{
         driver::SpecSource,
         lifecycle::{Policy, RestartPolicy},
     },
+    turns::{Books, Budget, Window, budget},
 };
 
 /// How to keep an agent.
@@ -98,6 +100,45 @@ pub fn spans(config: &Config) -> Result<Option<(SpanSink, Exporter)>, config::Se
         headers.push((name.clone(), secret.resolve(&config.base_dir)?));
     }
     Ok(Some(otlp::prepare(&otlp.endpoint, headers)))
+}
+
+/// What an agent may spend; `None` where nothing limits it.
+pub fn budget(agent: &AgentConfig) -> Option<Budget> {
+    let own = &agent.budget;
+    let limits = [own.hour, own.day, own.month];
+    if limits.iter().all(|limits| *limits == Default::default()) {
+        return None;
+    }
+    Some(Budget {
+        // The configuration checks names; the system may have lost one since.
+        zone: TimeZone::get(&own.zone).unwrap_or(TimeZone::UTC),
+        limits,
+        downgrades: own.downgrade.is_some(),
+    })
+}
+
+/// Milliseconds since 1970.
+pub fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What an agent has spent of it, as the journal says. Reads from the disk.
+pub fn books(
+    reader: &journal::Reader,
+    agent: &AgentId,
+    budget: &Budget,
+    now_ms: i64,
+) -> Result<Books, journal::ReadError> {
+    let mut spent = [budget::Spent::default(); 3];
+    for (spent, window) in spent.iter_mut().zip(Window::ALL) {
+        let found = reader.spent_since(agent, window.around(now_ms, &budget.zone).begins_ms)?;
+        *spent = budget::Spent {
+            tokens: found.input_tokens.saturating_add(found.output_tokens),
+            cost: found.cost,
+        };
+    }
+    Ok(Books::of(budget, now_ms, spent))
 }
 
 /// How an agent's messages are handed out.
@@ -215,7 +256,13 @@ pub fn cage(config: &Config, agent: &AgentConfig) -> Result<CageSpec, String> {
         sandbox: sandbox.enabled,
         read: sandbox.read.clone(),
         write: sandbox.write.clone(),
-        network: network(&sandbox.network, provider_port(&provider.kind)),
+        network: network(
+            &sandbox.network,
+            [Some(provider), config.cheaper_provider_of(agent)]
+                .into_iter()
+                .flatten()
+                .filter_map(|provider| provider_port(&provider.kind)),
+        ),
         hidden: vec![
             config.base_dir.clone(),
             config.supervisor.state_dir.clone(),
@@ -228,13 +275,13 @@ pub fn cage(config: &Config, agent: &AgentConfig) -> Result<CageSpec, String> {
 }
 
 /// An agent that cannot reach its model is of no use, so its provider's port is always open.
-fn network(access: &NetworkAccess, provider: Option<u16>) -> Network {
+fn network(access: &NetworkAccess, providers: impl Iterator<Item = u16>) -> Network {
     let mut ports = match access {
         NetworkAccess::Open => return Network::Open,
         NetworkAccess::Closed => Vec::new(),
         NetworkAccess::Ports(ports) => ports.clone(),
     };
-    ports.extend(provider);
+    ports.extend(providers);
     ports.sort_unstable();
     ports.dedup();
     if ports.is_empty() {
@@ -287,6 +334,38 @@ fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
     let provider = config
         .provider_of(agent)
         .expect("the configuration checks references");
+    let cheaper = config.cheaper_provider_of(agent);
+    let cheaper = cheaper.zip(agent.budget.downgrade.as_ref());
+    let cheaper = cheaper
+        .map(|(provider, named)| model(config, agent, provider, &named.model))
+        .transpose()?;
+    Ok(AgentSpec {
+        model: model(config, agent, provider, &agent.model.model)?,
+        cheaper,
+        system_prompt,
+        context: ContextSpec {
+            max_messages: agent.context.max_messages,
+            max_bytes: u32::try_from(agent.context.max_bytes).unwrap_or(u32::MAX),
+        },
+        max_concurrent: u16::try_from(agent.max_concurrent).unwrap_or(u16::MAX),
+        turn_timeout_ms: millis(agent.timeouts.turn),
+        workspace: agent.workspace.clone(),
+        heartbeat_interval_ms: millis(agent.timeouts.heartbeat_interval),
+        tools: ToolsSpec {
+            enabled: agent.tools.enabled.clone(),
+            max_steps: agent.tools.max_steps,
+            timeout_ms: millis(agent.tools.timeout),
+        },
+    })
+}
+
+/// A model of an agent, and how to reach it. Reads a secret.
+fn model(
+    config: &Config,
+    agent: &AgentConfig,
+    provider: &config::Provider,
+    name: &str,
+) -> Result<ModelSpec, String> {
     let endpoint = match &provider.kind {
         ProviderKind::Echo(echo) => Endpoint::Echo(EchoSpec {
             delay_ms: millis(echo.delay),
@@ -322,28 +401,12 @@ fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
             })
         }
     };
-    Ok(AgentSpec {
-        model: ModelSpec {
-            provider: provider.id.to_string(),
-            model: agent.model.model.clone(),
-            temperature_milli: agent.sampling.temperature.map(milli),
-            max_tokens: agent.sampling.max_tokens,
-            endpoint,
-        },
-        system_prompt,
-        context: ContextSpec {
-            max_messages: agent.context.max_messages,
-            max_bytes: u32::try_from(agent.context.max_bytes).unwrap_or(u32::MAX),
-        },
-        max_concurrent: u16::try_from(agent.max_concurrent).unwrap_or(u16::MAX),
-        turn_timeout_ms: millis(agent.timeouts.turn),
-        workspace: agent.workspace.clone(),
-        heartbeat_interval_ms: millis(agent.timeouts.heartbeat_interval),
-        tools: ToolsSpec {
-            enabled: agent.tools.enabled.clone(),
-            max_steps: agent.tools.max_steps,
-            timeout_ms: millis(agent.tools.timeout),
-        },
+    Ok(ModelSpec {
+        provider: provider.id.to_string(),
+        model: name.to_owned(),
+        temperature_milli: agent.sampling.temperature.map(milli),
+        max_tokens: agent.sampling.max_tokens,
+        endpoint,
     })
 }
 

@@ -420,6 +420,7 @@ impl Running {
         let adopted = inheritance.adopted();
         fleet.start_drivers(&mut dispatcher_task, inheritance)?;
         restore(&mut dispatcher_task, &journal, &adopted)?;
+        budgets(&mut dispatcher_task, &journal, &config)?;
         fleet.start_channels()?;
         fleet.publish();
         let gateway = gateway::run(
@@ -723,6 +724,28 @@ fn restore(
             leased = restored.leased,
             "messages that an earlier supervisor took go on"
         );
+    }
+    Ok(())
+}
+
+/// Tells the dispatcher what agents may spend, and have.
+fn budgets(
+    dispatcher: &mut Dispatcher,
+    journal: &Journal,
+    config: &Config,
+) -> Result<(), RunError> {
+    let limited = config.agents.values();
+    let limited: Vec<_> = limited
+        .filter_map(|agent| Some((&agent.id, plan::budget(agent)?)))
+        .collect();
+    if limited.is_empty() {
+        return Ok(());
+    }
+    let reader = Reader::open(journal.path()).map_err(RunError::Restore)?;
+    for (agent, budget) in limited {
+        let books = plan::books(&reader, agent, &budget, plan::unix_ms());
+        let books = books.map_err(RunError::Restore)?;
+        dispatcher.budget(agent, Some((budget, books)));
     }
     Ok(())
 }

@@ -13,15 +13,18 @@
 //! | --- | --- |
 //! | [`record`] | the values |
 //! | [`price`] | what tokens cost |
+//! | [`budget`] | what an agent may spend, and what follows when it has |
 //! | [`verdict`] | why a turn took as long as it did, in a line |
 //! | [`histogram`] | how long turns took, for Prometheus |
 
+pub mod budget;
 pub mod histogram;
 pub mod price;
 pub mod record;
 pub mod verdict;
 
 pub use self::{
+    budget::{Books, Budget, Decision, Exhausted, Window},
     histogram::Histograms,
     price::{Price, Prices},
     record::{Machine, Outcome, RunnableBy, Share, Span, Step, Took, TurnRecord, Waits},

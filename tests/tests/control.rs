@@ -394,6 +394,7 @@ async fn the_document_lists_every_route() {
         ("get", "/api/v1/turns/{turn_id}"),
         ("delete", "/api/v1/turns/{turn_id}"),
         ("get", "/api/v1/audit"),
+        ("get", "/api/v1/budget"),
         ("post", "/api/v1/upgrade"),
         ("get", "/api/v1/queue"),
         ("get", "/api/v1/queue/{id}"),

@@ -164,6 +164,8 @@ pub(super) enum Command {
     Queue(Queue),
     /// Show what the last turns took: queued, model, tools, CPU, tokens, cost, and what held each up
     Turns(Turns),
+    /// Show what agents may spend in an hour, a day and a month, and what they have spent
+    Budget(Budget),
     /// Say what held one turn up, with a picture of where its time went
     Why(Why),
     /// Show what operators did, and what became of single messages
@@ -471,6 +473,16 @@ pub(super) struct Turns {
     pub(super) before: Option<i64>,
 
     /// Print the control API's JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Budget {
+    /// Only that of this agent
+    pub(super) agent: Option<String>,
+
+    /// Print the control API's JSON, of all agents
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -14,8 +14,8 @@ use super::{
     units::{bytes, duration, of_cap, percent},
 };
 use crate::control::wire::{
-    AgentState, AgentStatus, ChannelList, ChannelState, Delivery, DeliveryState, Status,
-    TurnSummary,
+    AgentBudget, AgentState, AgentStatus, BudgetState, BudgetWindow, ChannelList, ChannelState,
+    Delivery, DeliveryState, Status, TurnSummary,
 };
 use crate::turns::{price::money, verdict::words};
 
@@ -337,6 +337,46 @@ pub(super) fn turns(turns: &[TurnSummary], width: Option<usize>, now: u64) -> St
             "cancelled" => Some(Color::Yellow),
             _ => Some(Color::Red),
         }),
+    ];
+    draw(columns, width)
+}
+
+/// What agents may spend, by window. `now` is in milliseconds since 1970.
+pub(super) fn budgets(budgets: &[AgentBudget], width: Option<usize>, now: u64) -> String {
+    let rows: Vec<(&AgentBudget, &BudgetWindow)> = budgets
+        .iter()
+        .flat_map(|budget| budget.windows.iter().map(move |window| (budget, window)))
+        .collect();
+    let columns = vec![
+        Column::new("AGENT", &rows, |(budget, _)| budget.agent.clone()).shortest(8),
+        Column::new("WINDOW", &rows, |(_, window)| window.window.clone()),
+        Column::new("TOKENS", &rows, |(_, window)| {
+            of_cap(window.tokens, window.max_tokens, |tokens| {
+                tokens.to_string()
+            })
+        })
+        .right(),
+        Column::new("COST", &rows, |(_, window)| {
+            of_cap(window.cost_micros, window.max_cost_micros, money)
+        })
+        .right(),
+        Column::new("ANEW IN", &rows, |(_, window)| {
+            duration(window.resets_ms.saturating_sub(now))
+        })
+        .right(),
+        Column::new("BUDGET", &rows, |(budget, _)| {
+            budget.state.as_str().to_owned()
+        })
+        .colored(&rows, |(budget, _)| match budget.state {
+            BudgetState::Spent => Some(Color::Red),
+            BudgetState::RunsOut => Some(Color::Yellow),
+            BudgetState::Free | BudgetState::Unknown => None,
+        }),
+        Column::new("CHEAPER MODEL", &rows, |(budget, _)| {
+            budget.downgrade.clone().unwrap_or_else(|| "-".to_owned())
+        })
+        .shortest(12)
+        .goes(1),
     ];
     draw(columns, width)
 }

@@ -21,7 +21,7 @@ pub(super) mod limits;
 mod sandbox;
 
 pub use agent::{
-    AgentConfig, Backoff, ContextWindow, LogRotation, ModelRef, RestartMode, RestartPolicy,
+    AgentConfig, Backoff, Budget, ContextWindow, LogRotation, ModelRef, RestartMode, RestartPolicy,
     Sampling, SystemPrompt, Timeouts, Tools,
 };
 pub use channel::{AllowFrom, Channel, ChannelKind, Irc, Sasl, Telegram, Tls};
@@ -87,6 +87,12 @@ impl Config {
     /// The agent called `id`, with `[defaults]` merged in.
     pub fn agent(&self, id: &str) -> Option<&AgentConfig> {
         self.agents.get(id)
+    }
+
+    /// The provider of the model that an agent has for when its budget runs out.
+    pub fn cheaper_provider_of(&self, agent: &AgentConfig) -> Option<&Provider> {
+        self.providers
+            .get(&agent.budget.downgrade.as_ref()?.provider)
     }
 
     /// The provider of an agent's model.

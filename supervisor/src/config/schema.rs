@@ -18,9 +18,9 @@ pub use scalar::{
     WeightCap,
 };
 pub use tables::{
-    AgentTable, BackoffTable, BindingTable, ChannelTable, ContextTable, FleetTable, HttpTable,
-    LimitsTable, LogTable, OtlpTable, PriceTable, ProviderTable, SandboxTable, SaslTable,
-    SupervisorTable,
+    AgentTable, BackoffTable, BindingTable, BudgetTable, BudgetWindowTable, ChannelTable,
+    ContextTable, FleetTable, HttpTable, LimitsTable, LogTable, OtlpTable, PriceTable,
+    ProviderTable, SandboxTable, SaslTable, SupervisorTable,
 };
 
 /// The configuration of Kennel. The main file may hold all of it; the files of `agents.d` beside it hold providers,

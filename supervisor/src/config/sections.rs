@@ -2,6 +2,7 @@
 
 pub(super) mod agent;
 pub(super) mod binding;
+pub(super) mod budget;
 pub(super) mod channel;
 pub(super) mod limits;
 pub(super) mod provider;

@@ -26,7 +26,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    App, Current, audit, doctor,
+    App, Current, audit, budget, doctor,
     error::Failure,
     idempotency, limits, processes, queue, reload, sessions, turns, usage, view,
     wire::{self, ErrorCode},
@@ -76,6 +76,7 @@ pub(super) fn routes() -> Router<Current> {
         .route("/turns", get(turns::turns))
         .route("/turns/{turn_id}", get(turns::turn).delete(cancel))
         .route("/audit", get(audit::audit))
+        .route("/budget", get(budget::budget))
         .route("/queue", get(queue::queue))
         .route("/queue/{id}", get(queue::show))
         .route("/queue/{id}/drop", post(queue::drop))
@@ -359,10 +360,10 @@ impl Turn {
                     return match self.ended(end) {
                         wire::TurnEvent::Finished(reply) => Ok(Json(reply).into_response()),
                         wire::TurnEvent::Failed(failure) => Err(Failure::new(
-                            if failure.kind == wire::TurnFailureKind::Timeout {
-                                ErrorCode::Timeout
-                            } else {
-                                ErrorCode::TurnFailed
+                            match failure.kind {
+                                wire::TurnFailureKind::Timeout => ErrorCode::Timeout,
+                                wire::TurnFailureKind::Budget => ErrorCode::BudgetSpent,
+                                _ => ErrorCode::TurnFailed,
                             },
                             failure.message,
                         )),

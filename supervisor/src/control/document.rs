@@ -3,7 +3,7 @@
 use utoipa::OpenApi;
 
 use super::{
-    api, audit, doctor, limits, metrics, processes, queue, reload, sessions, turns, upgrade,
+    api, audit, budget, doctor, limits, metrics, processes, queue, reload, sessions, turns, upgrade,
 };
 
 #[derive(OpenApi)]
@@ -25,6 +25,7 @@ use super::{
         turns::turns,
         turns::turn,
         audit::audit,
+        budget::budget,
         queue::queue,
         queue::show,
         queue::drop,

@@ -25,7 +25,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use self::text::{Format, Page};
 use super::{App, Current, view, wire};
 use crate::{
-    dispatch::AgentCounts,
+    dispatch::{AgentCounts, BudgetView},
     journal::Health,
     supervision::sampler::{AgentSample, Sample},
     turns::Histograms,
@@ -59,6 +59,8 @@ struct Agent {
     started: Option<SystemTime>,
     counts: AgentCounts,
     sample: AgentSample,
+    /// What it may spend and has, where that is limited.
+    budget: Option<BudgetView>,
     /// How long its turns took, once it has had some.
     turns: Option<Arc<Histograms>>,
 }
@@ -85,6 +87,7 @@ impl App {
     async fn scene(&self) -> Scene {
         let counts = self.dispatcher.counts().await;
         let turns = self.dispatcher.histograms().await;
+        let budgets = self.dispatcher.budgets().await;
         let sample = self.sampler.latest();
         let agents = self.agents.values().map(|handle| {
             let observed = handle.observed.borrow();
@@ -103,6 +106,7 @@ impl App {
                 counts: counts.get(&handle.agent).copied().unwrap_or_default(),
                 sample: known,
                 turns: turns.get(&handle.agent).cloned(),
+                budget: budgets.get(&handle.agent).cloned(),
             }
         });
         let now = tokio::time::Instant::now().into_std();

@@ -28,6 +28,7 @@
 //! | [`ledger`] | what goes to the journal, and what is to be done when it is there |
 //! | [`restore`] | what an earlier supervisor has left |
 //! | [`roster`] | agents that come and go |
+//! | `spending` | what agents may spend |
 
 mod accept;
 mod account;
@@ -40,6 +41,7 @@ mod ledger;
 mod operate;
 mod restore;
 mod roster;
+mod spending;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -48,7 +50,10 @@ use std::{
 };
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
-use kennel_shared::ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId};
+use kennel_shared::{
+    ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId},
+    protocol::Spent,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -68,6 +73,7 @@ pub use self::{
     },
     restore::{Restored, waiting_for},
     roster::Change,
+    spending::BudgetView,
 };
 use super::{
     lanes::{Lanes, Ticket},
@@ -77,7 +83,7 @@ use crate::{
     journal::{Answer, Journal, JournalError, Op, ReadError, reader::Message},
     otlp::SpanSink,
     supervision::{driver::Command, events::Events},
-    turns::{Histograms, Prices},
+    turns::{Books, Budget, Histograms, Prices},
 };
 
 /// Requests that may wait. Full: callers and drivers wait, so a flood reaches its author.
@@ -162,6 +168,8 @@ struct Tally {
     output_tokens: u64,
     /// None before its first turn.
     histograms: Option<Box<Histograms>>,
+    /// What it may spend, and what it has; nothing limits it without.
+    budget: Option<Box<(Budget, Books)>>,
     resting: Option<&'static str>,
     going: roster::Going,
 }
@@ -313,6 +321,9 @@ impl Dispatcher {
             Request::Counts { reply } => {
                 let _ = reply.send(self.counts());
             }
+            Request::Budgets { reply } => {
+                let _ = reply.send(self.budgets());
+            }
             Request::Histograms { reply } => {
                 let _ = reply.send(self.histograms());
             }
@@ -432,7 +443,11 @@ impl Dispatcher {
             TurnEnd::Failed { .. } => tally.failed += 1,
             TurnEnd::Cancelled => tally.cancelled += 1,
         }
-        let sends = job.sends(&end);
+        let mut sends = job.sends(&end);
+        if let Some(text) = job.note.take() {
+            let spent = Spent::default();
+            sends.extend(job.sends(&TurnEnd::Replied { text, spent }));
+        }
         let channels = sends.iter().map(|send| send.channel.clone()).collect();
         let settle = Op::Settle {
             delivery,

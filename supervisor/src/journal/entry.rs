@@ -360,6 +360,7 @@ pub(super) fn end_kind_code(kind: EndKind) -> i64 {
         EndKind::Store => 3,
         EndKind::Agent => 4,
         EndKind::Stopped => 5,
+        EndKind::Budget => 6,
     }
 }
 
@@ -371,6 +372,7 @@ pub(super) fn end_kind(code: i64) -> Option<EndKind> {
         3 => EndKind::Store,
         4 => EndKind::Agent,
         5 => EndKind::Stopped,
+        6 => EndKind::Budget,
         _ => return None,
     })
 }
@@ -387,10 +389,10 @@ mod tests {
         for state in SendState::ALL {
             assert_eq!(SendState::from_code(state.code()), Some(*state));
         }
-        for code in 0..6 {
+        for code in 0..7 {
             assert_eq!(end_kind(code).map(end_kind_code), Some(code));
         }
-        assert_eq!((State::from_code(7), end_kind(6)), (None, None));
+        assert_eq!((State::from_code(7), end_kind(7)), (None, None));
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::turns::TurnRecord;
 
 use super::{
     entry::{
-        CallerKey, Child, Digest, Ended, Lease, Origin, SendId, SendState, Seq, State, UnixMs,
+        CallerKey, Child, Digest, Ended, Lease, Origin, SendId, SendState, Seq, Spending, State,
+        UnixMs,
     },
     file::quick_check,
     sql::{self, SqlResult, parsed, parsed_or_null},
@@ -500,6 +501,29 @@ impl Reader {
             )?;
         }
         Ok(found.into_iter().map(|(turn, _)| turn).collect())
+    }
+
+    /// What an agent has spent since then, to the quarter of an hour.
+    pub fn spent_since(&self, agent: &AgentId, since: UnixMs) -> Result<Spending, ReadError> {
+        let spent = self.one(
+            "SELECT sum(turns), sum(input), sum(output), sum(cost) FROM spendings
+             WHERE agent = ?1 AND quarter >= ?2",
+            params![agent.as_str(), since.div_euclid(sql::QUARTER_MS)],
+            |row| {
+                // Nothing was spent where there is nothing to add up.
+                let number = |column| -> SqlResult<u64> {
+                    let sum: Option<i64> = row.get(column)?;
+                    Ok(sum.unwrap_or(0).unsigned_abs())
+                };
+                Ok(Spending {
+                    turns: number(0)?,
+                    input_tokens: number(1)?,
+                    output_tokens: number(2)?,
+                    cost: number(3)?,
+                })
+            },
+        )?;
+        Ok(spent.unwrap_or_default())
     }
 
     /// How many steps of the schema the file has had.

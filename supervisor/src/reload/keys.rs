@@ -122,6 +122,11 @@ pub(super) const AGENT: &[Key<AgentConfig>] = &[
     key!("class", Live, class, a => a.class.clone()),
     key!("context", Restart, context),
     key!("log", Live, log),
+    key!("budget.time_zone", Live, budget.zone, a => a.budget.zone.clone()),
+    key!("budget.downgrade", Restart, budget.downgrade, a => or_none(a.budget.downgrade.as_ref())),
+    key!("budget.hour", Live, budget.hour),
+    key!("budget.day", Live, budget.day),
+    key!("budget.month", Live, budget.month),
 ];
 
 /// Those of the supervisor.
@@ -246,6 +251,14 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
         class: _,
         context: _,
         log: _,
+        budget:
+            crate::config::Budget {
+                zone: _,
+                downgrade: _,
+                hour: _,
+                day: _,
+                month: _,
+            },
     } = agent;
     let Supervisor {
         state_dir: _,

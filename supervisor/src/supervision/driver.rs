@@ -26,8 +26,9 @@ use kennel_shared::{
     ids::Generation,
     link::{Incoming, LinkError},
     protocol::{
-        AgentSpec, DELTA_MAX_BYTES, Heartbeat, MODEL_NAME_MAX_BYTES, REPLY_MAX_BYTES, SPANS_MAX,
-        SpanKind, TOOL_NAME_MAX_BYTES, ToAgent, ToSupervisor, TurnOutcome, TurnSpan, TurnStep,
+        AgentSpec, DELTA_MAX_BYTES, Delivery, Heartbeat, MODEL_NAME_MAX_BYTES, REPLY_MAX_BYTES,
+        SPANS_MAX, SpanKind, TOOL_NAME_MAX_BYTES, ToAgent, ToSupervisor, TurnOutcome, TurnSpan,
+        TurnStep,
     },
 };
 use nix::sys::signal::Signal;
@@ -275,11 +276,16 @@ impl Driver {
                 self.feed(event).await;
             }
             Command::Deliver(delivery) => {
-                let session = delivery.session.clone();
-                self.turns.handed(delivery.turn, session, now());
-                let times = self.cpu_times();
-                self.meter.begin(delivery.turn, times);
+                self.note_turn(&delivery);
                 self.link.send(ToAgent::Deliver(*delivery));
+            }
+            Command::DeliverCheaper(delivery) => {
+                self.note_turn(&delivery);
+                self.link.send(if self.link.is_older() {
+                    ToAgent::Deliver(*delivery)
+                } else {
+                    ToAgent::DeliverCheaper(*delivery)
+                });
             }
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
             Command::Renew(terms) => self.renew(*terms),
@@ -566,6 +572,14 @@ impl Driver {
             self.break_link(error);
         }
         self.feed(Event::Heartbeat).await;
+    }
+
+    /// A turn is about to be handed over.
+    fn note_turn(&mut self, delivery: &Delivery) {
+        let session = delivery.session.clone();
+        self.turns.handed(delivery.turn, session, now());
+        let times = self.cpu_times();
+        self.meter.begin(delivery.turn, times);
     }
 
     /// What the present child had of the processors so far. Asked for as a turn begins and as it ends, and answered from

@@ -117,7 +117,8 @@ impl From<&TurnEnd> for Outcome {
                 EndKind::Timeout => Self::Timeout,
                 EndKind::Store => Self::Store,
                 EndKind::Agent => Self::Agent,
-                EndKind::Stopped => Self::Stopped,
+                // No turn comes of either.
+                EndKind::Stopped | EndKind::Budget => Self::Stopped,
             },
         }
     }

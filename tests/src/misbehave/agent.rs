@@ -150,7 +150,7 @@ impl Agent {
 
     async fn on_message(&mut self, message: ToAgent) -> Option<ExitCode> {
         match message {
-            ToAgent::Deliver(delivery) => {
+            ToAgent::Deliver(delivery) | ToAgent::DeliverCheaper(delivery) => {
                 *self.seen.entry(delivery.delivery).or_default() += 1;
                 match self.fault {
                     Fault::Reconnect => self.answer_in_pieces(&delivery).await,

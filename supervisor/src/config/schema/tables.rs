@@ -280,6 +280,43 @@ pub struct AgentTable {
     pub context: Option<ContextTable>,
     /// How its captured output is kept.
     pub log: Option<LogTable>,
+    /// What it may spend in an hour, a day and a month.
+    pub budget: Option<BudgetTable>,
+}
+
+/// What an agent may spend. Windows are those of the calendar.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetTable {
+    /// Where the calendar is, as in `Europe/Vienna`. Default: UTC.
+    pub time_zone: Option<String>,
+    /// The model for turns after a warning, until the window ends, as in `provider/model`. Default: the agent's own.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9_-]{0,63}/.+$"))]
+    pub downgrade: Option<String>,
+    /// From the hour to the next.
+    pub hour: Option<BudgetWindowTable>,
+    /// From midnight to midnight.
+    pub day: Option<BudgetWindowTable>,
+    /// From the first of the month to the next.
+    pub month: Option<BudgetWindowTable>,
+}
+
+/// How much may be spent in one window. Without a limit, nothing limits it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetWindowTable {
+    /// From so many tokens on, read and written, it is said that the budget runs out.
+    #[schemars(range(min = 1))]
+    pub warn_tokens: Option<u64>,
+    /// From so many tokens on messages are refused until the window ends.
+    #[schemars(range(min = 1))]
+    pub max_tokens: Option<u64>,
+    /// From so much money on it is said that the budget runs out, by the prices of `[supervisor.prices]`.
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub warn_cost: Option<f64>,
+    /// From so much money on messages are refused until the window ends.
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub max_cost: Option<f64>,
 }
 
 /// What a model may do: read, write, edit and list files of the workspace, run commands in it.

@@ -30,6 +30,7 @@ limits = {}
 sandbox = {}
 context = {}
 log = {}
+budget = { hour = {} }
 [channels]
 t = { kind = "telegram" }
 i = { kind = "irc", sasl = {} }
@@ -170,6 +171,8 @@ fn both_take_and_refuse_alike() {
         with("[supervisor.otlp]\nendpoint = \"http://127.0.0.1:1\"\nzzz = 1"),
         with("context = { zzz = 1 }"),
         with("log = { zzz = 1 }"),
+        with("budget = { zzz = 1 }"),
+        with("budget = { day = { zzz = 1 } }"),
         with("[supervisor]\nzzz = 1"),
         with("[supervisor.http]\nlisten = \"127.0.0.1:1\"\nzzz = 1"),
         with("[providers.z]\nkind = \"echo\"\nzzz = 1"),
@@ -206,6 +209,7 @@ system_prompt_file = "p.md"
 limits = { memory = "1GiB", memory_high = "1GiB", cpu = 1, cpu_weight = 1, pids = 1, open_files = 16, io_weight = 1 }
 user = "agent"
 sandbox = { write = ["w"], network = [443, 80] }
+budget = { time_zone = "Europe/Vienna", downgrade = "p/n", hour = { warn_tokens = 1, max_tokens = 2, warn_cost = 0.5, max_cost = 1 }, day = {}, month = {} }
 [agents.b]
 model = "p/m"
 limits = { memory = "none", memory_high = "none", cpu = "none", cpu_weight = "none", pids = "none", open_files = "none", io_weight = "none" }

@@ -14,7 +14,11 @@ use crate::{
     containment::{Pressure, Reading},
     journal::Health,
     supervision::sampler::{Counters, LifeSample, Waits},
-    turns::{Histograms, histogram::Histogram},
+    turns::{
+        Histograms, Window,
+        budget::{Limits, Spent},
+        histogram::Histogram,
+    },
 };
 
 const STATES: [AgentState; 9] = [
@@ -45,10 +49,14 @@ pub(super) fn write(page: &mut Page, scene: &Scene) {
     others(page, agents);
     work(page, agents);
     turns(page, agents);
+    budgets(page, agents);
     spans(page, scene.spans);
     journal(page, &scene.journal);
     channels(page, scene);
 }
+
+/// One figure of a window.
+type OfBudget = fn(&Limits, &Spent) -> Option<f64>;
 
 /// One histogram of all.
 type OfTurns = fn(&Histograms) -> &Histogram;
@@ -560,6 +568,49 @@ fn turns(page: &mut Page, agents: Agents<'_>) {
         let samples = samples.map(|(id, turns)| (vec![("agent", id)], of(turns)));
         page.histograms(name, help, samples);
     }
+}
+
+fn budgets(page: &mut Page, agents: Agents<'_>) {
+    let families: [(&str, &str, OfBudget); 4] = [
+        (
+            "kennel_agent_budget_tokens",
+            "Tokens that it has spent in this hour, day and month.",
+            |limits, spent| (*limits != Limits::default()).then(|| float(spent.tokens)),
+        ),
+        (
+            "kennel_agent_budget_tokens_limit",
+            "Tokens that it may spend.",
+            |limits, _| limits.max_tokens.map(float),
+        ),
+        (
+            "kennel_agent_budget_cost",
+            "Money that it has spent, in units of the prices.",
+            |limits, spent| (*limits != Limits::default()).then(|| units(spent.cost)),
+        ),
+        (
+            "kennel_agent_budget_cost_limit",
+            "Money that it may spend.",
+            |limits, _| limits.max_cost.map(units),
+        ),
+    ];
+    for (name, help, of) in families {
+        let samples = agents.by("window", |agent| {
+            let windows = agent.budget.as_ref().map(|budget| &budget.windows);
+            [0, 1, 2].map(|at| {
+                let value = windows.and_then(|windows| {
+                    let (_, limits, spent, _) = &windows[at];
+                    of(limits, spent)
+                });
+                (Window::ALL[at].as_str(), value)
+            })
+        });
+        page.family(Gauge, name, help, samples);
+    }
+}
+
+/// Money in units.
+fn units(micros: u64) -> f64 {
+    float(micros) / 1e6
 }
 
 fn spans(page: &mut Page, spans: Option<(u64, u64)>) {

@@ -9,6 +9,10 @@ use crate::{
     containment::{Caps, Pressure, Reading},
     journal::health::Size,
     supervision::sampler::{Counters, FleetSample, HostSample, LifeSample, Waits},
+    turns::{
+        Window,
+        budget::{Limits, Spent},
+    },
 };
 
 fn reading() -> Reading {
@@ -84,6 +88,23 @@ fn agent(id: &str, sample: &AgentSample) -> Agent {
             output_tokens: 200,
         },
         sample: *sample,
+        budget: alive.then(|| {
+            let limits = Limits {
+                max_tokens: Some(5000),
+                max_cost: Some(2_500_000),
+                ..Limits::default()
+            };
+            let spent = Spent {
+                tokens: 1200,
+                cost: 1_250_000,
+            };
+            let bounds = Window::Day.around(0, &jiff::tz::TimeZone::UTC);
+            BudgetView {
+                windows: Window::ALL.map(|window| (window, limits, spent, bounds)),
+                decision: crate::turns::Decision::Free,
+                downgrades: false,
+            }
+        }),
         turns: alive.then(|| {
             let mut turns = Histograms::default();
             turns.total.count(2_000_000);

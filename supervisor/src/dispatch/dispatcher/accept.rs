@@ -26,7 +26,7 @@ use crate::{
 
 impl Dispatcher {
     /// Whether a message may be handed in now.
-    pub(super) fn admissible(&self, agent: &str, origin: &Origin) -> Result<(), Rejected> {
+    pub(super) fn admissible(&mut self, agent: &str, origin: &Origin) -> Result<(), Rejected> {
         if self.leaving {
             return Err(Rejected::Leaving);
         }
@@ -47,6 +47,12 @@ impl Dispatcher {
             return Err(Rejected::Resting { agent, state });
         }
         let coming = tally.map_or(0, |tally| tally.accepting);
+        // As well.
+        if let Origin::Caller { .. } = origin
+            && let Some(rejected) = self.over_budget(agent)
+        {
+            return Err(rejected);
+        }
         self.lanes
             .room(agent, coming)
             .map_err(|refused| match refused {
@@ -158,6 +164,8 @@ impl Dispatcher {
             self.end(delivery, removed(agent));
         } else if let Some(state) = self.tally(agent).resting {
             self.end(delivery, resting(agent, state));
+        } else if let Some(refusal) = self.refusal(agent) {
+            self.end(delivery, refusal);
         }
     }
 

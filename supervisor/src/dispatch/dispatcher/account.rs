@@ -100,6 +100,7 @@ impl Dispatcher {
         };
         let tally = self.tally(&job.ticket.session.agent());
         tally.histograms.get_or_insert_default().count(&record);
+        job.note = self.spend(&record);
         let record = Box::new(record);
         if let Some(spans) = &self.outside.spans {
             spans.offer(&record);
@@ -124,7 +125,7 @@ pub(super) fn age(delivery: DeliveryId) -> Duration {
     Duration::from_millis(made.saturating_sub(delivery.made_ms()))
 }
 
-fn unix_ms() -> i64 {
+pub(super) fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }

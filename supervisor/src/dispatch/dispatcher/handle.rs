@@ -1,6 +1,6 @@
 //! The ways to the dispatcher's task, and what goes along them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kennel_shared::{
     envelope::Sender,
@@ -11,7 +11,7 @@ use kennel_shared::{
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::roster::Change;
+use super::{roster::Change, spending::BudgetView};
 use crate::{
     dispatch::turn::{ReplySink, TurnStream},
     journal::{
@@ -123,6 +123,16 @@ pub enum Rejected {
         /// In which state.
         state: &'static str,
     },
+    /// It has spent what it may.
+    #[error("agent `{agent}`: {why}")]
+    OverBudget {
+        /// Whose.
+        agent: String,
+        /// What it has spent, of how much, and until when.
+        why: String,
+        /// How long that is.
+        wait: Duration,
+    },
     /// It could not be written down.
     #[error(transparent)]
     Journal(JournalError),
@@ -206,6 +216,9 @@ pub(super) enum Request {
     },
     Counts {
         reply: oneshot::Sender<HashMap<AgentId, AgentCounts>>,
+    },
+    Budgets {
+        reply: oneshot::Sender<HashMap<AgentId, BudgetView>>,
     },
     Histograms {
         reply: oneshot::Sender<HashMap<AgentId, Arc<Histograms>>>,
@@ -321,6 +334,15 @@ impl DispatcherHandle {
     pub async fn counts(&self) -> HashMap<AgentId, AgentCounts> {
         let (reply, answer) = oneshot::channel();
         match self.requests.send(Request::Counts { reply }).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => HashMap::new(),
+        }
+    }
+
+    /// What agents may spend and have spent, of those that have a budget.
+    pub async fn budgets(&self) -> HashMap<AgentId, BudgetView> {
+        let (reply, answer) = oneshot::channel();
+        match self.requests.send(Request::Budgets { reply }).await {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => HashMap::new(),
         }

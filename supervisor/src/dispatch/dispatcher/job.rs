@@ -44,6 +44,8 @@ pub(super) struct Job {
     pub(super) clock: Clock,
     /// What was said of its turn.
     pub(super) said: Option<Box<Said>>,
+    /// What its chat is told beside the answer.
+    pub(super) note: Option<String>,
 }
 
 impl Job {
@@ -71,6 +73,7 @@ impl Job {
             cancelled: false,
             clock: Clock::new(Instant::now()),
             said: None,
+            note: None,
         }
     }
 

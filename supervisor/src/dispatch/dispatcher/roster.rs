@@ -11,7 +11,10 @@ use tracing::info;
 
 use super::{Dispatcher, EndKind, Limits, TurnEnd};
 use crate::{
-    dispatch::lanes::Ticket, journal::reader::Waiting, supervision::driver::Command, turns::Prices,
+    dispatch::lanes::Ticket,
+    journal::reader::Waiting,
+    supervision::driver::Command,
+    turns::{Books, Budget, Prices},
 };
 
 /// A change of who there is, or of how much may run at once.
@@ -39,6 +42,13 @@ pub enum Change {
     },
     /// Another number of turns at once for the fleet.
     LimitFleet(usize),
+    /// What an agent may spend and, as the journal says, has; nothing limits it without.
+    Budget {
+        /// Whose.
+        agent: AgentId,
+        /// How much.
+        budget: Option<Box<(Budget, Books)>>,
+    },
     /// Other prices, for the turns that end from now on.
     Prices(Prices),
     /// An agent takes no more: what waits for it is ended, and what runs goes on.
@@ -81,6 +91,7 @@ impl Dispatcher {
                 self.tally(&agent).poison_after = limits.poison_after;
             }
             Change::LimitFleet(max_running) => self.lanes.limit_fleet(max_running),
+            Change::Budget { agent, budget } => self.budget(&agent, budget.map(|both| *both)),
             Change::Prices(prices) => self.prices = prices,
             Change::Retire(agent) => {
                 self.tally(&agent).going = Going::Retired;

@@ -55,6 +55,11 @@ const AGENT: &[&[&str]] = &[
     &["class = 'batch'"],
     &["context = { max_messages = 2 }"],
     &["log = { keep = 2 }"],
+    &["budget.time_zone = 'Europe/Vienna'"],
+    &["budget.downgrade = 'far/y'"],
+    &["budget.hour = { max_tokens = 5 }"],
+    &["budget.day = { warn_cost = 1 }"],
+    &["budget.month = { max_cost = 2 }"],
 ];
 
 /// The same of the supervisor; but for `state_dir`, with which no plan is made.

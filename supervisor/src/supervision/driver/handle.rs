@@ -43,6 +43,8 @@ pub enum Command {
     },
     /// Hand this to the agent.
     Deliver(Box<Delivery>),
+    /// The same, for the cheaper model where there is one.
+    DeliverCheaper(Box<Delivery>),
     /// Have the agent stop this turn.
     Cancel(TurnId),
     /// Hold the agent to these caps from now on.

@@ -106,6 +106,11 @@ impl LinkSlot {
         matches!(self.connection, Connection::Up(_))
     }
 
+    /// Whether the agent is of the version before, which knows fewer messages.
+    pub(super) fn is_older(&self) -> bool {
+        self.is_older
+    }
+
     /// Queues a message. More than the queue holds cannot come from a dispatcher that keeps to the
     /// agent's limits, so a full queue is an error of this program.
     pub(super) fn send(&mut self, message: ToAgent) {

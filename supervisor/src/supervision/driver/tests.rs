@@ -59,6 +59,7 @@ fn policy() -> Policy {
 
 fn spec() -> AgentSpec {
     AgentSpec {
+        cheaper: None,
         model: ModelSpec {
             provider: "echo".into(),
             model: "echo".into(),

@@ -238,6 +238,7 @@ impl Fleet {
             found,
         };
         self.stage.dispatcher.change(change).await;
+        self.budget(id).await;
         Some((handle, agent.autostart))
     }
 
@@ -264,6 +265,37 @@ impl Fleet {
         let change = Change::Limit {
             agent: id.clone(),
             limits: plan::lane_limits(agent),
+        };
+        self.stage.dispatcher.change(change).await;
+        self.budget(id).await;
+    }
+
+    /// What it may spend from now on. A journal that cannot be read leaves what was.
+    async fn budget(&self, id: &AgentId) {
+        let Some(agent) = self.config.agents.get(id) else {
+            return;
+        };
+        let own = id.clone();
+        let budget = match plan::budget(agent) {
+            None => None,
+            Some(budget) => {
+                let read = self.stage.journal.read(move |reader| {
+                    let books = plan::books(reader, &own, &budget, plan::unix_ms())?;
+                    Ok(Box::new((budget, books)))
+                });
+                match read.await {
+                    Ok(both) => Some(both),
+                    Err(error) => {
+                        let error = crate::error_chain(&error);
+                        warn!(agent.id = %id, error, "it is not known what an agent has spent; its budget stays as it was");
+                        return;
+                    }
+                }
+            }
+        };
+        let change = Change::Budget {
+            agent: id.clone(),
+            budget,
         };
         self.stage.dispatcher.change(change).await;
     }
