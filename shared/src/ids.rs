@@ -137,6 +137,9 @@ macro_rules! unique_id {
         pub struct $name(Uuid);
 
         impl $name {
+            /// Before all others; nothing has it.
+            pub const LOWEST: Self = Self(Uuid::nil());
+
             /// A new id: time-ordered (UUID version 7, RFC 9562).
             #[expect(clippy::new_without_default, reason = "a default id that differs each time surprises")]
             pub fn new() -> Self {

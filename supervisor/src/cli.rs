@@ -24,6 +24,7 @@ mod doctor;
 mod ends;
 mod events;
 mod exit;
+mod fairness;
 mod generate;
 mod init;
 mod interrupt;
@@ -101,6 +102,7 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Sessions(sessions) => sessions::run(&sessions, &locator, out),
         Command::Channels(channels) => block_on(channels::run(&client()?, channels.json, out)),
         Command::Events(events) => block_on(events::run(&client()?, events, out)),
+        Command::Fairness(fairness) => block_on(fairness::run(&client()?, &fairness, out)),
         Command::Upgrade(upgrade) => block_on(upgrade::run(&client()?, &upgrade, out)),
         Command::Audit(audit) => block_on(audit::run(&client()?, &audit, out)),
         Command::Turns(turns) => block_on(turns::run(&client()?, &turns, out)),

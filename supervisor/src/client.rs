@@ -27,9 +27,10 @@ pub use self::{
 use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentDoctor, AgentLimits, AgentList, AgentStatus,
     AuditList, AuditQuery, BudgetList, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
-    EventsQuery, Health, LimitsPatch, LimitsReply, LogLines, ProcessList, Queue, QueueAction,
-    QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, SessionDeleted, ShutdownReply,
-    Status, TurnDetail, TurnList, TurnReply, TurnRequest, TurnsQuery, UpgradeReply, UpgradeRequest,
+    EventsQuery, Fairness, Health, LimitsPatch, LimitsReply, LogLines, ProcessList, Queue,
+    QueueAction, QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, SessionDeleted,
+    ShutdownReply, Status, TurnDetail, TurnList, TurnReply, TurnRequest, TurnsQuery, UpgradeReply,
+    UpgradeRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -218,6 +219,11 @@ impl Client {
     /// All channel accounts.
     pub async fn channels(&self) -> Result<Answer<ChannelList>, ClientError> {
         self.get("/channels").await
+    }
+
+    /// Whether everybody has the share that weights give.
+    pub async fn fairness(&self) -> Result<Answer<Fairness>, ClientError> {
+        self.get("/fairness").await
     }
 
     /// What happened to the agents.

@@ -38,11 +38,11 @@ pub use check::{Fault, Host};
 pub use diagnostic::{Diagnostic, Diagnostics, Report, Severity, Style};
 pub use domain::{
     AgentConfig, AgentId, AllowFrom, Amount, Backend, Backoff, Binding, Budget, Channel, ChannelId,
-    ChannelKind, Config, ContextWindow, EchoProvider, Enforcement, Excess, FleetLimits, Http, Irc,
-    Limits, LogFormat, LogLevel, LogRotation, ModelApi, ModelRef, NetworkAccess, Otlp, PeerKind,
-    Provider, ProviderId, ProviderKind, RemoteProvider, RestartMode, RestartPolicy, Sampling,
-    Sandbox, Sasl, Supervisor, SystemPrompt, Telegram, Timeouts, Tls, Tools, UserError, UserRef,
-    is_name, plain_size,
+    ChannelKind, Class, Config, ContextWindow, EchoProvider, Enforcement, Excess, FleetLimits,
+    Http, Irc, Limits, LogFormat, LogLevel, LogRotation, ModelApi, ModelRef, NetworkAccess, Otlp,
+    PeerKind, Provider, ProviderId, ProviderKind, QueuePatch, RemoteProvider, RestartMode,
+    RestartPolicy, Sampling, Sandbox, Sasl, Supervisor, SystemPrompt, Telegram, Timeouts, Tls,
+    Tools, UserError, UserRef, is_name, plain_size,
 };
 pub use edit::{Change, Edit, EditError, LimitChange};
 pub use schema::json_schema;

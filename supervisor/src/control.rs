@@ -13,6 +13,7 @@ mod budget;
 pub(crate) mod doctor;
 mod document;
 mod error;
+mod fairness;
 mod idempotency;
 mod limits;
 mod logs;
@@ -58,6 +59,7 @@ use crate::{
     config::Config,
     containment::Containment,
     dispatch::DispatcherHandle,
+    fairness::FairnessHandle,
     gateway::Accounts,
     journal::Journal,
     otlp::SpanCounts,
@@ -91,6 +93,8 @@ pub struct App {
     pub sampler: SamplerHandle,
     /// What became of turns that a collector was to be told of, if there is one.
     pub spans: Option<Arc<SpanCounts>>,
+    /// Whether everybody has the share that weights give.
+    pub fairness: FairnessHandle,
     /// Held while caps change: each change is held against the caps of all agents.
     pub limits_changing: Arc<Mutex<()>>,
     /// What happens to agents.

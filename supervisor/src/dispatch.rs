@@ -6,13 +6,14 @@
 //! sink ever waits for an agent or a caller: all they do is hand over.
 
 mod dispatcher;
+pub mod gather;
 pub mod lanes;
 pub mod router;
 pub mod turn;
 
 pub use dispatcher::{
     Accepted, AgentCounts, AgentEvent, BudgetView, Change, Dispatcher, DispatcherHandle, Limits,
-    Nobody, Operation, OperationError, Outside, Rejected, Reports, Restored, Submission, Told,
-    prepare, waiting_for,
+    Nobody, Operation, OperationError, Outside, Rejected, Reports, Restored, Submission,
+    TimeLimits, Told, prepare, waiting_for,
 };
 pub use turn::{EndKind, ReplySink, TurnEnd, TurnEvent, TurnStream};

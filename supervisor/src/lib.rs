@@ -13,6 +13,7 @@
 //! | [`journal`] | what was accepted and what is owed, on disk |
 //! | [`turns`], [`otlp`] | what turns took and cost; the same for collectors of OpenTelemetry |
 //! | [`channel`], [`gateway`] | chat platforms, and their way to the dispatcher |
+//! | [`fairness`] | whether everybody has the share that weights give |
 //! | [`doctor`] | whether all is well, and what to do where it is not |
 //! | [`control`] | the HTTP API, for people's programs and for `OpenAI` clients |
 
@@ -24,6 +25,7 @@ pub mod containment;
 pub mod control;
 pub mod dispatch;
 pub mod doctor;
+pub mod fairness;
 pub mod gateway;
 pub mod journal;
 pub mod otlp;

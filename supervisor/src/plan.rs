@@ -4,6 +4,7 @@
 //! lifecycle no TOML.
 
 use std::{
+    collections::BTreeMap,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -147,7 +148,23 @@ pub fn lane_limits(agent: &AgentConfig) -> dispatch::Limits {
         max_concurrent: agent.max_concurrent as usize,
         max_waiting: agent.max_queued as usize,
         poison_after: agent.poison_after,
+        class: agent.class.clone(),
+        weight: agent.weight,
+        time: Some(dispatch::TimeLimits {
+            queue: agent.timeouts.queue,
+            first_token: agent.timeouts.first_token,
+            turn: agent.timeouts.turn,
+            cancel_grace: agent.timeouts.cancel_grace,
+        }),
     }
+}
+
+/// How much of the fleet each class has.
+pub fn classes(config: &Config) -> BTreeMap<String, dispatch::lanes::Shares> {
+    let classes = config.classes.iter();
+    classes
+        .map(|(name, class)| (name.clone(), class.shares(name)))
+        .collect()
 }
 
 /// How an agent's log is kept.
@@ -434,7 +451,12 @@ pub fn router(config: &Config) -> Router {
         }),
         agent: binding.agent.clone(),
     });
-    Router::new(bindings, config.supervisor.default_agent.clone())
+    let agents = config.agents.values();
+    let channels = config.channels.values();
+    Router::new(bindings, config.supervisor.default_agent.clone()).with_queueing(
+        agents.map(|agent| (agent.id.clone(), agent.queue)),
+        channels.map(|channel| (channel.id.clone(), channel.queue)),
+    )
 }
 
 /// Where the agent-host binary is: `KENNEL_AGENT_HOST`, else beside this one, else on the path.

@@ -298,6 +298,10 @@ impl Plan {
             "connected anew",
         );
         count(self.providers.len(), "provider", "changed");
+        if !self.classes.is_empty() {
+            let names: Vec<&str> = self.classes.keys().map(String::as_str).collect();
+            parts.push(format!("classes: {}", names.join(", ")));
+        }
         if self.bindings.is_some() {
             parts.push("bindings changed".to_owned());
         }

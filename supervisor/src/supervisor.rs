@@ -50,7 +50,8 @@ use crate::{
     containment::{Containment, ContainmentError},
     control::{self, App},
     dispatch::{self, Dispatcher, DispatcherHandle, Outside, Restored},
-    gateway::{self, Accounts},
+    fairness,
+    gateway::{self, Accounts, Chats},
     journal::{self, Journal, Reader},
     plan,
     reload::{self, Requests, Setting},
@@ -391,6 +392,7 @@ impl Running {
         let exporter = spans.map(|(sink, exporter)| (sink.counts(), exporter));
         let (dispatcher, mut dispatcher_task) =
             dispatch::prepare(settings.max_concurrent as usize, journal.clone(), outside);
+        dispatcher_task.set_classes(&plan::classes(&config));
         let sampler = sampler::start().map_err(|source| RunError::System {
             what: "the sampler cannot be started",
             source,
@@ -429,6 +431,7 @@ impl Running {
             fleet.router(),
             dispatcher.clone(),
             journal.clone(),
+            Chats::load(journal.clone()).map_err(RunError::Restore)?,
         );
         let mut tasks = vec![
             tokio::spawn(dispatching(dispatcher_task)),
@@ -452,6 +455,11 @@ impl Running {
             accounts,
             dispatcher: dispatcher.clone(),
             journal: journal.clone(),
+            fairness: {
+                let (handle, task) = fairness::start(dispatcher.clone(), sampler.clone());
+                tasks.push(task);
+                handle
+            },
             sampler,
             spans,
             limits_changing: Arc::default(),

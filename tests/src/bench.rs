@@ -13,6 +13,7 @@ mod fleet;
 mod history;
 mod http;
 mod journal;
+mod lanes_sim;
 mod link;
 mod memory;
 mod options;
@@ -35,9 +36,19 @@ use self::{
 };
 
 /// Everything that can be measured, in the order in which it is.
-const BENCHMARKS: [&str; 11] = [
-    "link", "spawn", "start", "memory", "http", "history", "sessions", "journal", "restart",
-    "usage", "blast",
+const BENCHMARKS: [&str; 12] = [
+    "link",
+    "spawn",
+    "start",
+    "memory",
+    "http",
+    "history",
+    "sessions",
+    "journal",
+    "restart",
+    "usage",
+    "lanes-sim",
+    "blast",
 ];
 
 /// How much to measure.
@@ -100,6 +111,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
             "journal" => journal::measure(scale, &mut report).await,
             "restart" => restart::measure(scale, &mut report).await,
             "usage" => usage::measure(scale, &mut report).await,
+            "lanes-sim" => lanes_sim::measure(scale, &mut report),
             _ => blast::measure(scale, &mut report).await,
         };
         measured.with_context(|| format!("the benchmark `{name}` failed"))?;

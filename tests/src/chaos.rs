@@ -130,6 +130,8 @@ fn fleet(telegram: &FakeTelegram) -> Builder {
                 "{ initial = '10ms', max = '20ms', factor = 1.5, jitter = 0.0 }",
             ),
             ("tools", "['exec']"),
+            // What is counted are turns, one for each message.
+            ("queue", "{ mode = 'followup', cap = 1000 }"),
         ])
         .agents(&AGENTS);
     for (bot, agent) in BOTS.iter().zip(AGENTS) {

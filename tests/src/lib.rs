@@ -5,4 +5,5 @@ pub mod chaos;
 pub mod fake_telegram;
 pub mod guest;
 pub mod harness;
+pub mod lanes_sim;
 pub mod misbehave;

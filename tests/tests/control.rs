@@ -403,6 +403,7 @@ async fn the_document_lists_every_route() {
         ("post", "/api/v1/queue/{id}/requeue"),
         ("get", "/api/v1/channels"),
         ("get", "/api/v1/events"),
+        ("get", "/api/v1/fairness"),
         ("post", "/api/v1/reload"),
         ("post", "/api/v1/shutdown"),
         ("get", "/metrics"),

@@ -160,6 +160,13 @@ pub(super) enum Command {
     Channels(Json),
     /// Show what happened to the agents, and what happens to them
     Events(Events),
+    /// Show whether everybody has the share that weights give
+    ///
+    /// Of the turns that the fleet runs at once, and of the CPU: what each class and each agent had on average, and what it was
+    /// entitled to. Who gets all that it wants is entitled to just that; where more is wanted than there is, shares and
+    /// weights decide. One number for all is Jain's index: 1 when everybody has the same part of what they are entitled to. A
+    /// turn that has begun is not interrupted, so where turns are longer than the window, it looks less fair than it is.
+    Fairness(Fairness),
     /// Show the messages that wait or run; drop, retry and requeue single ones
     Queue(Queue),
     /// Show what the last turns took: queued, model, tools, CPU, tokens, cost, and what held each up
@@ -241,6 +248,28 @@ pub(super) struct Init {
     /// Where: a file that ends in .toml, or a folder for kennel.toml; here when absent
     #[arg(value_name = "DIR|FILE", value_hint = ValueHint::AnyPath)]
     pub(super) path: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Fairness {
+    /// How far back
+    #[arg(long, value_enum, default_value = "5m")]
+    pub(super) window: FairnessSpan,
+
+    /// Print all windows as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How far back one looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FairnessSpan {
+    #[value(name = "1m")]
+    Minute,
+    #[value(name = "5m")]
+    FiveMinutes,
+    #[value(name = "1h")]
+    Hour,
 }
 
 #[derive(Debug, ClapArgs)]

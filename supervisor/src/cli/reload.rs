@@ -117,6 +117,7 @@ fn line(change: &ReloadChange, now: &[&ReloadKey]) -> String {
         ReloadSubject::Agent => "agent",
         ReloadSubject::Channel => "channel",
         ReloadSubject::Provider => "provider",
+        ReloadSubject::Class => "class",
         ReloadSubject::Bindings => "bindings",
         ReloadSubject::Supervisor => "supervisor",
         ReloadSubject::Unknown => "something",

@@ -14,8 +14,8 @@ use super::{
     units::{bytes, duration, of_cap, percent},
 };
 use crate::control::wire::{
-    AgentBudget, AgentState, AgentStatus, BudgetState, BudgetWindow, ChannelList, ChannelState,
-    Delivery, DeliveryState, Status, TurnSummary,
+    AgentBudget, AgentShare, AgentState, AgentStatus, BudgetState, BudgetWindow, ChannelList,
+    ChannelState, ClassShare, Delivery, DeliveryState, Status, TurnSummary,
 };
 use crate::turns::{price::money, verdict::words};
 
@@ -247,6 +247,48 @@ pub(super) fn channels(list: &ChannelList, width: Option<usize>) -> String {
             .goes(2),
     ];
     draw(columns, width)
+}
+
+/// What classes had of the slots.
+pub(super) fn class_shares(shares: &[ClassShare], width: Option<usize>) -> String {
+    let columns = vec![
+        Column::new("CLASS", shares, |c| c.class.clone()).shortest(10),
+        Column::new("WEIGHT", shares, |c| c.weight.to_string()).right(),
+        Column::new("MIN", shares, |c| c.min_slots.to_string()).right(),
+        Column::new("MAX", shares, |c| c.max_slots.to_string()).right(),
+        Column::new("NOW", shares, |c| c.running.to_string()).right(),
+        Column::new("SLOTS", shares, |c| share(c.slots_used)).right(),
+        Column::new("ENTITLED", shares, |c| share(c.slots_entitled)).right(),
+    ];
+    draw(columns, width)
+}
+
+/// What agents had of the slots and of the CPU.
+pub(super) fn agent_shares(shares: &[AgentShare], width: Option<usize>) -> String {
+    let columns = vec![
+        Column::new("AGENT", shares, |a| a.agent.clone()).shortest(10),
+        Column::new("CLASS", shares, |a| a.class.clone())
+            .shortest(6)
+            .goes(1),
+        Column::new("WEIGHT", shares, |a| a.weight.to_string()).right(),
+        Column::new("SLOTS", shares, |a| share(a.slots_used)).right(),
+        Column::new("ENTITLED", shares, |a| share(a.slots_entitled)).right(),
+        Column::new("WANTED", shares, |a| share(a.slots_wanted))
+            .right()
+            .goes(2),
+        Column::new("CPU", shares, |a| share(a.cpu_used)).right(),
+        Column::new("ENTITLED", shares, |a| {
+            a.cpu_entitled.map_or_else(|| "-".to_owned(), share)
+        })
+        .right()
+        .goes(3),
+        Column::new("LONGEST WAIT", shares, |a| duration(a.longest_wait_ms)).right(),
+    ];
+    draw(columns, width)
+}
+
+fn share(value: f64) -> String {
+    format!("{value:.2}")
 }
 
 /// Messages that wait, run or were set aside. `now` is in milliseconds since 1970.

@@ -17,7 +17,9 @@ use crate::turns::Prices;
 
 mod agent;
 mod channel;
+pub(super) mod classes;
 pub(super) mod limits;
+mod queue;
 mod sandbox;
 
 pub use agent::{
@@ -25,7 +27,10 @@ pub use agent::{
     Sampling, SystemPrompt, Timeouts, Tools,
 };
 pub use channel::{AllowFrom, Channel, ChannelKind, Irc, Sasl, Telegram, Tls};
+pub use classes::Class;
+pub(super) use classes::plain_share;
 pub use limits::{Amount, Excess, FleetLimits, Limits, plain_size};
+pub use queue::QueuePatch;
 pub use sandbox::{Enforcement, NetworkAccess, Sandbox, UserError, UserRef};
 
 /// `[a-z0-9][a-z0-9_-]{0,63}`: names of agents, providers, channels and classes, by the rule of the shared ids.
@@ -75,6 +80,8 @@ pub struct Config {
     pub supervisor: Supervisor,
     /// Where models are.
     pub providers: BTreeMap<ProviderId, Provider>,
+    /// The classes of agents; `interactive` and `batch` are always among them.
+    pub classes: BTreeMap<String, Class>,
     /// Every agent, with `[defaults]` merged in.
     pub agents: BTreeMap<AgentId, AgentConfig>,
     /// The chat connections.

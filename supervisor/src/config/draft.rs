@@ -8,10 +8,11 @@ use toml::de::{DeString, DeTable};
 
 use super::Directories;
 use super::diagnostic::{Diagnostic, Location, quoted};
-use super::domain::{AgentId, Channel, ChannelId, Provider, ProviderId};
+use super::domain::{AgentId, Channel, ChannelId, Provider, ProviderId, is_name};
 use super::reader::{Context, Node, Table};
 use super::sections::agent::{self, AgentPatch};
 use super::sections::binding::{self, BindingDraft};
+use super::sections::class::{self, ClassDraft};
 use super::sections::supervisor::{self, SupervisorDraft};
 use super::sections::{channel, provider};
 use super::value::NAME_RULE;
@@ -30,6 +31,7 @@ pub(super) struct Draft {
     pub(super) supervisor: Option<SupervisorDraft>,
     pub(super) providers: Named<ProviderId, Provider>,
     pub(super) defaults: AgentPatch,
+    pub(super) classes: Named<String, ClassDraft>,
     pub(super) agents: Named<AgentId, AgentPatch>,
     pub(super) channels: Named<ChannelId, Channel>,
     pub(super) bindings: Vec<BindingDraft>,
@@ -104,6 +106,15 @@ fn read_file<'a>(
             provider::read,
         )
     });
+    if let Some(node) = top.get("classes").and_then(|node| only_main(node, main)) {
+        named(
+            node,
+            "a class",
+            |name| is_name(name).then(|| name.to_owned()),
+            &mut draft.classes,
+            |name, node| class::read(name, node),
+        );
+    }
     if let Some(node) = top.get("defaults").and_then(|node| only_main(node, main)) {
         draft.defaults = agent::read(node, "defaults".to_owned()).unwrap_or_default();
     }

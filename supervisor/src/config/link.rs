@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Directories;
 use super::diagnostic::{Diagnostic, Location, quoted};
 use super::domain::{
-    AgentConfig, AgentId, Binding, Channel, ChannelId, Config, ModelRef, PeerKind, Provider,
+    AgentConfig, AgentId, Binding, Channel, ChannelId, Class, Config, ModelRef, PeerKind, Provider,
     ProviderId, Supervisor, plain_duration,
 };
 use super::draft::{Draft, Entry};
@@ -16,6 +16,7 @@ use super::nearest::did_you_mean;
 use super::reader::{Context, PathSite};
 use super::sections::agent::AgentPatch;
 use super::sections::binding::BindingDraft;
+use super::sections::class;
 use super::sections::limits::FleetDraft;
 use super::sections::supervisor::{self, socket_too_long};
 use super::value::{Placed, fits_socket};
@@ -46,6 +47,10 @@ pub(super) fn link(
         .default_agent
         .and_then(|agent| linker.agent(&agent));
 
+    let written = draft.classes.iter();
+    let written = written.filter_map(|(name, entry)| Some((name, entry.value.as_ref()?)));
+    let classes = class::settle(context, written, supervisor.max_concurrent);
+
     linker.check_policy(&draft.defaults, "defaults");
     linker.check_limits(&draft.defaults);
     let mut agents = BTreeMap::new();
@@ -56,6 +61,7 @@ pub(super) fn link(
         let patch = patch.over(&draft.defaults);
         linker.check_policy(&patch, id.as_str());
         linker.check_limits(&patch);
+        linker.check_class(&patch, &classes, &draft.classes);
         linker.note_places(id, &patch);
         linker.check_downgrade(&patch);
         if let Some(model) = linker.model(id, &patch, entry) {
@@ -76,6 +82,7 @@ pub(super) fn link(
     let config = Config {
         base_dir: context.base_dir.clone(),
         supervisor,
+        classes,
         agents,
         bindings,
         providers: values(draft.providers),
@@ -117,6 +124,7 @@ impl Linker<'_> {
     ) {
         let hint = did_you_mean(wrong, names.clone()).unwrap_or_else(|| {
             const SHOWN: usize = 8;
+            let all = format!("{what}{}", if what.ends_with('s') { "es" } else { "s" });
             let known: Vec<_> = names
                 .clone()
                 .take(SHOWN)
@@ -124,9 +132,9 @@ impl Linker<'_> {
                 .collect();
             let more = if names.count() > SHOWN { ", …" } else { "" };
             if known.is_empty() {
-                format!("no {what} is declared: add [{what}s.<name>]")
+                format!("no {what} is declared: add [{all}.<name>]")
             } else {
-                format!("the {what}s are {}{more}", known.join(", "))
+                format!("the {all} are {}{more}", known.join(", "))
             }
         });
         self.context.report(
@@ -134,6 +142,22 @@ impl Linker<'_> {
                 .at(at.clone(), format!("unknown {what}"))
                 .hint(hint),
         );
+    }
+
+    /// A mistake of the defaults is found with every agent, and reported once.
+    fn check_class<T>(
+        &self,
+        patch: &AgentPatch,
+        classes: &BTreeMap<String, Class>,
+        written: &BTreeMap<String, Entry<T>>,
+    ) {
+        let Some(class) = &patch.class else { return };
+        // One that is there and could not be read is there.
+        let mut names = classes.keys().chain(written.keys());
+        if !names.any(|name| *name == class.value) {
+            let names = classes.keys().map(String::as_str);
+            self.unknown("class", &class.value, &class.at, names);
+        }
     }
 
     fn agent(&self, name: &Placed<String>) -> Option<AgentId> {

@@ -14,13 +14,13 @@ mod scalar;
 mod tables;
 
 pub use scalar::{
-    AllowedSender, CountCap, CpuCap, Name, PeerName, Secret, SizeCap, SizeText, TimeText, UserText,
-    WeightCap,
+    AllowedSender, CountCap, CpuCap, Name, PeerName, Secret, SizeCap, SizeText, TimeCap, TimeText,
+    UserText, WeightCap,
 };
 pub use tables::{
     AgentTable, BackoffTable, BindingTable, BudgetTable, BudgetWindowTable, ChannelTable,
-    ContextTable, FleetTable, HttpTable, LimitsTable, LogTable, OtlpTable, PriceTable,
-    ProviderTable, SandboxTable, SaslTable, SupervisorTable,
+    ClassTable, ContextTable, FleetTable, HttpTable, LimitsTable, LogTable, OtlpTable, PriceTable,
+    ProviderTable, QueueTable, SandboxTable, SaslTable, SupervisorTable,
 };
 
 /// The configuration of Kennel. The main file may hold all of it; the files of `agents.d` beside it hold providers,
@@ -34,6 +34,10 @@ pub struct ConfigFile {
     /// Where models are, by name.
     #[serde(default)]
     pub providers: BTreeMap<Name, ProviderTable>,
+    /// Classes of agents, by name: how much of the fleet each has. `interactive` and `batch` are always there. Only in the
+    /// main file.
+    #[serde(default)]
+    pub classes: BTreeMap<Name, ClassTable>,
     /// What holds for every agent that does not say otherwise, key by key. Only in the main file.
     pub defaults: Option<AgentTable>,
     /// The agents, by name. Each runs as a process of its own.

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use super::{
     App, Current, audit, budget, doctor,
     error::Failure,
-    idempotency, limits, processes, queue, reload, sessions, turns, usage, view,
+    fairness, idempotency, limits, processes, queue, reload, sessions, turns, usage, view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -84,6 +84,7 @@ pub(super) fn routes() -> Router<Current> {
         .route("/queue/{id}/requeue", post(queue::requeue))
         .route("/channels", get(channels))
         .route("/events", get(events))
+        .route("/fairness", get(fairness::fairness))
         .route("/reload", post(reload::reload))
         .route("/shutdown", post(shutdown))
         .route("/openapi.json", get(|| async { Json(super::document()) }))
@@ -105,7 +106,9 @@ pub(super) async fn health(State(app): AppState) -> Json<wire::Health> {
 #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = wire::Status)))]
 pub(super) async fn status(State(app): AppState) -> Json<wire::Status> {
     let sample = app.sampler.latest();
+    let report = app.fairness.report().await;
     Json(wire::Status {
+        fairness: report.as_ref().and_then(fairness::summary),
         supervisor: wire::SupervisorStatus {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),

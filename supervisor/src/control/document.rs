@@ -3,7 +3,8 @@
 use utoipa::OpenApi;
 
 use super::{
-    api, audit, budget, doctor, limits, metrics, processes, queue, reload, sessions, turns, upgrade,
+    api, audit, budget, doctor, fairness, limits, metrics, processes, queue, reload, sessions,
+    turns, upgrade,
 };
 
 #[derive(OpenApi)]
@@ -40,6 +41,7 @@ use super::{
         doctor::agent_doctor,
         api::channels,
         api::streams::events,
+        fairness::fairness,
         reload::reload,
         api::shutdown,
         upgrade::upgrade,

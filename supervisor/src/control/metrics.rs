@@ -26,6 +26,7 @@ use self::text::{Format, Page};
 use super::{App, Current, view, wire};
 use crate::{
     dispatch::{AgentCounts, BudgetView},
+    fairness::Report,
     journal::Health,
     supervision::sampler::{AgentSample, Sample},
     turns::Histograms,
@@ -45,6 +46,7 @@ struct Scene {
     spans: Option<(u64, u64)>,
     agents: Vec<Agent>,
     channels: Vec<wire::ChannelStatus>,
+    fairness: Option<Report>,
 }
 
 /// What is told of one agent.
@@ -88,6 +90,7 @@ impl App {
         let counts = self.dispatcher.counts().await;
         let turns = self.dispatcher.histograms().await;
         let budgets = self.dispatcher.budgets().await;
+        let fairness = self.fairness.report().await;
         let sample = self.sampler.latest();
         let agents = self.agents.values().map(|handle| {
             let observed = handle.observed.borrow();
@@ -123,6 +126,7 @@ impl App {
                 .map(|counts| (counts.sent(), counts.dropped())),
             agents: agents.collect(),
             channels: self.view_channels(),
+            fairness,
             sample,
         }
     }

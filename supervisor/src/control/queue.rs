@@ -219,6 +219,7 @@ fn delivery(listed: Listed) -> wire::Delivery {
             State::Cancelled => wire::DeliveryState::Cancelled,
             State::Poison => wire::DeliveryState::Poison,
             State::Dropped => wire::DeliveryState::Dropped,
+            State::Gathered => wire::DeliveryState::Gathered,
         },
         attempts: listed.attempts,
         generation: listed.lease.map(|lease| lease.generation.0),

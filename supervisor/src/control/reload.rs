@@ -174,6 +174,19 @@ fn changes(plan: &Plan) -> Vec<wire::ReloadChange> {
             },
             keys: Vec::new(),
         });
+    let classes = plan
+        .classes
+        .iter()
+        .map(|(name, change)| wire::ReloadChange {
+            what: wire::ReloadSubject::Class,
+            id: Some(name.clone()),
+            step: match (&change.to, change.keys.is_empty()) {
+                (None, _) => wire::ReloadStep::Removed,
+                (Some(_), true) => wire::ReloadStep::Added,
+                (Some(_), false) => wire::ReloadStep::Changed,
+            },
+            keys: change.keys.iter().map(key).collect(),
+        });
     let changed = |what, keys| wire::ReloadChange {
         what,
         id: None,
@@ -189,6 +202,7 @@ fn changes(plan: &Plan) -> Vec<wire::ReloadChange> {
     agents
         .chain(channels)
         .chain(providers)
+        .chain(classes)
         .chain(bindings)
         .chain(supervisor)
         .collect()

@@ -16,6 +16,7 @@ mod audit;
 mod budget;
 mod doctor;
 mod events;
+mod fairness;
 mod limits;
 mod processes;
 mod queue;
@@ -32,6 +33,7 @@ pub use self::{
         DoctorHost,
     },
     events::{AgentEnd, EventList, EventsQuery, HeldBack, InterruptedTurn, LifecycleEvent},
+    fairness::{AgentShare, ClassShare, Fairness, FairnessSummary, FairnessWindow, LongestWait},
     limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap},
     processes::{AgentProcess, ProcessList},
     queue::{
@@ -82,6 +84,9 @@ pub struct Status {
     /// How agents are held.
     #[serde(default)]
     pub containment: ContainmentStatus,
+    /// Whether everybody has the share that weights give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<FairnessSummary>,
 }
 
 /// The supervisor itself.

@@ -21,6 +21,8 @@
 //! | --- | --- |
 //! | `accept` | the way in |
 //! | `account`, `clock` | what a turn took, and when |
+//! | `beside` | messages that join others, or wait for quiet |
+//! | `deadlines` | what may take no longer |
 //! | `hand_out` | from a lane to a driver |
 //! | `agents` | what drivers report |
 //! | [`handle`] | requests and reports, and the handles that make them |
@@ -33,7 +35,9 @@
 mod accept;
 mod account;
 mod agents;
+mod beside;
 mod clock;
+mod deadlines;
 mod hand_out;
 mod handle;
 mod job;
@@ -44,7 +48,7 @@ mod roster;
 mod spending;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -53,6 +57,7 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use kennel_shared::{
     ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId},
     protocol::Spent,
+    session_key::SessionKey,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -60,8 +65,10 @@ use tokio::{
 };
 use tracing::{debug, error};
 
+pub use self::deadlines::TimeLimits;
 use self::{
-    clock::GaveWay,
+    beside::Quiet,
+    deadlines::Deadlines,
     handle::Request,
     job::Job,
     ledger::{Accepting, Ledger, Then},
@@ -76,7 +83,7 @@ pub use self::{
     spending::BudgetView,
 };
 use super::{
-    lanes::{Lanes, Ticket},
+    lanes::{INTERACTIVE, Lanes, Shares, Terms, Ticket, USUAL_WEIGHT},
     turn::{EndKind, ReplySink, TurnEnd},
 };
 use crate::{
@@ -99,7 +106,7 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 const AT_HAND_BYTES: usize = 4 * 1024 * 1024;
 
 /// How an agent's deliveries are handed out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Turns at once.
     pub max_concurrent: usize,
@@ -107,6 +114,37 @@ pub struct Limits {
     pub max_waiting: usize,
     /// How many lives of the agent a delivery may cost before it is set aside.
     pub poison_after: u32,
+    /// The class of its turns.
+    pub class: String,
+    /// Its part of the class, beside the weights of the others.
+    pub weight: u32,
+    /// How long each may take; without limits for what finishes and takes no more.
+    pub time: Option<TimeLimits>,
+}
+
+/// One turn at a time, as for an agent of which the configuration says nothing.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_concurrent: 1,
+            max_waiting: 100,
+            poison_after: 3,
+            class: INTERACTIVE.to_owned(),
+            weight: USUAL_WEIGHT,
+            time: None,
+        }
+    }
+}
+
+impl Limits {
+    fn terms(&self) -> Terms {
+        Terms {
+            max_concurrent: self.max_concurrent,
+            max_waiting: self.max_waiting,
+            weight: self.weight,
+            class: self.class.as_str().into(),
+        }
+    }
 }
 
 type SinkFor = dyn Fn(&Message) -> Box<dyn ReplySink> + Send + Sync;
@@ -156,6 +194,7 @@ impl ReplySink for Nobody {
 #[derive(Default)]
 struct Tally {
     poison_after: u32,
+    time: Option<TimeLimits>,
     /// The life that is up, or was last.
     generation: Generation,
     /// On the way to the disk.
@@ -184,7 +223,6 @@ pub struct Dispatcher {
     loads: FuturesOrdered<BoxFuture<'static, Loaded>>,
     outside: Outside,
     prices: Prices,
-    gave_way: GaveWay,
     lanes: Lanes,
     agents: HashMap<AgentId, mpsc::Sender<Command>>,
     tallies: HashMap<AgentId, Tally>,
@@ -197,6 +235,16 @@ pub struct Dispatcher {
     /// Agents to whom something could not be handed out, and when to try again.
     swamped: HashSet<AgentId>,
     offer_again: Option<Instant>,
+    /// The delivery of each session that what comes next may join.
+    heads: HashMap<SessionKey, DeliveryId>,
+    /// How often a delivery is held back that waits.
+    holds: HashMap<DeliveryId, u32>,
+    /// Deliveries that wait for their sessions to be quiet, and when they are: the same, by time.
+    quiets: HashMap<DeliveryId, Quiet>,
+    debounces: BTreeSet<(Instant, DeliveryId)>,
+    deadlines: Deadlines,
+    /// Sessions whose people were told that something was dropped, and were not answered since.
+    told: HashSet<SessionKey>,
     leaving: bool,
     /// Who waits until all is written.
     flushing: Vec<oneshot::Sender<()>>,
@@ -214,9 +262,8 @@ pub fn prepare(
         ledger: Ledger::new(journal),
         loads: FuturesOrdered::new(),
         prices: outside.prices.clone(),
-        gave_way: GaveWay::default(),
         outside,
-        lanes: Lanes::new(max_running),
+        lanes: Lanes::new(max_running, Instant::now().into_std()),
         agents: HashMap::new(),
         tallies: HashMap::new(),
         jobs: HashMap::new(),
@@ -225,6 +272,12 @@ pub fn prepare(
         bytes_at_hand: 0,
         swamped: HashSet::new(),
         offer_again: None,
+        heads: HashMap::new(),
+        holds: HashMap::new(),
+        quiets: HashMap::new(),
+        debounces: BTreeSet::new(),
+        deadlines: Deadlines::default(),
+        told: HashSet::new(),
         leaving: false,
         flushing: Vec::new(),
     };
@@ -236,22 +289,26 @@ enum Happened {
     Written(Then, Result<Answer, JournalError>),
     Loaded(Loaded),
     Due,
+    Quiet,
+    Late,
 }
 
 impl Dispatcher {
     /// Adds an agent. `commands` leads to its driver.
-    pub fn add(&mut self, agent: AgentId, commands: mpsc::Sender<Command>, limits: Limits) {
+    pub fn add(&mut self, agent: AgentId, commands: mpsc::Sender<Command>, limits: &Limits) {
         // One that was just removed may have something left; it is the new one's.
-        if !self
-            .lanes
-            .limit(&agent, limits.max_concurrent, limits.max_waiting)
-        {
-            self.lanes
-                .add(agent.clone(), limits.max_concurrent, limits.max_waiting);
+        if !self.lanes.limit(&agent, limits.terms()) {
+            self.lanes.add(agent.clone(), limits.terms());
         }
         let tally = self.tallies.entry(agent.clone()).or_default();
         tally.poison_after = limits.poison_after;
+        tally.time = limits.time;
         self.agents.insert(agent, commands);
+    }
+
+    /// Says how much of the fleet classes have.
+    pub fn set_classes(&mut self, classes: &BTreeMap<String, Shares>) {
+        self.lanes.set_classes(classes);
     }
 
     /// Says that an agent rests from the beginning: nobody has asked for it to run.
@@ -262,6 +319,7 @@ impl Dispatcher {
     /// Runs until aborted, or every handle is gone.
     pub async fn run(mut self) {
         loop {
+            let (quiet_at, late_at) = (self.quiet_at(), self.deadlines.next());
             let happened = tokio::select! {
                 request = self.requests.recv() => Happened::Request(request),
                 (then, answer) = self.ledger.next() => Happened::Written(then, answer),
@@ -269,7 +327,10 @@ impl Dispatcher {
                     Happened::Loaded(loaded)
                 }
                 () = until(self.offer_again) => Happened::Due,
+                () = until(quiet_at) => Happened::Quiet,
+                () = until(late_at) => Happened::Late,
             };
+            self.lanes.advance(Instant::now().into_std());
             match happened {
                 Happened::Request(Some(request)) => self.on_request(request),
                 Happened::Request(None) => return,
@@ -278,18 +339,20 @@ impl Dispatcher {
                     self.on_loaded(delivery, message);
                     self.on_flushed();
                 }
+                Happened::Quiet => self.on_quiet(),
+                Happened::Late => self.on_late(),
                 Happened::Due => {
                     self.offer_again = None;
                     for agent in std::mem::take(&mut self.swamped) {
-                        self.gave_way.opened(&agent, Instant::now());
                         self.lanes.open(&agent);
                     }
                 }
             }
             while !self.leaving
-                && let Some(ticket) = self.lanes.start_next()
+                && let Some(started) = self.lanes.start_next()
             {
-                self.start(&ticket);
+                self.clock_out(&started);
+                self.start(&started.ticket);
             }
         }
     }
@@ -302,6 +365,14 @@ impl Dispatcher {
                 if let Some(reply) = reply {
                     let _ = reply.send(cancelled);
                 }
+            }
+            Request::StopSession { session, reply } => {
+                let _ = reply.send(self.stop_session(&session));
+            }
+            Request::SessionCounts { session, reply } => {
+                let running = self.lanes.running(&session.agent());
+                let running = running.iter().filter(|one| one.session == session).count();
+                let _ = reply.send((self.lanes.waiting_in(&session).len(), running));
             }
             Request::Operate {
                 operation,
@@ -326,6 +397,9 @@ impl Dispatcher {
             }
             Request::Histograms { reply } => {
                 let _ = reply.send(self.histograms());
+            }
+            Request::Usage { reply } => {
+                let _ = reply.send(self.lanes.take_usage());
             }
             Request::Flush { reply } => {
                 self.flushing.push(reply);
@@ -387,7 +461,18 @@ impl Dispatcher {
         if let Some(commands) = self.agents.get(&agent) {
             let _ = commands.try_send(Command::Cancel(turn));
         }
+        self.limit_grace(delivery, turn);
         true
+    }
+
+    /// Cancels a delivery, which ends with this then.
+    fn cancel_for(&mut self, delivery: DeliveryId, because: TurnEnd) {
+        if let Some(job) = self.jobs.get_mut(&delivery)
+            && !job.cancelled
+        {
+            job.because = Some(because);
+            self.cancel(delivery);
+        }
     }
 
     /// No more is taken. Those who cannot come back are told, the rest is for the next supervisor.
@@ -406,13 +491,13 @@ impl Dispatcher {
 
     /// Takes a job out of everything.
     fn take_out(&mut self, delivery: DeliveryId) -> Option<Job> {
+        self.expect_no_more(delivery, |_| true);
         let job = self.jobs.remove(&delivery)?;
+        self.gather_no_more(&job.ticket);
         if let Some(turn) = job.turn {
             self.turns.remove(&turn);
         }
-        if self.lanes.finish(&job.ticket) {
-            self.gave_way.ended(&job.ticket, Instant::now());
-        } else {
+        if !self.lanes.finish(&job.ticket) {
             self.lanes.withdraw(&job.ticket);
         }
         if let Some(text) = &job.text {
@@ -474,6 +559,7 @@ impl Dispatcher {
         let count = |(agent, tally): (&AgentId, &Tally)| {
             let (waiting, running) = self.lanes.counts(agent);
             let counts = AgentCounts {
+                resting: tally.resting,
                 waiting,
                 running,
                 replied: tally.replied,

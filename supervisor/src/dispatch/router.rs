@@ -12,6 +12,9 @@ use kennel_shared::{
 };
 use thiserror::Error;
 
+use super::gather::Queueing;
+use crate::config::QueuePatch;
+
 /// One rule: messages of `channel`, narrowed by what else is given, go to `agent`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
@@ -41,6 +44,8 @@ pub enum Unroutable {
 pub struct Router {
     rules: HashMap<(ChannelId, Option<PeerKind>, Option<String>), AgentId>,
     default: Option<AgentId>,
+    queueing: HashMap<AgentId, Queueing>,
+    by_channel: HashMap<ChannelId, QueuePatch>,
 }
 
 impl Router {
@@ -56,7 +61,32 @@ impl Router {
             } = binding;
             rules.entry((channel, kind, peer)).or_insert(agent);
         }
-        Self { rules, default }
+        Self {
+            rules,
+            default,
+            ..Self::default()
+        }
+    }
+
+    /// How messages wait: as the agent says, but for what the channel says.
+    #[must_use]
+    pub fn with_queueing(
+        self,
+        agents: impl IntoIterator<Item = (AgentId, Queueing)>,
+        channels: impl IntoIterator<Item = (ChannelId, QueuePatch)>,
+    ) -> Self {
+        Self {
+            queueing: agents.into_iter().collect(),
+            by_channel: channels.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// How a message of this channel waits for this agent.
+    pub fn queueing(&self, agent: &str, channel: &ChannelId) -> Queueing {
+        let agent = self.queueing.get(agent).copied();
+        let channel = self.by_channel.get(channel).copied().unwrap_or_default();
+        channel.over(agent.unwrap_or(QueuePatch::DEFAULT))
     }
 
     /// The agent and the conversation of a message.

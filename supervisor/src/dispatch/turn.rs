@@ -61,6 +61,10 @@ pub trait ReplySink: Send {
     fn sends(&self, _end: &TurnEnd) -> Vec<NewSend> {
         Vec::new()
     }
+    /// What the chat is told of something else than an end.
+    fn notice(&self, _words: &str) -> Option<NewSend> {
+        None
+    }
     /// Whether the turn is still wanted when this one is gone: somebody will read the answer later.
     fn outlasts(&self) -> bool;
     /// Whether somebody holds a line for it, who is cut off when this process ends.

@@ -168,6 +168,9 @@ pub(super) fn remedy(id: &str, end: &End) -> String {
         ),
         (Cause::TooManyProcesses, _, None) => format!("see in {logs} what it started"),
         (Cause::Hung, ..) => format!("{logs} says where it hung"),
+        (Cause::Stuck, ..) => format!(
+            "{logs} says where it was; a turn that needs longer to end: raise `cancel_grace` of [agents.{id}]"
+        ),
         (Cause::StartTimeout | Cause::NotBack, ..) => format!(
             "{logs} says how far it came; where the machine is slow, raise `start_timeout` of [agents.{id}]"
         ),
@@ -315,6 +318,7 @@ mod tests {
             Cause::OutOfMemory,
             Cause::TooManyProcesses,
             Cause::Hung,
+            Cause::Stuck,
             Cause::StartTimeout,
             Cause::Asked,
             Cause::Code(1),

@@ -56,7 +56,8 @@ impl ChannelReply {
         }
     }
 
-    fn send(&self, text: String) -> NewSend {
+    /// Something to be sent to the chat.
+    pub(super) fn send(&self, text: String) -> NewSend {
         NewSend {
             channel: self.channel.clone(),
             peer: self.to.peer.clone(),
@@ -116,6 +117,10 @@ fn words(end: &TurnEnd) -> Option<String> {
 impl ReplySink for ChannelReply {
     fn sends(&self, end: &TurnEnd) -> Vec<NewSend> {
         words(end).map(|text| self.send(text)).into_iter().collect()
+    }
+
+    fn notice(&self, words: &str) -> Option<NewSend> {
+        Some(self.send(words.to_owned()))
     }
 
     fn outlasts(&self) -> bool {

@@ -18,13 +18,18 @@
 //! - A delivery keeps its place: what is requeued is ahead of all that came after it.
 //! - What may have been sent twice stays marked, however it ends.
 
-use kennel_shared::ids::{AgentId, ChannelId, DeliveryId, Generation};
+mod beside;
+
+use kennel_shared::{
+    envelope::Sender,
+    ids::{AgentId, ChannelId, DeliveryId, Generation},
+};
 
 use crate::turns::TurnRecord;
 
 use super::{
     entry::{
-        CallerKey, Child, Digest, End, Lease, NewAudit, NewDelivery, NewSend, Origin, SendId,
+        CallerKey, Chat, Child, Digest, End, Lease, NewAudit, NewDelivery, NewSend, Origin, SendId,
         SendStanding, SendState, Seq, Standing, State, UnixMs,
     },
     op::{Acceptance, Answer, Blame, KnownBy, Op, Refusal, SendEnd},
@@ -47,6 +52,14 @@ pub(super) trait Rows {
     fn set_open(&mut self, seq: Seq, open: Open) -> Result<(), Self::Error>;
     /// Writes an end. The text of an answer is written where `keep_answer` says so.
     fn set_ended(&mut self, seq: Seq, closed: &Closed<'_>) -> Result<(), Self::Error>;
+    /// The text of a message.
+    fn text(&self, seq: Seq) -> Result<String, Self::Error>;
+    /// Puts another text in the place of that.
+    fn set_text(&mut self, seq: Seq, text: &str) -> Result<(), Self::Error>;
+    /// Who wrote it.
+    fn sender(&self, seq: Seq) -> Result<Sender, Self::Error>;
+    /// Writes down as which delivery it goes on.
+    fn goes_on_as(&mut self, seq: Seq, delivery: DeliveryId) -> Result<(), Self::Error>;
     /// Copies a message under another name to the end of the queue; a caller's key moves along.
     fn copy(&mut self, from: Seq, anew: DeliveryId, now: UnixMs) -> Result<Seq, Self::Error>;
 
@@ -61,6 +74,8 @@ pub(super) trait Rows {
 
     fn child(&self, agent: &AgentId) -> Result<Option<Child>, Self::Error>;
     fn set_child(&mut self, child: &Child) -> Result<(), Self::Error>;
+
+    fn set_chat(&mut self, chat: &Chat) -> Result<(), Self::Error>;
 
     fn insert_audit(&mut self, audit: &NewAudit, now: UnixMs) -> Result<(), Self::Error>;
 
@@ -92,6 +107,11 @@ type Applied<R> = Result<Answer, <R as Rows>::Error>;
 pub(super) fn apply<R: Rows>(rows: &mut R, op: &Op, now: UnixMs) -> Applied<R> {
     match op {
         Op::Accept(new) => accept(rows, new, now),
+        Op::AcceptBeside {
+            new,
+            beside,
+            notice,
+        } => beside::accept(rows, new, *beside, notice.as_deref(), now),
         Op::Lease {
             delivery,
             generation,
@@ -134,6 +154,10 @@ pub(super) fn apply<R: Rows>(rows: &mut R, op: &Op, now: UnixMs) -> Applied<R> {
         Op::ChildEnded { agent, generation } => with_child(rows, agent, *generation, |child| {
             child.ended.get_or_insert(now);
         }),
+        Op::SetChat(chat) => {
+            rows.set_chat(chat)?;
+            Ok(Answer::Noted)
+        }
         Op::Audit(audit) => {
             rows.insert_audit(audit, now)?;
             Ok(Answer::Noted)
@@ -150,6 +174,14 @@ fn refuse<E>(refusal: Refusal) -> Result<Answer, E> {
 }
 
 fn accept<R: Rows>(rows: &mut R, new: &NewDelivery, now: UnixMs) -> Applied<R> {
+    match known(rows, new)? {
+        Some(answer) => Ok(answer),
+        None => Ok(Answer::Accepted(Acceptance::New(rows.insert(new, now)?))),
+    }
+}
+
+/// The answer to a message that was accepted before.
+fn known<R: Rows>(rows: &R, new: &NewDelivery) -> Result<Option<Answer>, R::Error> {
     let known = match rows.delivery(new.delivery)? {
         Some(first) => Some((KnownBy::Delivery, first)),
         None => match &new.origin {
@@ -165,7 +197,7 @@ fn accept<R: Rows>(rows: &mut R, new: &NewDelivery, now: UnixMs) -> Applied<R> {
                 key: Some(CallerKey { key, body }),
             } => match rows.by_key(key)? {
                 Some((first, other)) if other != *body => {
-                    return refuse(Refusal::OtherBody { first });
+                    return refuse(Refusal::OtherBody { first }).map(Some);
                 }
                 first => {
                     let first = first.map(|(first, _)| first);
@@ -174,14 +206,12 @@ fn accept<R: Rows>(rows: &mut R, new: &NewDelivery, now: UnixMs) -> Applied<R> {
             },
         },
     };
-    let acceptance = match known {
-        Some((by, first)) => Acceptance::Known {
+    Ok(known.map(|(by, first)| {
+        Answer::Accepted(Acceptance::Known {
             by,
             first: Box::new(first),
-        },
-        None => Acceptance::New(rows.insert(new, now)?),
-    };
-    Ok(Answer::Accepted(acceptance))
+        })
+    }))
 }
 
 fn standing<R: Rows>(rows: &R, delivery: Option<DeliveryId>) -> Result<Option<Standing>, R::Error> {
@@ -319,6 +349,9 @@ fn retry<R: Rows>(rows: &mut R, delivery: DeliveryId, anew: DeliveryId, now: Uni
     let Some(found) = rows.delivery(delivery)? else {
         return refuse(Refusal::Unknown);
     };
+    if found.state == State::Gathered {
+        return refuse(Refusal::State(found.state));
+    }
     // Once: whoever asks again is told of the same one.
     if let Some(done) = standing(rows, found.retried)? {
         return Ok(Answer::Retried {

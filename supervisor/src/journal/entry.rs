@@ -8,7 +8,7 @@ use kennel_shared::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::dispatch::EndKind;
+use crate::dispatch::{EndKind, gather::Mode};
 
 /// Milliseconds since the Unix epoch.
 pub type UnixMs = i64;
@@ -97,8 +97,10 @@ coded! {
         Cancelled = 4 "cancelled",
         /// It was set aside: its agent kept dying of it.
         Poison = 5 "poison",
-        /// An operator took it out.
+        /// An operator took it out, or too many waited.
         Dropped = 6 "dropped",
+        /// It is answered with another of its session, which it joined while that waited.
+        Gathered = 7 "gathered",
     }
 }
 
@@ -150,6 +152,14 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// The account that it came through.
+    pub fn channel(&self) -> Option<&ChannelId> {
+        match self {
+            Self::Channel { channel, .. } => Some(channel),
+            Self::Caller { .. } => None,
+        }
+    }
+
     pub(super) fn key(&self) -> Option<&CallerKey> {
         match self {
             Self::Caller { key } => key.as_ref(),
@@ -255,7 +265,7 @@ pub struct Standing {
     pub end: Option<Ended>,
     /// A caller may ask for it again by a key.
     pub keyed: bool,
-    /// The delivery as which it was tried again.
+    /// The delivery as which it goes on: it was tried again, or has joined that.
     pub retried: Option<DeliveryId>,
 }
 
@@ -293,6 +303,17 @@ pub struct SendStanding {
     pub settled: Option<UnixMs>,
     /// Why it was given up.
     pub failure: Option<String>,
+}
+
+/// What people have chosen for a chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chat {
+    /// The key of its first conversation.
+    pub key: SessionKey,
+    /// How its messages wait; as the configuration says, without one.
+    pub mode: Option<Mode>,
+    /// How many conversations were begun anew.
+    pub begun: u32,
 }
 
 /// Digests of the tokens by which a child proves itself when it connects again.
@@ -377,6 +398,19 @@ pub(super) fn end_kind(code: i64) -> Option<EndKind> {
     })
 }
 
+/// The numbers of [`Mode`] in the file.
+pub(super) fn mode_code(mode: Mode) -> i64 {
+    match mode {
+        Mode::Collect => 0,
+        Mode::Followup => 1,
+        Mode::Interrupt => 2,
+    }
+}
+
+pub(super) fn mode(code: i64) -> Option<Mode> {
+    Mode::ALL.into_iter().find(|mode| mode_code(*mode) == code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,7 +426,7 @@ mod tests {
         for code in 0..7 {
             assert_eq!(end_kind(code).map(end_kind_code), Some(code));
         }
-        assert_eq!((State::from_code(7), end_kind(7)), (None, None));
+        assert_eq!((State::from_code(8), end_kind(7)), (None, None));
     }
 
     #[test]

@@ -6,10 +6,10 @@ use kennel_shared::{
 };
 use thiserror::Error;
 
-use crate::turns::TurnRecord;
+use crate::{dispatch::gather::DropPolicy, turns::TurnRecord};
 
 use super::entry::{
-    Child, End, NewAudit, NewDelivery, NewSend, SendId, SendState, Seq, Standing, State,
+    Chat, Child, End, NewAudit, NewDelivery, NewSend, SendId, SendState, Seq, Standing, State,
     TokenDigests,
 };
 
@@ -25,6 +25,15 @@ const TURN_BYTES: usize = 1024;
 pub enum Op {
     /// A message arrived.
     Accept(Box<NewDelivery>),
+    /// A message arrived for a session in which others wait.
+    AcceptBeside {
+        /// The message.
+        new: Box<NewDelivery>,
+        /// What becomes of it.
+        beside: Beside,
+        /// What its chat is told if something is dropped.
+        notice: Option<Box<NewSend>>,
+    },
     /// A delivery is about to be handed to an agent's process.
     Lease {
         /// Which.
@@ -115,6 +124,8 @@ pub enum Op {
         /// Which life.
         generation: Generation,
     },
+    /// People have chosen something for their chat.
+    SetChat(Box<Chat>),
     /// Something to look up later.
     Audit(Box<NewAudit>),
 }
@@ -125,7 +136,11 @@ impl Op {
     pub fn begins(&self) -> bool {
         matches!(
             self,
-            Self::Accept(_) | Self::Retry { .. } | Self::Revive { .. } | Self::Drop { .. }
+            Self::Accept(_)
+                | Self::AcceptBeside { .. }
+                | Self::Retry { .. }
+                | Self::Revive { .. }
+                | Self::Drop { .. }
         )
     }
 
@@ -138,7 +153,7 @@ impl Op {
     /// About how much it will write, in bytes.
     pub(super) fn weight(&self) -> usize {
         let text = match self {
-            Self::Accept(new) => new.text.len(),
+            Self::Accept(new) | Self::AcceptBeside { new, .. } => new.text.len(),
             Self::Settle {
                 end, sends, turn, ..
             } => {
@@ -155,6 +170,29 @@ impl Op {
         };
         text + 1024
     }
+}
+
+/// What becomes of a message beside others of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// It joins one that waits and was never handed out.
+    Join {
+        /// Which.
+        head: DeliveryId,
+        /// How many may be together.
+        cap: u32,
+        /// What is dropped beyond that.
+        drop: DropPolicy,
+    },
+    /// It is taken, and one that waits and was never handed out is dropped for it.
+    Replace {
+        /// Which.
+        oldest: DeliveryId,
+        /// Whether the first words of that are kept.
+        summarize: bool,
+    },
+    /// It is dropped.
+    Refuse,
 }
 
 /// A delivery was in hand when its agent died.
@@ -193,6 +231,20 @@ pub enum SendEnd {
 pub enum Answer {
     /// To [`Op::Accept`].
     Accepted(Acceptance),
+    /// To [`Op::AcceptBeside`], when it is not a delivery of its own.
+    Beside {
+        /// The one that it has joined; it was dropped when there is none.
+        head: Option<DeliveryId>,
+        /// The notice that something was dropped.
+        notice: Option<SendId>,
+    },
+    /// To [`Op::AcceptBeside`], when it has taken the place of another.
+    Replaced {
+        /// Its place.
+        seq: Seq,
+        /// The notice.
+        notice: Option<SendId>,
+    },
     /// To [`Op::Lease`].
     Leased,
     /// To [`Op::Requeue`]: it waits again.

@@ -14,12 +14,12 @@ use kennel_shared::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use thiserror::Error;
 
-use crate::turns::TurnRecord;
+use crate::{dispatch::gather, turns::TurnRecord};
 
 use super::{
     entry::{
-        CallerKey, Child, Digest, Ended, Lease, Origin, SendId, SendState, Seq, Spending, State,
-        UnixMs,
+        self, CallerKey, Chat, Child, Digest, Ended, Lease, Origin, SendId, SendState, Seq,
+        Spending, State, UnixMs,
     },
     file::quick_check,
     sql::{self, SqlResult, parsed, parsed_or_null},
@@ -271,16 +271,17 @@ impl Reader {
              FROM inbox i JOIN inbox_texts t ON t.seq = i.seq WHERE i.delivery = ?1",
             params![delivery.to_string()],
             |row| {
+                let sender = Sender {
+                    id: row.get(6)?,
+                    name: row.get(7)?,
+                };
                 Ok(Message {
                     delivery: parsed(row, 0)?,
                     origin: origin(row, 1)?,
                     session: parsed(row, 5)?,
-                    sender: Sender {
-                        id: row.get(6)?,
-                        name: row.get(7)?,
-                    },
                     reply_to: row.get(8)?,
-                    text: row.get(9)?,
+                    text: gather::readable(row.get(9)?, &sender),
+                    sender,
                 })
             },
         )
@@ -422,15 +423,32 @@ impl Reader {
             params![id],
             |row| {
                 let ended: Option<UnixMs> = row.get(1)?;
+                let text: Option<String> = row.get(0)?;
                 Ok(Shown {
+                    text: text.map(|text| gather::readable(text, &listed.sender)),
                     listed,
-                    text: row.get(0)?,
                     end: match ended {
                         Some(at) => Some(sql::ended(row, at, 2)?),
                         None => None,
                     },
                     retried: parsed_or_null(row, 6)?,
                     sends,
+                })
+            },
+        )
+    }
+
+    /// What people have chosen for their chats.
+    pub fn chats(&self) -> Result<Vec<Chat>, ReadError> {
+        self.rows(
+            "SELECT session, mode, begun FROM chats ORDER BY session",
+            params![],
+            |row| {
+                let mode: Option<i64> = row.get(1)?;
+                Ok(Chat {
+                    key: parsed(row, 0)?,
+                    mode: mode.and_then(entry::mode),
+                    begun: row.get(2)?,
                 })
             },
         )
@@ -597,7 +615,7 @@ fn listed(row: &Row<'_>) -> SqlResult<Listed> {
         attempts: row.get(7)?,
         lease: sql::lease(row, 8, 9)?,
         received: row.get(10)?,
-        preview: row.get(11)?,
+        preview: gather::preview(row.get(11)?),
         bytes: row.get::<_, i64>(12)?.unsigned_abs(),
     })
 }

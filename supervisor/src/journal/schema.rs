@@ -15,7 +15,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b4e_4c4a;
 
 /// States are numbers: see [`entry`](super::entry).
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
     CREATE TABLE meta (
         key   TEXT NOT NULL PRIMARY KEY,
@@ -114,18 +114,21 @@ const STEPS: [&str; 3] = [
     // Without the blanks of the steps before, so that the schema stays on the first page: see the module.
     "
     PRAGMA writable_schema = ON;
-    UPDATE sqlite_schema SET sql = replace(replace(replace(replace(replace(replace(replace(replace(
-        sql, char(10), ' '), '        ', ' '), '    ', ' '), '  ', ' '), '  ', ' '), '  ', ' '), ', ', ','), '( ', '(')
+    UPDATE sqlite_schema SET sql = replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(
+        sql, char(10), ' '), '        ', ' '), '    ', ' '), '  ', ' '), '  ', ' '), '  ', ' '), ', ', ','), ' ,', ','), ' (', '('), '( ', '('), ' )', ')')
         WHERE sql IS NOT NULL;
     PRAGMA writable_schema = OFF;
-    CREATE TABLE turns(id INTEGER PRIMARY KEY AUTOINCREMENT,turn TEXT NOT NULL UNIQUE,agent TEXT NOT NULL,ended_ms INTEGER NOT NULL,record TEXT NOT NULL)STRICT;
+    CREATE TABLE chats(id INTEGER PRIMARY KEY,session TEXT NOT NULL UNIQUE,mode INTEGER,begun INTEGER NOT NULL)STRICT;
+    ",
+    "
+    CREATE TABLE turns(id INTEGER PRIMARY KEY AUTOINCREMENT,turn TEXT UNIQUE,agent TEXT,ended_ms INTEGER,record TEXT)STRICT;
     CREATE INDEX turns_by_agent ON turns(agent,id);
-    CREATE TABLE spendings(id INTEGER PRIMARY KEY,agent TEXT NOT NULL,quarter INTEGER NOT NULL,turns INTEGER NOT NULL,input INTEGER NOT NULL,output INTEGER NOT NULL,cost INTEGER NOT NULL,UNIQUE(agent,quarter))STRICT;
-",
+    CREATE TABLE spendings(id INTEGER PRIMARY KEY,agent TEXT,quarter INTEGER,turns INTEGER,input INTEGER,output INTEGER,cost INTEGER,UNIQUE(agent,quarter))STRICT;
+    ",
 ];
 
 /// The tables that hold what cannot be had again, each with its row id and the version that it came with.
-pub(super) const TABLES: [(&str, &str, i32); 9] = [
+pub(super) const TABLES: [(&str, &str, i32); 10] = [
     ("children", "id", 1),
     ("inbox", "seq", 1),
     ("inbox_texts", "seq", 1),
@@ -133,12 +136,13 @@ pub(super) const TABLES: [(&str, &str, i32); 9] = [
     ("outbox", "id", 1),
     ("outbox_texts", "id", 1),
     ("audit", "id", 1),
-    ("turns", "id", 3),
-    ("spendings", "id", 3),
+    ("chats", "id", 3),
+    ("turns", "id", 4),
+    ("spendings", "id", 4),
 ];
 
 /// The version that this program writes.
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 4;
 
 const _: () = assert!(
     VERSION.unsigned_abs() as usize == STEPS.len(),

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, str::FromStr};
 
 use kennel_shared::{
-    envelope::PeerKind,
+    envelope::{PeerKind, Sender},
     ids::{AgentId, ChannelId, DeliveryId, Generation},
 };
 use rusqlite::{
@@ -16,9 +16,9 @@ use crate::turns::TurnRecord;
 use super::{
     core::{Closed, Open, Rows},
     entry::{
-        Child, Digest, End, Ended, Lease, NewAudit, NewDelivery, NewSend, Origin, SendId,
+        Chat, Child, Digest, End, Ended, Lease, NewAudit, NewDelivery, NewSend, Origin, SendId,
         SendStanding, SendState, Seq, Spending, Standing, State, TokenDigests, Tokens, UnixMs,
-        end_kind, end_kind_code,
+        end_kind, end_kind_code, mode_code,
     },
     failpoint::{FailPoints, Point},
 };
@@ -338,6 +338,43 @@ impl Rows for SqlRows<'_> {
         Ok(())
     }
 
+    fn text(&self, seq: Seq) -> SqlResult<String> {
+        let text = self.one(
+            "SELECT text FROM inbox_texts WHERE seq = ?1",
+            params![seq.0],
+            |row| row.get(0),
+        )?;
+        Ok(text.unwrap_or_default())
+    }
+
+    fn set_text(&mut self, seq: Seq, text: &str) -> SqlResult<()> {
+        self.write(
+            "INSERT OR REPLACE INTO inbox_texts (seq, text) VALUES (?1, ?2)",
+            params![seq.0, text],
+        )
+        .map(drop)
+    }
+
+    fn sender(&self, seq: Seq) -> SqlResult<Sender> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT sender_id, sender_name FROM inbox WHERE seq = ?1")?;
+        statement.query_row(params![seq.0], |row| {
+            Ok(Sender {
+                id: row.get(0)?,
+                name: row.get(1)?,
+            })
+        })
+    }
+
+    fn goes_on_as(&mut self, seq: Seq, delivery: DeliveryId) -> SqlResult<()> {
+        self.write(
+            "UPDATE inbox SET retried = ?2 WHERE seq = ?1",
+            params![seq.0, delivery.to_string()],
+        )
+        .map(drop)
+    }
+
     fn copy(&mut self, from: Seq, anew: DeliveryId, now: UnixMs) -> SqlResult<Seq> {
         let anew = anew.to_string();
         let key: Option<(Option<String>, Option<Vec<u8>>)> = self.one(
@@ -461,6 +498,15 @@ impl Rows for SqlRows<'_> {
                 child.ended,
                 child.made_of.map(|digest| digest.0),
             ],
+        )
+        .map(drop)
+    }
+
+    fn set_chat(&mut self, chat: &Chat) -> SqlResult<()> {
+        self.write(
+            "INSERT INTO chats (session, mode, begun) VALUES (?1, ?2, ?3)
+             ON CONFLICT (session) DO UPDATE SET mode = ?2, begun = ?3",
+            params![chat.key.as_str(), chat.mode.map(mode_code), chat.begun],
         )
         .map(drop)
     }

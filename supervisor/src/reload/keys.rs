@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{AgentConfig, Channel, ChannelKind, Limits, Supervisor},
+    config::{AgentConfig, Channel, ChannelKind, Class, Limits, Supervisor},
     containment::Cap,
 };
 
@@ -88,6 +88,9 @@ pub(super) const AGENT: &[Key<AgentConfig>] = &[
     key!("watchdog", Live, timeouts.watchdog, a => time(a.timeouts.watchdog)),
     key!("stop_grace", Live, timeouts.stop_grace, a => time(a.timeouts.stop_grace)),
     key!("drain_timeout", Live, timeouts.drain, a => time(a.timeouts.drain)),
+    key!("queue_timeout", Live, timeouts.queue, a => or_none(a.timeouts.queue.map(time))),
+    key!("first_token_timeout", Live, timeouts.first_token, a => or_none(a.timeouts.first_token.map(time))),
+    key!("cancel_grace", Live, timeouts.cancel_grace, a => time(a.timeouts.cancel_grace)),
     key!("turn_timeout", Restart, timeouts.turn, a => time(a.timeouts.turn)),
     key!("tools", Restart, tools.enabled),
     key!("max_steps", Restart, tools.max_steps, a => a.tools.max_steps.to_string()),
@@ -120,6 +123,11 @@ pub(super) const AGENT: &[Key<AgentConfig>] = &[
     key!("max_queued", Live, max_queued, a => a.max_queued.to_string()),
     key!("poison_after", Live, poison_after, a => a.poison_after.to_string()),
     key!("class", Live, class, a => a.class.clone()),
+    key!("queue.mode", Live, queue.mode, a => a.queue.mode.as_str().to_owned()),
+    key!("queue.debounce", Live, queue.debounce, a => time(a.queue.debounce)),
+    key!("queue.cap", Live, queue.cap, a => a.queue.cap.to_string()),
+    key!("queue.drop", Live, queue.drop, a => a.queue.drop.as_str().to_owned()),
+    key!("weight", Live, weight, a => a.weight.to_string()),
     key!("context", Restart, context),
     key!("log", Live, log),
     key!("budget.time_zone", Live, budget.zone, a => a.budget.zone.clone()),
@@ -150,6 +158,15 @@ pub(super) const SUPERVISOR: &[Key<Supervisor>] = &[
     key!("fleet.cpu_weight", Live, fleet.limits.cpu_weight, s => cap(&s.fleet.limits, Cap::CpuWeight)),
     key!("fleet.pids", Live, fleet.limits.pids, s => cap(&s.fleet.limits, Cap::Pids)),
     key!("fleet.overcommit", Live, fleet.overcommit, s => s.fleet.overcommit.to_string()),
+];
+
+/// Those of a class.
+#[rustfmt::skip]
+#[expect(clippy::float_cmp, reason = "whether it is written otherwise, by however little")]
+pub(super) const CLASS: &[Key<Class>] = &[
+    key!("weight", Live, weight, c => c.weight.to_string()),
+    key!("min_share", Live, min_share, c => c.min_share.to_string()),
+    key!("max_share", Live, max_share, c => c.max_share.map_or_else(|| "default".to_owned(), |share| share.to_string())),
 ];
 
 /// The names of the keys in which two versions of a channel differ. All of them take a new connection.
@@ -195,7 +212,12 @@ fn or_none(value: Option<impl std::fmt::Display>) -> String {
 
 /// Does not compile when one of the structs has a field that is not thought of here.
 #[expect(dead_code, reason = "the compiler is the one that reads it")]
-fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
+fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor, class: &Class) {
+    let Class {
+        weight: _,
+        min_share: _,
+        max_share: _,
+    } = class;
     let AgentConfig {
         // What it is known by.
         id: _,
@@ -225,6 +247,9 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
                 stop_grace: _,
                 drain: _,
                 turn: _,
+                queue: _,
+                first_token: _,
+                cancel_grace: _,
             },
         tools:
             crate::config::Tools {
@@ -249,6 +274,14 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor) {
         max_queued: _,
         poison_after: _,
         class: _,
+        queue:
+            crate::dispatch::gather::Queueing {
+                mode: _,
+                debounce: _,
+                cap: _,
+                drop: _,
+            },
+        weight: _,
         context: _,
         log: _,
         budget:

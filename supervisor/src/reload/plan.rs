@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use super::keys::{self, Effect, Key};
 use crate::config::{
-    AgentConfig, AgentId, Binding, Channel, ChannelId, Config, Provider, ProviderId, Supervisor,
+    AgentConfig, AgentId, Binding, Channel, ChannelId, Class, Config, Provider, ProviderId,
+    Supervisor,
 };
 
 /// What a supervisor runs, or shall run: all that is compared.
@@ -31,6 +32,8 @@ pub struct Plan {
     pub providers: BTreeMap<ProviderId, Option<Provider>>,
     /// Who answers where, when that differs.
     pub bindings: Option<Vec<Binding>>,
+    /// Of classes of agents, by name.
+    pub classes: BTreeMap<String, ClassChange>,
     /// Of the supervisor.
     pub supervisor: Vec<KeyChange>,
     settings: Supervisor,
@@ -76,6 +79,15 @@ pub struct AgentChange {
     prompt: Option<u64>,
 }
 
+/// How a class differs. It takes effect at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassChange {
+    /// In what; nothing for one that is new or gone.
+    pub keys: Vec<KeyChange>,
+    /// What it shall be; `None` when it is no longer declared.
+    pub to: Option<Class>,
+}
+
 /// What becomes of a channel.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ChannelChange {
@@ -113,6 +125,9 @@ impl Plan {
                 .collect(),
             bindings: (old.config.bindings != new.config.bindings)
                 .then(|| new.config.bindings.clone()),
+            classes: compare(&old.config.classes, &new.config.classes)
+                .map(|(name, old, new)| (name.clone(), class(old, new)))
+                .collect(),
             supervisor: differing(
                 keys::SUPERVISOR,
                 &old.config.supervisor,
@@ -137,6 +152,7 @@ impl Plan {
         self.agents.is_empty()
             && self.channels.is_empty()
             && self.providers.is_empty()
+            && self.classes.is_empty()
             && self.bindings.is_none()
     }
 
@@ -164,6 +180,9 @@ impl Plan {
         let config = &mut next.config;
         for (id, change) in &self.channels {
             put(&mut config.channels, id, change.to().cloned());
+        }
+        for (name, change) in &self.classes {
+            put(&mut config.classes, name, change.to);
         }
         for (id, provider) in &self.providers {
             put(&mut config.providers, id, provider.clone());
@@ -276,6 +295,15 @@ fn prompt(
         from: None,
         to: None,
     })
+}
+
+fn class(before: Option<&Class>, after: Option<&Class>) -> ClassChange {
+    let keys = before.zip(after);
+    let keys = keys.map(|(before, after)| differing(keys::CLASS, before, after));
+    ClassChange {
+        keys: keys.unwrap_or_default(),
+        to: after.copied(),
+    }
 }
 
 fn channels(

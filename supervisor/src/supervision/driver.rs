@@ -288,6 +288,7 @@ impl Driver {
                 });
             }
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
+            Command::Unstick => self.feed(Event::Stuck).await,
             Command::Renew(terms) => self.renew(*terms),
             Command::DeleteSession { session, reply } => {
                 self.deleting.ask(session, reply, &mut self.link);
@@ -534,7 +535,11 @@ impl Driver {
                 self.tell(AgentEvent::Delta { turn, text }).await;
             }
             Incoming::Message(ToSupervisor::Step { turn, step }) => {
+                let acts = matches!(step, TurnStep::Tool(_));
                 self.turns.at(turn, Step::said(step));
+                if acts {
+                    self.tell(AgentEvent::Acting(turn)).await;
+                }
             }
             Incoming::Message(ToSupervisor::Finished {
                 delivery,

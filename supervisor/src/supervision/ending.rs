@@ -32,6 +32,8 @@ pub enum Cause {
     TooManyProcesses,
     /// Its heartbeat stayed away, and it was killed.
     Hung,
+    /// A turn of it did not end when it was told to, and it was killed.
+    Stuck,
     /// It was not ready in time.
     StartTimeout,
     /// It was adopted and did not connect in time.
@@ -53,6 +55,7 @@ impl Cause {
             Self::OutOfMemory | Self::Stalled { .. } => "out-of-memory",
             Self::TooManyProcesses => "too-many-processes",
             Self::Hung => "hung",
+            Self::Stuck => "stuck",
             Self::StartTimeout => "start-timeout",
             Self::NotBack => "not-back",
             Self::Asked => "asked",
@@ -181,6 +184,7 @@ impl Evidence {
         if let State::Stopping { reason, .. } = self.state {
             match reason {
                 EndReason::Watchdog => return Cause::Hung,
+                EndReason::Stuck => return Cause::Stuck,
                 EndReason::StartTimeout if self.awaited => return Cause::NotBack,
                 EndReason::StartTimeout => return Cause::StartTimeout,
                 EndReason::Asked => return Cause::Asked,
@@ -235,6 +239,12 @@ impl End {
             Cause::Hung => match &self.hang {
                 Some(report) => format!("hung and was killed: {report}"),
                 None => "hung and was killed".into(),
+            },
+            Cause::Stuck => match &self.hang {
+                Some(report) => {
+                    format!("killed, as a turn did not end when it was told to: {report}")
+                }
+                None => "killed, as a turn did not end when it was told to".into(),
             },
             Cause::StartTimeout => "was not ready in time".into(),
             Cause::NotBack => "did not connect to its new supervisor in time".into(),

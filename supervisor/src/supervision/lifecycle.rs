@@ -94,6 +94,8 @@ pub enum EndReason {
     StartTimeout,
     /// Its heartbeat stayed away.
     Watchdog,
+    /// A turn went on although it was told to end.
+    Stuck,
 }
 
 /// How hard a stop is pressed.
@@ -192,6 +194,8 @@ pub enum Event {
     Restart,
     /// Whatever is being waited for: end it now.
     Kill,
+    /// A turn of the child does not end: it must go, and another takes its place.
+    Stuck,
     /// The child said that it is ready.
     Ready,
     /// A heartbeat came.
@@ -336,6 +340,7 @@ impl Lifecycle {
             Event::Stop => self.on_stop(now),
             Event::Restart => self.on_restart(now),
             Event::Kill => self.on_kill(now),
+            Event::Stuck => self.on_stuck(now),
             Event::Ready => self.on_ready(now),
             Event::Heartbeat => self.on_heartbeat(now),
             Event::Exited(exit) => self.on_exited(exit, now),
@@ -469,8 +474,10 @@ impl Lifecycle {
                 actions.extend(self.terminate(EndReason::StartTimeout, now));
                 actions
             }
-            State::Ready { .. } => self.kill_hung(now),
-            State::Draining { watchdog, .. } if now >= watchdog => self.kill_hung(now),
+            State::Ready { .. } => self.kill_hung(EndReason::Watchdog, now),
+            State::Draining { watchdog, .. } if now >= watchdog => {
+                self.kill_hung(EndReason::Watchdog, now)
+            }
             State::Draining { .. } => self.terminate(EndReason::Asked, now),
             State::Stopping { reason, .. } => {
                 self.state = State::Stopping {
@@ -486,13 +493,25 @@ impl Lifecycle {
     }
 
     /// A loop that does not beat does not handle TERM either: no grace.
-    fn kill_hung(&mut self, now: Instant) -> Vec<Action> {
+    fn kill_hung(&mut self, reason: EndReason, now: Instant) -> Vec<Action> {
         self.state = State::Stopping {
             phase: Phase::Kill,
             deadline: now,
-            reason: EndReason::Watchdog,
+            reason,
         };
         vec![Action::RecordHang, Action::Kill]
+    }
+
+    /// The agent itself is well, as far as is known, so the next one starts without a wait, and is not counted.
+    fn on_stuck(&mut self, now: Instant) -> Vec<Action> {
+        match self.state {
+            State::Ready { .. } | State::Draining { .. } => {
+                self.again_at_once |= self.desired == Desired::Running;
+                self.kill_hung(EndReason::Stuck, now)
+            }
+            // It goes already, or has gone.
+            _ => vec![],
+        }
     }
 
     fn on_exited(&mut self, exit: Exit, now: Instant) -> Vec<Action> {
@@ -515,7 +534,7 @@ impl Lifecycle {
         let by_us = matches!(
             before,
             State::Stopping {
-                reason: EndReason::Watchdog | EndReason::StartTimeout,
+                reason: EndReason::Watchdog | EndReason::StartTimeout | EndReason::Stuck,
                 ..
             }
         );

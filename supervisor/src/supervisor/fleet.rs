@@ -114,7 +114,7 @@ impl Fleet {
             lanes.add(
                 handle.agent.clone(),
                 handle.commands.clone(),
-                plan::lane_limits(agent),
+                &plan::lane_limits(agent),
             );
             if !agent.autostart {
                 lanes.rest(&handle.agent);
@@ -124,7 +124,11 @@ impl Fleet {
             let past = inheritance.past(&id);
             let (handle, driver) = self.stage.retiring(&self.config, &id, past);
             // What is in its hands may come to its end; nothing new comes in.
-            lanes.add(id.clone(), handle.commands.clone(), inherit::RETIRING_LANE);
+            lanes.add(
+                id.clone(),
+                handle.commands.clone(),
+                &inherit::retiring_lane(),
+            );
             lanes.rest(&id);
             let driver = tokio::spawn(driver.run());
             let own = handle.clone();

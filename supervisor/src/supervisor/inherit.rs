@@ -308,11 +308,13 @@ pub(super) const RETIRING: Policy = Policy {
 };
 
 /// How its deliveries are handed out: what it has may come to its end.
-pub(super) const RETIRING_LANE: Limits = Limits {
-    max_concurrent: 1,
-    max_waiting: 1,
-    poison_after: 1,
-};
+pub(super) fn retiring_lane() -> Limits {
+    Limits {
+        max_waiting: 1,
+        poison_after: 1,
+        ..Limits::default()
+    }
+}
 
 /// And its log.
 pub(super) const RETIRING_LOG: Rotation = Rotation {

@@ -22,6 +22,7 @@ Benchmarks (all of them, unless some are named):
   journal   messages a second that are on the disk before they are acknowledged
   restart   a restart of one agent while the others answer
   usage     what it costs to know what 10 and 100 agents use
+  lanes-sim the lanes alone: a million messages on a virtual clock
   blast     quiet agents beside one that takes all it can get, of everything in turn
 
 Options:

@@ -77,6 +77,7 @@ fn fleet() -> Status {
         fleet: FleetUsage::default(),
         host: HostUsage::default(),
         containment: ContainmentStatus::default(),
+        fairness: None,
     }
 }
 

@@ -21,7 +21,8 @@ pub(super) fn of(size: Size, rows: usize, pane: bool) -> Layout {
         0..4 => 0,
         4..10 => 1,
         10..16 => 2,
-        _ => 4,
+        16..20 => 4,
+        _ => 5,
     };
     let footer = u16::from(size.height > 1);
     let body = size.height - header - footer;
@@ -66,6 +67,6 @@ mod tests {
     fn a_pane_leaves_the_table_visible_where_there_is_room() {
         assert_eq!(of(Size::new(80, 24), 5, true).table.height, 0);
         assert_eq!(of(Size::new(160, 50), 5, true).table.height, 6);
-        assert_eq!(of(Size::new(160, 50), 200, true).table.height, 15);
+        assert_eq!(of(Size::new(160, 50), 200, true).table.height, 14);
     }
 }

@@ -11,8 +11,9 @@ use ratatui::{
 
 use super::{model::Mode, *};
 use crate::control::wire::{
-    AgentProcess, AgentState, AgentStatus, AgentUsage, ContainmentStatus, Desired, FleetUsage,
-    HostUsage, LifecycleEvent, LinkState, ProcessList, Status, SupervisorStatus,
+    AgentProcess, AgentState, AgentStatus, AgentUsage, ContainmentStatus, Desired, FairnessSummary,
+    FleetUsage, HostUsage, LifecycleEvent, LinkState, LongestWait, ProcessList, Status,
+    SupervisorStatus,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -55,6 +56,7 @@ pub(super) fn status(count: usize) -> Status {
         fleet: FleetUsage::default(),
         host: HostUsage::default(),
         containment: ContainmentStatus::default(),
+        fairness: None,
     }
 }
 
@@ -140,6 +142,16 @@ fn fleet(beat: u32) -> Status {
             why: "the v1 controllers are writable".into(),
             cannot: vec!["io_weight".into()],
         },
+        fairness: Some(FairnessSummary {
+            slots: 8,
+            running: 1,
+            slots_index: Some(0.987),
+            cpu_index: Some(0.5),
+            longest_wait: Some(LongestWait {
+                agent: "case-reviewer-with-a-long-name".into(),
+                wait_ms: 61_000,
+            }),
+        }),
         ..status(0)
     }
 }

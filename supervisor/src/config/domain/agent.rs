@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kennel_shared::protocol::{SYSTEM_PROMPT_MAX_BYTES, Tool};
 
+use crate::dispatch::gather::Queueing;
 use crate::turns::budget;
 
 use super::{AgentId, Enforcement, Limits, ProviderId, Sandbox, UserRef};
@@ -49,6 +50,10 @@ pub struct AgentConfig {
     pub poison_after: u32,
     /// The class of its turns.
     pub class: String,
+    /// How the messages of chats wait for it.
+    pub queue: Queueing,
+    /// Its part of its class, beside the weights of the others.
+    pub weight: u32,
     /// How much history a turn sees.
     pub context: ContextWindow,
     /// Its captured output.
@@ -223,6 +228,12 @@ pub struct Timeouts {
     pub drain: Duration,
     /// One whole turn.
     pub turn: Duration,
+    /// A message that waits for its turn, if there is a limit.
+    pub queue: Option<Duration>,
+    /// From the beginning of a turn to the first word of its model, if there is a limit.
+    pub first_token: Option<Duration>,
+    /// From telling a turn to end to killing the agent.
+    pub cancel_grace: Duration,
 }
 
 /// How much of a session's end a turn sees.

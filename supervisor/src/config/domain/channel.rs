@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::secret::SecretRef;
-use super::ChannelId;
+use super::{ChannelId, QueuePatch};
 
 /// `[channels.<id>]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Channel {
     pub id: ChannelId,
     /// Who is answered.
     pub allow_from: AllowFrom,
+    /// How its messages wait; what it does not say, the agent says.
+    pub queue: QueuePatch,
     /// What it connects to.
     pub kind: ChannelKind,
 }

@@ -56,9 +56,9 @@ fn every_layout_keeps_its_form_and_its_comments() {
             "[agents.a]\nlimits = { memory = \"1GiB\" }\n",
         ),
         (
-            "[agents.a] # mine\nclass = \"x\" # fast\n# behind\n[agents.b]\n",
+            "[agents.a] # mine\nclass = \"batch\" # fast\n# behind\n[agents.b]\n",
             "memory=1GiB cpu=0.5",
-            "[agents.a] # mine\nclass = \"x\" # fast\nlimits = { memory = \"1GiB\", cpu = 0.5 }\n# behind\n[agents.b]\n",
+            "[agents.a] # mine\nclass = \"batch\" # fast\nlimits = { memory = \"1GiB\", cpu = 0.5 }\n# behind\n[agents.b]\n",
         ),
         (
             "[agents.a.sandbox]\nread = []\n",
@@ -66,15 +66,15 @@ fn every_layout_keeps_its_form_and_its_comments() {
             "\n[agents.a]\nlimits = { cpu = 2 }\n[agents.a.sandbox]\nread = []\n",
         ),
         (
-            "[agents]\na = { class = \"x\" } # short\n",
+            "[agents]\na = { class = \"batch\" } # short\n",
             "pids=7",
-            "[agents]\na = { class = \"x\", limits = { pids = 7 } } # short\n",
+            "[agents]\na = { class = \"batch\", limits = { pids = 7 } } # short\n",
         ),
         // There is one.
         (
-            "[agents.a]\nlimits = { memory = \"512 MiB\", pids = 3 } # why\nclass = \"x\"\n",
+            "[agents.a]\nlimits = { memory = \"512 MiB\", pids = 3 } # why\nclass = \"batch\"\n",
             "memory=1.5GiB",
-            "[agents.a]\nlimits = { memory = \"1.5GiB\", pids = 3 } # why\nclass = \"x\"\n",
+            "[agents.a]\nlimits = { memory = \"1.5GiB\", pids = 3 } # why\nclass = \"batch\"\n",
         ),
         (
             "[agents.a]\nlimits = { memory = \"512MiB\" }\n",
@@ -130,9 +130,9 @@ fn every_layout_keeps_its_form_and_its_comments() {
         ),
         // Without a last line end, and with those of another system.
         (
-            "[agents.a]\nclass = \"x\"",
+            "[agents.a]\nclass = \"batch\"",
             "cpu=1",
-            "[agents.a]\nclass = \"x\"\nlimits = { cpu = 1 }\n",
+            "[agents.a]\nclass = \"batch\"\nlimits = { cpu = 1 }\n",
         ),
     ] {
         assert_eq!(agents(before, words), after, "{before}\n{words}");
@@ -362,17 +362,17 @@ fn layout(form: u8, keys: &[(Cap, &str)], comments: bool) -> String {
     match form {
         0 => format!("[agents.a]{end}\n"),
         1 => format!("[agents.a]\nlimits = {{ {pairs} }}{end}\n"),
-        2 => format!("[agents.a]\nlimits={{{pairs}}}{end}\nclass = \"x\"\n"),
+        2 => format!("[agents.a]\nlimits={{{pairs}}}{end}\nclass = \"batch\"\n"),
         3 => format!("[agents.a.limits]{end}\n{}", lines("")),
-        4 => format!("[agents.a]{end}\n{}class = \"x\"\n", lines("limits.")),
-        5 => format!("[agents]\na = {{ class = \"x\", limits = {{ {pairs} }} }}{end}\n"),
-        6 => format!("[agents]\n{}a.class = \"y\"{end}\n", lines("a.limits.")),
+        4 => format!("[agents.a]{end}\n{}class = \"batch\"\n", lines("limits.")),
+        5 => format!("[agents]\na = {{ class = \"batch\", limits = {{ {pairs} }} }}{end}\n"),
+        6 => format!("[agents]\n{}a.class = \"batch\"{end}\n", lines("a.limits.")),
         7 => format!(
             "[agents.a.context]{end}\nmax_messages = 7\n[agents.a.limits]\n{}",
             lines("")
         ),
         _ => format!(
-            "[agents]{end}\n[agents.a]\nclass = \"x\"\n[agents.a.limits]\n{}\n",
+            "[agents]{end}\n[agents.a]\nclass = \"batch\"\n[agents.a.limits]\n{}\n",
             lines("")
         ),
     }

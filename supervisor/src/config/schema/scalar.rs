@@ -32,6 +32,13 @@ texts! {
         "pattern": "^\\s*(0|([0-9]+(\\.[0-9]+)?\\s*[a-zµ]+\\s*)+)$",
         "examples": ["250ms", "30s", "1h30m"]
     };
+    /// A time with its unit, or `"none"`.
+    TimeCap = {
+        "type": "string",
+        "description": "A time with its unit: ms, s, m, h, d; or \"none\".",
+        "pattern": "^\\s*(none|([0-9]+(\\.[0-9]+)?\\s*[a-zµ]+\\s*)+)$",
+        "examples": ["30s", "1h30m", "none"]
+    };
     /// A number of bytes with its unit.
     SizeText = {
         "type": "string",

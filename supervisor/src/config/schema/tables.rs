@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::scalar::{
-    AllowedSender, CountCap, CpuCap, Name, PeerName, Secret, SizeCap, SizeText, TimeText, UserText,
-    WeightCap,
+    AllowedSender, CountCap, CpuCap, Name, PeerName, Secret, SizeCap, SizeText, TimeCap, TimeText,
+    UserText, WeightCap,
 };
 
 /// The supervisor's own settings.
@@ -155,6 +155,23 @@ pub struct FleetTable {
     pub overcommit: Option<bool>,
 }
 
+/// How much of the fleet's turns a class of agents has.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassTable {
+    /// Its part where classes compete, beside the weights of the others. Default: 100.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub weight: Option<u32>,
+    /// The share of the fleet's turns that is guaranteed to it, from 0 to 1, in whole turns: while it has less, it is served
+    /// first. What it does not use, others may. Default: 0.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_share: Option<f64>,
+    /// The share of the fleet's turns that it has at most, in whole turns, but one at least. Default: 1; of `batch`, all turns
+    /// but one.
+    #[schemars(range(min = 0.0001, max = 1.0))]
+    pub max_share: Option<f64>,
+}
+
 /// Where a model is.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -249,6 +266,13 @@ pub struct AgentTable {
     pub drain_timeout: Option<TimeText>,
     /// One whole turn. Default: 10m.
     pub turn_timeout: Option<TimeText>,
+    /// A message that waits longer is not begun any more, and its sender is told. Default: none.
+    pub queue_timeout: Option<TimeCap>,
+    /// From the beginning of a turn to the first word of its model; then the turn is ended, and the sender is told.
+    /// Default: none.
+    pub first_token_timeout: Option<TimeCap>,
+    /// From telling a turn to end to killing the agent, which is then started anew. Default: 10s.
+    pub cancel_grace: Option<TimeText>,
     /// What the model may do in the workspace. Default: nothing.
     pub tools: Option<Vec<ToolWord>>,
     /// How often the model is asked within one turn, at most. Default: 32.
@@ -274,8 +298,14 @@ pub struct AgentTable {
     /// How often its process may die of a message before that is set aside. Default: 3.
     #[schemars(range(min = 1, max = 100))]
     pub poison_after: Option<u32>,
-    /// The class of its turns, as in `interactive` or `batch`. Default: interactive.
+    /// The class of its turns: `interactive`, `batch`, or one of `classes`. Default: interactive.
     pub class: Option<Name>,
+    /// How the messages of chats wait for it.
+    pub queue: Option<QueueTable>,
+    /// Its part of its class, beside the weights of the others: of the time for which turns run, not of their number.
+    /// Default: 100.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub weight: Option<u32>,
     /// How much of a session's end a turn sees.
     pub context: Option<ContextTable>,
     /// How its captured output is kept.
@@ -317,6 +347,41 @@ pub struct BudgetWindowTable {
     /// From so much money on messages are refused until the window ends.
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub max_cost: Option<f64>,
+}
+
+/// How the messages of a chat wait that come while others of their session wait or run.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueueTable {
+    /// Whether such a message joins what waits, waits for a turn of its own, or ends what runs and what waits. Default:
+    /// collect.
+    pub mode: Option<ModeWord>,
+    /// How long it must be quiet before what was collected is answered, at most 1m. Default: 0s, that is at once.
+    pub debounce: Option<TimeText>,
+    /// How many messages may wait in a session. Default: 20.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub cap: Option<u32>,
+    /// What is dropped beyond that: the oldest, the one that comes, or the oldest but for its first words. Default:
+    /// summarize.
+    pub drop: Option<DropWord>,
+}
+
+/// What becomes of a message that comes while others of its session wait or run.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeWord {
+    Collect,
+    Followup,
+    Interrupt,
+}
+
+/// What is dropped when too many messages wait.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DropWord {
+    Oldest,
+    Newest,
+    Summarize,
 }
 
 /// What a model may do: read, write, edit and list files of the workspace, run commands in it.
@@ -454,6 +519,8 @@ pub enum ChannelTable {
 pub struct TelegramTable {
     /// Who is answered: numbers, `"@name"`, or `"*"` alone for everybody. Default: nobody.
     pub allow_from: Option<Vec<AllowedSender>>,
+    /// How its messages wait. Default: as the agent says.
+    pub queue: Option<QueueTable>,
     /// The bot's token.
     pub token: Secret,
     /// A Bot API server of one's own.
@@ -468,6 +535,8 @@ pub struct TelegramTable {
 pub struct IrcTable {
     /// Whose messages are answered: nicks, or `"*"` alone for everybody. Default: nobody.
     pub allow_from: Option<Vec<String>>,
+    /// How its messages wait. Default: as the agent says.
+    pub queue: Option<QueueTable>,
     /// Host name or address.
     pub server: String,
     /// Default: 6697, or 6667 without TLS.

@@ -8,12 +8,16 @@ use kennel_shared::protocol::{SYSTEM_PROMPT_MAX_BYTES, Tool};
 use super::super::diagnostic::Location;
 use super::super::domain::{
     AgentConfig, AgentId, Backoff, Budget, ContextWindow, Enforcement, LogRotation, ModelRef,
-    NetworkAccess, ProviderId, RestartMode, RestartPolicy, Sampling, SystemPrompt, Timeouts, Tools,
-    UserRef,
+    NetworkAccess, ProviderId, QueuePatch, RestartMode, RestartPolicy, Sampling, SystemPrompt,
+    Timeouts, Tools, UserRef, classes,
 };
 use super::super::reader::{Node, Table, UserSite};
 use super::super::value::{self, Placed, placed};
-use super::{budget, limits, sandbox};
+use super::{budget, limits, queue, sandbox};
+use crate::dispatch::{
+    gather::{DropPolicy, Mode},
+    lanes::{INTERACTIVE, USUAL_WEIGHT},
+};
 use crate::turns::budget::Limits;
 
 const KIB: u64 = 1024;
@@ -77,6 +81,9 @@ patch! {
         stop_grace: Duration,
         drain_timeout: Duration,
         turn_timeout: Duration,
+        queue_timeout: Option<Duration>,
+        first_token_timeout: Option<Duration>,
+        cancel_grace: Duration,
         tools: Vec<Tool>,
         max_steps: u32,
         tool_timeout: Duration,
@@ -98,7 +105,12 @@ patch! {
         max_concurrent: u32,
         max_queued: u32,
         poison_after: u32,
-        class: String,
+        class: Placed<String>,
+        weight: u32,
+        queue_mode: Mode,
+        queue_debounce: Duration,
+        queue_cap: u32,
+        queue_drop: DropPolicy,
         context_messages: u32,
         context_bytes: u64,
         log_max_size: u64,
@@ -132,25 +144,37 @@ pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatc
         stop_grace: table.optional("stop_grace", value::duration),
         drain_timeout: table.optional("drain_timeout", value::duration_or_zero),
         turn_timeout: table.optional("turn_timeout", value::duration),
+        queue_timeout: table.optional("queue_timeout", limits::or_none(value::duration)),
+        first_token_timeout: table
+            .optional("first_token_timeout", limits::or_none(value::duration)),
+        cancel_grace: table.optional("cancel_grace", value::duration),
         tools: table.optional("tools", tools),
         max_steps: table.optional("max_steps", value::integer(1..=1_000)),
         tool_timeout: table.optional("tool_timeout", value::duration),
         max_concurrent: table.optional("max_concurrent", value::integer(1..=1_000)),
         max_queued: table.optional("max_queued", value::integer(1..=100_000)),
         poison_after: table.optional("poison_after", value::integer(1..=100)),
-        class: table.optional("class", value::name),
+        class: table.optional("class", placed(value::name)),
+        weight: table.optional("weight", value::integer(classes::WEIGHT)),
         enforcement: table.optional("enforcement", value::choice(sandbox::ENFORCEMENT)),
         user: user(&mut table),
         ..AgentPatch::default()
     };
     let below = |key| table.path_of(key);
-    let (backoff, limits, sandbox, context, log) = (
+    let (queue, backoff, limits, sandbox, context, log) = (
+        below("queue"),
         below("backoff"),
         below("limits"),
         below("sandbox"),
         below("context"),
         below("log"),
     );
+    if let Some(read) = table.optional("queue", |node| queue::read(node, queue)) {
+        patch.queue_mode = read.mode;
+        patch.queue_debounce = read.debounce;
+        patch.queue_cap = read.cap;
+        patch.queue_drop = read.drop;
+    }
     table.optional("backoff", |node| read_backoff(node, backoff, &mut patch));
     table.optional("limits", |node| limits::read(node, limits, &mut patch));
     table.optional("sandbox", |node| sandbox::read(node, sandbox, &mut patch));
@@ -292,6 +316,9 @@ impl AgentPatch {
             stop_grace: self.stop_grace.unwrap_or(seconds(5)),
             drain: self.drain_timeout.unwrap_or(seconds(30)),
             turn: self.turn_timeout.unwrap_or(seconds(600)),
+            queue: self.queue_timeout.flatten(),
+            first_token: self.first_token_timeout.flatten(),
+            cancel_grace: self.cancel_grace.unwrap_or(seconds(10)),
         }
     }
 
@@ -327,7 +354,17 @@ impl AgentPatch {
             max_concurrent: self.max_concurrent.unwrap_or(1),
             max_queued: self.max_queued.unwrap_or(100),
             poison_after: self.poison_after.unwrap_or(3),
-            class: self.class.unwrap_or_else(|| "interactive".to_owned()),
+            queue: QueuePatch {
+                mode: self.queue_mode,
+                debounce: self.queue_debounce,
+                cap: self.queue_cap,
+                drop: self.queue_drop,
+            }
+            .over(QueuePatch::DEFAULT),
+            class: self
+                .class
+                .map_or_else(|| INTERACTIVE.to_owned(), |class| class.value),
+            weight: self.weight.unwrap_or(USUAL_WEIGHT),
             context: ContextWindow {
                 max_messages: self.context_messages.unwrap_or(100),
                 max_bytes: self.context_bytes.unwrap_or(128 * KIB),

@@ -9,6 +9,7 @@ use super::super::diagnostic::{Diagnostic, quoted};
 use super::super::domain::{AllowFrom, Channel, ChannelId, ChannelKind, Irc, Sasl, Telegram, Tls};
 use super::super::reader::{Node, Table};
 use super::super::value::{self, placed};
+use super::queue;
 use super::secret::secret;
 
 #[derive(Clone, Copy)]
@@ -25,6 +26,8 @@ pub(in super::super) fn read(id: &ChannelId, node: Node<'_>) -> Option<Channel> 
         .sensitive();
     let kind = table.required("kind", "\"telegram\"", value::choice(KINDS))?;
     let allow_from = allow_from(&mut table, kind);
+    let queue_path = table.path_of("queue");
+    let queue = table.optional("queue", |node| queue::read(node, queue_path));
     let kind = match kind {
         Kind::Telegram => {
             table.becomes("ChannelTable:telegram");
@@ -38,6 +41,7 @@ pub(in super::super) fn read(id: &ChannelId, node: Node<'_>) -> Option<Channel> 
     Some(Channel {
         id: id.clone(),
         allow_from: allow_from?,
+        queue: queue.unwrap_or_default(),
         kind,
     })
 }

@@ -25,7 +25,7 @@ pub(super) fn read(node: Node<'_>, dotted: String, patch: &mut AgentPatch) -> Op
 }
 
 /// A value, or `"none"`.
-fn or_none<'a, T>(
+pub(super) fn or_none<'a, T>(
     parse: impl FnOnce(Node<'a>) -> Option<T>,
 ) -> impl FnOnce(Node<'a>) -> Option<Option<T>> {
     move |node| match node.value.get_ref() {

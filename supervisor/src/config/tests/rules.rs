@@ -5,6 +5,7 @@
 use super::super::{Severity, Style};
 use super::{BASE, parse, titles};
 
+mod classes;
 mod held;
 mod outside;
 

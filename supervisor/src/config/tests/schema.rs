@@ -18,6 +18,7 @@ const EVERY_TABLE: &str = r#"
 [supervisor.prices]
 "a/b" = {}
 [supervisor.otlp]
+[classes.c]
 [providers]
 a = { kind = "openai" }
 b = { kind = "anthropic" }
@@ -27,6 +28,7 @@ e = { kind = "echo" }
 [agents.a]
 backoff = {}
 limits = {}
+queue = {}
 sandbox = {}
 context = {}
 log = {}
@@ -105,7 +107,7 @@ fn reader_and_schema_know_the_same_keys() {
         assert_eq!(reader.get(table), Some(keys), "[{table}]");
     }
     assert_eq!(reader, schema);
-    assert!(schema.len() >= 19, "{:?}", schema.keys());
+    assert!(schema.len() >= 20, "{:?}", schema.keys());
 }
 
 #[test]
@@ -174,6 +176,7 @@ fn both_take_and_refuse_alike() {
         with("budget = { zzz = 1 }"),
         with("budget = { day = { zzz = 1 } }"),
         with("[supervisor]\nzzz = 1"),
+        with("[classes.c]\nzzz = 1"),
         with("[supervisor.http]\nlisten = \"127.0.0.1:1\"\nzzz = 1"),
         with("[providers.z]\nkind = \"echo\"\nzzz = 1"),
         with("[providers.z]\nkind = \"ollama\"\nzzz = 1"),
@@ -197,6 +200,10 @@ const EVERY_KEY: &str = r#"
 [supervisor]
 state_dir = "s"
 runtime_dir = "r"
+[classes.research]
+weight = 50
+min_share = 0.25
+max_share = 1
 [providers.p]
 kind = "gemini"
 base_url = "https://example.org"

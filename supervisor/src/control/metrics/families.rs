@@ -1,5 +1,7 @@
 //! Every metric, by family. Pure: a [`Scene`] in, a [`Page`] out.
 
+mod fairness;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{
@@ -51,6 +53,7 @@ pub(super) fn write(page: &mut Page, scene: &Scene) {
     turns(page, agents);
     budgets(page, agents);
     spans(page, scene.spans);
+    fairness::write(page, scene.fairness.as_ref());
     journal(page, &scene.journal);
     channels(page, scene);
 }

@@ -7,6 +7,8 @@ use kennel_shared::ids::Generation;
 use super::*;
 use crate::{
     containment::{Caps, Pressure, Reading},
+    dispatch::lanes::{ClassUsage, INTERACTIVE},
+    fairness::{AgentShare, ClassShare, Fairness},
     journal::health::Size,
     supervision::sampler::{Counters, FleetSample, HostSample, LifeSample, Waits},
     turns::{
@@ -78,6 +80,7 @@ fn agent(id: &str, sample: &AgentSample) -> Agent {
         restarts: 3,
         started: alive.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000)),
         counts: AgentCounts {
+            resting: None,
             waiting: 4,
             running: 1,
             replied: 10,
@@ -110,6 +113,44 @@ fn agent(id: &str, sample: &AgentSample) -> Agent {
             turns.total.count(2_000_000);
             turns.into()
         }),
+    }
+}
+
+fn fairness() -> Report {
+    let share = AgentShare {
+        agent: "hexa".parse().unwrap(),
+        class: INTERACTIVE.into(),
+        weight: 100,
+        slots_used: 0.75,
+        slots_entitled: 1.0,
+        slots_wanted: 1.0,
+        cpu_used: 0.1,
+        cpu_entitled: None,
+        longest_wait: Duration::from_millis(2500),
+    };
+    let class = ClassUsage {
+        class: INTERACTIVE.into(),
+        weight: 100,
+        min_slots: 0,
+        max_slots: 8,
+        running: 1,
+    };
+    let window = Fairness {
+        window: Duration::from_mins(1),
+        covered: Duration::from_mins(1),
+        slots_index: Some(0.9),
+        cpu_index: None,
+        longest_wait: None,
+        classes: vec![ClassShare {
+            class,
+            slots_used: 0.75,
+            slots_entitled: 1.0,
+        }],
+        agents: vec![share],
+    };
+    Report {
+        slots: 8,
+        windows: vec![window; 3],
     }
 }
 
@@ -151,6 +192,7 @@ fn scene() -> Scene {
             ..Health::default()
         },
         spans: Some((30, 2)),
+        fairness: Some(fairness()),
         agents: vec![
             agent("hexa", &alive),
             agent("rest", &AgentSample::default()),

@@ -72,8 +72,10 @@ pub enum DeliveryState {
     Cancelled,
     /// It was set aside: its agent kept dying of it.
     Poison,
-    /// An operator took it out.
+    /// An operator took it out, or too many waited.
     Dropped,
+    /// It is answered with another of its session.
+    Gathered,
     /// One that this reader does not know.
     #[serde(other)]
     Unknown,
@@ -90,6 +92,7 @@ impl DeliveryState {
             Self::Cancelled => "cancelled",
             Self::Poison => "poison",
             Self::Dropped => "dropped",
+            Self::Gathered => "gathered",
             Self::Unknown => "?",
         }
     }

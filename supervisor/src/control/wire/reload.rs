@@ -87,6 +87,8 @@ pub enum ReloadSubject {
     Channel,
     /// A provider.
     Provider,
+    /// A class of agents.
+    Class,
     /// Who answers where.
     Bindings,
     /// The supervisor itself.

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::{
     AT_HAND_BYTES, Dispatcher,
+    beside::DROPPED,
     handle::{Accepted, Rejected, Submission},
     job::{self, Job, Text},
     leaving,
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{
     dispatch::{
+        gather::{self, Mode},
         lanes::{Refused, Ticket},
         turn::TurnEnd,
     },
@@ -26,7 +28,7 @@ use crate::{
 
 impl Dispatcher {
     /// Whether a message may be handed in now.
-    pub(super) fn admissible(&mut self, agent: &str, origin: &Origin) -> Result<(), Rejected> {
+    fn admissible(&mut self, agent: &str, origin: &Origin) -> Result<(), Rejected> {
         if self.leaving {
             return Err(Rejected::Leaving);
         }
@@ -46,13 +48,19 @@ impl Dispatcher {
             let agent = agent.to_owned();
             return Err(Rejected::Resting { agent, state });
         }
-        let coming = tally.map_or(0, |tally| tally.accepting);
         // As well.
         if let Origin::Caller { .. } = origin
             && let Some(rejected) = self.over_budget(agent)
         {
             return Err(rejected);
         }
+        Ok(())
+    }
+
+    /// Whether an agent's queue has room for another message.
+    fn room(&self, agent: &str) -> Result<(), Rejected> {
+        let tally = self.tallies.get(agent);
+        let coming = tally.map_or(0, |tally| tally.accepting);
         self.lanes
             .room(agent, coming)
             .map_err(|refused| match refused {
@@ -77,6 +85,7 @@ impl Dispatcher {
             sender,
             text,
             reply_to,
+            queueing,
             sink,
         } = submission;
         // A caller that is gone is told through its sink, or not at all.
@@ -89,19 +98,53 @@ impl Dispatcher {
             origin,
             session,
             sender,
-            text,
+            text: gather::plain(text),
             reply_to,
         });
-        self.put_down(Accepting { new, sink, reply });
+        let beside = queueing.and_then(|queueing| self.beside(&new, queueing));
+        let (beside, held) = match beside {
+            Some((beside, held)) => (Some(beside), held),
+            // Only what waits for itself needs a place.
+            None => match self.room(new.session.agent_str()) {
+                Ok(()) => (None, None),
+                Err(rejected) => {
+                    let _ = reply.send(Err(rejected));
+                    return;
+                }
+            },
+        };
+        self.put_down(Accepting {
+            new,
+            queueing,
+            beside,
+            held,
+            sink,
+            reply,
+        });
     }
 
     /// Hands a message to the journal.
     fn put_down(&mut self, accepting: Accepting) {
         let agent = accepting.new.session.agent();
-        let accept = Op::Accept(accepting.new.clone());
+        let new = accepting.new.clone();
+        let accept = match accepting.beside {
+            None => Op::Accept(new),
+            Some(beside) => {
+                let untold = !self.told.contains(&new.session);
+                let notice = untold.then(|| accepting.sink.notice(DROPPED)).flatten();
+                Op::AcceptBeside {
+                    new,
+                    beside,
+                    notice: notice.map(Box::new),
+                }
+            }
+        };
         match self.ledger.begin(accept, Then::Accept(Box::new(accepting))) {
             Ok(()) => self.tally(&agent).accepting += 1,
             Err((Then::Accept(accepting), error)) => {
+                if let Some(held) = &accepting.held {
+                    self.let_go(held);
+                }
                 let _ = accepting.reply.send(Err(Rejected::Journal(error)));
             }
             Err(_) => {}
@@ -110,12 +153,26 @@ impl Dispatcher {
 
     pub(super) fn on_accepted(
         &mut self,
-        accepting: Accepting,
+        mut accepting: Accepting,
         answer: Result<Answer, JournalError>,
     ) {
         let agent = accepting.new.session.agent();
         let tally = self.tally(&agent);
         tally.accepting = tally.accepting.saturating_sub(1);
+        match answer {
+            Ok(Answer::Beside { head, notice }) => {
+                self.on_beside(accepting, head, notice);
+                return;
+            }
+            Ok(Answer::Replaced { notice, .. }) => {
+                self.on_replaced(accepting, notice);
+                return;
+            }
+            _ => {}
+        }
+        if let Some(held) = accepting.held.take() {
+            self.let_go(&held);
+        }
         let error = match answer {
             Ok(Answer::Accepted(Acceptance::New(_))) => {
                 self.take_in(accepting, &agent);
@@ -132,8 +189,14 @@ impl Dispatcher {
     }
 
     /// A new message. It may have nobody left to answer it, or to answer to.
-    fn take_in(&mut self, accepting: Accepting, agent: &AgentId) {
-        let Accepting { new, sink, reply } = accepting;
+    pub(super) fn take_in(&mut self, accepting: Accepting, agent: &AgentId) {
+        let Accepting {
+            new,
+            queueing,
+            sink,
+            reply,
+            ..
+        } = accepting;
         let NewDelivery {
             delivery,
             session,
@@ -146,7 +209,13 @@ impl Dispatcher {
             delivery,
             session: session.clone(),
         };
-        self.hold(Job::new(ticket, Some(Text { sender, text }), sink));
+        if queueing.is_some_and(|queueing| queueing.mode == Mode::Interrupt) {
+            self.stop_session(&session);
+        }
+        self.hold(Job::new(ticket.clone(), Some(Text { sender, text }), sink));
+        if let Some(queueing) = queueing {
+            self.begin_to_gather(&ticket, queueing);
+        }
         let accepted = Accepted {
             delivery,
             session,
@@ -182,6 +251,7 @@ impl Dispatcher {
             new,
             mut sink,
             reply,
+            ..
         } = accepting;
         let _ = reply.send(Ok(Accepted {
             delivery,
@@ -229,7 +299,7 @@ impl Dispatcher {
     /// Takes a job in, at the end of its queue.
     pub(super) fn hold(&mut self, mut job: Job) {
         // One whose agent is gone stays on the disk.
-        if !self.lanes.admit(job.ticket.clone()) {
+        if !self.lanes.admit(&job.ticket) {
             return;
         }
         let bytes = job.text.as_ref().map_or(0, |text| text.text.len());
@@ -238,6 +308,8 @@ impl Dispatcher {
         } else {
             self.bytes_at_hand += bytes;
         }
-        self.jobs.insert(job.ticket.delivery, job);
+        let delivery = job.ticket.delivery;
+        self.jobs.insert(delivery, job);
+        self.limit_waiting(delivery);
     }
 }

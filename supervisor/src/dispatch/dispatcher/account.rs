@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use super::{Dispatcher, handle::Told, job::Job};
 use crate::{
-    dispatch::{lanes::Ticket, turn::TurnEnd},
-    turns::{Histograms, Machine, Outcome, Took, TurnRecord, record},
+    dispatch::{lanes::Started, turn::TurnEnd},
+    turns::{Histograms, Machine, Outcome, Took, TurnRecord, Waits, record},
 };
 
 /// What an agent and its driver say of a turn.
@@ -58,11 +58,17 @@ impl Dispatcher {
     }
 
     /// A ticket leaves its lane for the agent.
-    pub(super) fn clock_out(&mut self, ticket: &Ticket) {
-        let now = Instant::now();
-        if let Some(job) = self.jobs.get_mut(&ticket.delivery) {
-            let waits = self.gave_way.waits(ticket, job.clock.queued_at, now);
-            job.clock.handed(waits, now);
+    pub(super) fn clock_out(&mut self, started: &Started) {
+        if let Some(job) = self.jobs.get_mut(&started.ticket.delivery) {
+            let waits = &started.waits;
+            let waits = Waits {
+                session_us: record::micros(waits.session),
+                agent_us: record::micros(waits.agent),
+                class_us: record::micros(waits.class),
+                fleet_us: record::micros(waits.fleet),
+                held_us: record::micros(waits.held),
+            };
+            job.clock.handed(waits, Instant::now());
         }
     }
 

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
-    Dispatcher, Nobody, OFFER_AGAIN, account::Said, handle::AgentEvent, job, ledger::Then, resting,
-    tell,
+    Dispatcher, Nobody, OFFER_AGAIN, account::Said, deadlines::Late, handle::AgentEvent, job,
+    ledger::Then, resting, tell,
 };
 use crate::{
     dispatch::{
@@ -31,7 +31,6 @@ impl Dispatcher {
         match event {
             AgentEvent::Coming => self.tally(agent).resting = None,
             AgentEvent::Up => {
-                self.gave_way.opened(agent, Instant::now());
                 self.lanes.open(agent);
                 let tally = self.tally(agent);
                 tally.generation = generation;
@@ -41,14 +40,17 @@ impl Dispatcher {
             AgentEvent::Down { asked } => self.on_down(agent, generation, asked),
             AgentEvent::Resting(state) => self.on_resting(agent, state),
             AgentEvent::Started(turn) => {
-                if let Some(delivery) = self.turns.get(&turn)
-                    && let Some(job) = self.jobs.get_mut(delivery)
-                {
-                    job.clock.started(Instant::now());
+                if let Some(delivery) = self.delivery_of(agent, turn) {
+                    if let Some(job) = self.jobs.get_mut(&delivery) {
+                        job.clock.started(Instant::now());
+                    }
+                    self.limit_silence(delivery, turn);
                 }
                 self.with_sinks(agent, turn, |sink| sink.started());
             }
+            AgentEvent::Acting(turn) => self.on_spoken(agent, turn),
             AgentEvent::Delta { turn, text } => {
+                self.on_spoken(agent, turn);
                 self.with_sinks(agent, turn, |sink| sink.delta(&text));
             }
             AgentEvent::Finished {
@@ -64,27 +66,33 @@ impl Dispatcher {
     }
 
     /// Whether a delivery is this agent's: an agent has no say in those of others.
-    pub(super) fn belongs(&self, delivery: DeliveryId, agent: &AgentId) -> bool {
+    fn belongs(&self, delivery: DeliveryId, agent: &AgentId) -> bool {
         let job = self.jobs.get(&delivery);
         job.is_some_and(|job| job.ticket.session.agent_str() == agent.as_str())
     }
 
-    pub(super) fn with_sinks(
-        &mut self,
-        agent: &AgentId,
-        turn: TurnId,
-        tell: impl Fn(&mut dyn ReplySink),
-    ) {
-        // An unknown turn was given up before, or is an agent's invention.
-        if let Some(delivery) = self.turns.get(&turn).copied()
-            && self.belongs(delivery, agent)
+    /// What a turn is of. An unknown one was given up before, or is an agent's invention.
+    fn delivery_of(&self, agent: &AgentId, turn: TurnId) -> Option<DeliveryId> {
+        let delivery = self.turns.get(&turn).copied();
+        delivery.filter(|delivery| self.belongs(*delivery, agent))
+    }
+
+    /// The model has said something.
+    fn on_spoken(&mut self, agent: &AgentId, turn: TurnId) {
+        if let Some(delivery) = self.delivery_of(agent, turn) {
+            self.expect_no_more(delivery, |late| late == Late::FirstToken(turn));
+        }
+    }
+
+    fn with_sinks(&mut self, agent: &AgentId, turn: TurnId, tell: impl Fn(&mut dyn ReplySink)) {
+        if let Some(delivery) = self.delivery_of(agent, turn)
             && let Some(job) = self.jobs.get_mut(&delivery)
         {
             job.sinks.iter_mut().for_each(|sink| tell(&mut **sink));
         }
     }
 
-    pub(super) fn on_finished(
+    fn on_finished(
         &mut self,
         agent: &AgentId,
         delivery: DeliveryId,
@@ -118,7 +126,13 @@ impl Dispatcher {
             self.hand_out_later(agent, delivery);
             return;
         }
-        self.end(delivery, job::end_of(outcome, spent));
+        let because = self.jobs.get_mut(&delivery);
+        let because = because.and_then(|job| job.because.take());
+        let end = match (outcome, because) {
+            (TurnOutcome::Cancelled, Some(because)) => because,
+            (outcome, _) => job::end_of(outcome, spent),
+        };
+        self.end(delivery, end);
     }
 
     /// A delivery that its agent has no place for goes back, and is offered again in a moment.
@@ -133,9 +147,11 @@ impl Dispatcher {
         job.clock.returned(Instant::now());
         let lease = job.lease.take();
         if job.cancelled {
-            self.end(delivery, TurnEnd::Cancelled);
+            let end = job.cancelled_end();
+            self.end(delivery, end);
             return;
         }
+        self.expect_no_more(delivery, |late| late != Late::Queue);
         warn!(agent.id = %agent, delivery.id = %delivery, "an agent has no place for a delivery yet");
         if let Some(lease) = lease {
             let requeue = Op::Requeue {
@@ -149,7 +165,7 @@ impl Dispatcher {
     }
 
     /// Everything that this life of the agent had goes back, or is set aside.
-    pub(super) fn on_down(&mut self, agent: &AgentId, generation: Generation, asked: bool) {
+    fn on_down(&mut self, agent: &AgentId, generation: Generation, asked: bool) {
         self.lanes.close(agent);
         let held = |ticket: &Ticket| {
             let lease = self.jobs.get(&ticket.delivery).and_then(|job| job.lease);
@@ -168,13 +184,7 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn give_back(
-        &mut self,
-        ticket: &Ticket,
-        agent: &AgentId,
-        generation: Generation,
-        asked: bool,
-    ) {
+    fn give_back(&mut self, ticket: &Ticket, agent: &AgentId, generation: Generation, asked: bool) {
         let poison_after = self.tally(agent).poison_after;
         let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
             return;
@@ -187,10 +197,15 @@ impl Dispatcher {
         let leased = job
             .lease
             .is_some_and(|lease| lease.generation == generation);
-        if job.cancelled {
-            self.end(ticket.delivery, TurnEnd::Cancelled);
+        if job.cancelled || job.because.is_some() {
+            let end = job.cancelled_end();
+            self.end(ticket.delivery, end);
             return;
         }
+        self.expect_no_more(ticket.delivery, |late| late != Late::Queue);
+        let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
+            return;
+        };
         if !leased {
             // It was being read, and not handed out yet.
             return;
@@ -217,7 +232,7 @@ impl Dispatcher {
     }
 
     /// Sets a delivery aside that its agent dies of, and tells everybody.
-    pub(super) fn poison(&mut self, ticket: &Ticket, agent: &AgentId, generation: Generation) {
+    fn poison(&mut self, ticket: &Ticket, agent: &AgentId, generation: Generation) {
         let Some(job) = self.take_out(ticket.delivery) else {
             return;
         };
@@ -259,7 +274,7 @@ impl Dispatcher {
         tell(job.sinks, end);
     }
 
-    pub(super) fn on_resting(&mut self, agent: &AgentId, state: &'static str) {
+    fn on_resting(&mut self, agent: &AgentId, state: &'static str) {
         self.lanes.close(agent);
         self.tally(agent).resting = Some(state);
         if self.leaving {

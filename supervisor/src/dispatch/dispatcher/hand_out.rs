@@ -22,6 +22,8 @@ use crate::{
 
 impl Dispatcher {
     pub(super) fn start(&mut self, ticket: &Ticket) {
+        self.gather_no_more(ticket);
+        self.told.remove(&ticket.session);
         let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
             error!(delivery.id = %ticket.delivery, "a ticket has no job");
             self.lanes.finish(ticket);
@@ -104,6 +106,9 @@ impl Dispatcher {
     /// Puts what could not be handed out back, and its agent aside for a moment.
     pub(super) fn put_off(&mut self, ticket: &Ticket, pause: Duration) {
         let agent = ticket.session.agent();
+        if let Some(job) = self.jobs.get_mut(&ticket.delivery) {
+            job.clock.returned(Instant::now());
+        }
         self.lanes.requeue(ticket);
         if self.lanes.is_open(&agent) {
             self.lanes.close(&agent);
@@ -177,7 +182,7 @@ impl Dispatcher {
         job.turn = Some(turn);
         job.lease = Some(Lease { generation, turn });
         self.turns.insert(turn, ticket.delivery);
-        self.clock_out(ticket);
+        self.limit_turn(ticket.delivery, turn);
         let lease = Op::Lease {
             delivery: ticket.delivery,
             generation,

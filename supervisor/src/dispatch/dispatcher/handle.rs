@@ -12,8 +12,12 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{roster::Change, spending::BudgetView};
+use crate::dispatch::gather::Queueing;
 use crate::{
-    dispatch::turn::{ReplySink, TurnStream},
+    dispatch::{
+        lanes::Usage,
+        turn::{ReplySink, TurnStream},
+    },
     journal::{
         JournalError,
         entry::{CallerKey, Origin, State},
@@ -43,6 +47,8 @@ pub enum AgentEvent {
     Resting(&'static str),
     /// A turn has begun.
     Started(TurnId),
+    /// A turn runs a tool: its model has said so.
+    Acting(TurnId),
     /// A turn has more text.
     Delta {
         /// Which.
@@ -86,6 +92,8 @@ pub struct Submission {
     pub text: String,
     /// Where the answer goes, for whoever makes a sink of it after a restart.
     pub reply_to: Option<String>,
+    /// How it waits beside others of its session; one of nobody's chat waits for itself.
+    pub queueing: Option<Queueing>,
     /// Who waits for the answer.
     pub sink: Box<dyn ReplySink>,
 }
@@ -172,6 +180,8 @@ pub enum OperationError {
 /// What the dispatcher knows of an agent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AgentCounts {
+    /// The state in which it rests, when it is not to run.
+    pub resting: Option<&'static str>,
     /// Deliveries that wait.
     pub waiting: usize,
     /// Turns that run.
@@ -201,6 +211,14 @@ pub(super) enum Request {
         delivery: DeliveryId,
         reply: Option<oneshot::Sender<bool>>,
     },
+    StopSession {
+        session: SessionKey,
+        reply: oneshot::Sender<usize>,
+    },
+    SessionCounts {
+        session: SessionKey,
+        reply: oneshot::Sender<(usize, usize)>,
+    },
     Operate {
         operation: Operation,
         delivery: DeliveryId,
@@ -222,6 +240,9 @@ pub(super) enum Request {
     },
     Histograms {
         reply: oneshot::Sender<HashMap<AgentId, Arc<Histograms>>>,
+    },
+    Usage {
+        reply: oneshot::Sender<Usage>,
     },
     Flush {
         reply: oneshot::Sender<()>,
@@ -272,6 +293,7 @@ impl DispatcherHandle {
                 sender,
                 text,
                 reply_to: None,
+                queueing: None,
                 sink,
             })
             .await?;
@@ -299,6 +321,26 @@ impl DispatcherHandle {
             delivery,
             reply: None,
         });
+    }
+
+    /// Cancels all that waits and runs in a session; how many deliveries that were.
+    pub async fn stop_session(&self, session: SessionKey) -> usize {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::StopSession { session, reply };
+        match self.requests.send(request).await {
+            Ok(()) => answer.await.unwrap_or(0),
+            Err(_) => 0,
+        }
+    }
+
+    /// How many deliveries of a session wait, and how many run.
+    pub async fn session_counts(&self, session: SessionKey) -> (usize, usize) {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::SessionCounts { session, reply };
+        match self.requests.send(request).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => (0, 0),
+        }
     }
 
     /// Does with a delivery of `session` what an operator wants; the delivery that it is now.
@@ -355,6 +397,14 @@ impl DispatcherHandle {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => HashMap::new(),
         }
+    }
+
+    /// What agents have used of the slots; `None` when the dispatcher has ended. For one who asks again and again: the longest
+    /// wait is that since it was asked last.
+    pub async fn usage(&self) -> Option<Usage> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Usage { reply }).await.ok()?;
+        answer.await.ok()
     }
 
     /// How many deliveries somebody holds a line for.

@@ -8,7 +8,7 @@ use kennel_shared::{
 
 use tokio::time::Instant;
 
-use super::{account::Said, clock::Clock};
+use super::{account::Said, clock::Clock, deadlines::Late};
 use crate::{
     dispatch::{
         lanes::Ticket,
@@ -46,6 +46,10 @@ pub(super) struct Job {
     pub(super) said: Option<Box<Said>>,
     /// What its chat is told beside the answer.
     pub(super) note: Option<String>,
+    /// How it ends when its turn was cancelled, if not just so.
+    pub(super) because: Option<TurnEnd>,
+    /// When something of it is late.
+    pub(super) deadlines: Vec<(Instant, Late)>,
 }
 
 impl Job {
@@ -71,10 +75,17 @@ impl Job {
             loading: false,
             attempts: 0,
             cancelled: false,
-            clock: Clock::new(Instant::now()),
+            clock: Clock::new(),
             said: None,
             note: None,
+            because: None,
+            deadlines: Vec::new(),
         }
+    }
+
+    /// How it ends without an answer of its agent, since it was cancelled.
+    pub(super) fn cancelled_end(&mut self) -> TurnEnd {
+        self.because.take().unwrap_or(TurnEnd::Cancelled)
     }
 
     /// What its end puts into outboxes.
@@ -161,6 +172,10 @@ pub(super) fn read_back(standing: &Standing) -> Option<TurnEnd> {
             EndKind::Agent,
             "the message was set aside: its agent stopped working each time it answered this",
         ),
+        State::Gathered => failed(
+            EndKind::Agent,
+            "this was answered together with another message",
+        ),
         State::Dropped => failed(
             EndKind::Stopped,
             "an operator took the message out of the queue",
@@ -223,7 +238,13 @@ mod tests {
             assert_eq!(read_back(&standing(state, Some(ended))), Some(end));
         }
         assert_eq!(read_back(&standing(State::Leased, None)), None);
-        for state in [State::Poison, State::Dropped, State::Replied, State::Failed] {
+        for state in [
+            State::Poison,
+            State::Dropped,
+            State::Gathered,
+            State::Replied,
+            State::Failed,
+        ] {
             let end = read_back(&standing(state, None));
             assert!(matches!(end, Some(TurnEnd::Failed { .. })), "{state}");
         }

@@ -16,10 +16,10 @@ use kennel_shared::ids::{ChannelId, DeliveryId};
 use tokio::sync::oneshot;
 
 use super::{
-    super::{lanes::Ticket, turn::ReplySink},
+    super::{gather::Queueing, lanes::Ticket, turn::ReplySink},
     handle::{Accepted, Operation, OperationReply, Rejected},
 };
-use crate::journal::{Answer, Journal, JournalError, Op, Pending, entry::NewDelivery};
+use crate::journal::{Answer, Journal, JournalError, Op, Pending, entry::NewDelivery, op::Beside};
 
 /// When what found the journal's queue full is offered again, if nothing else happens before.
 const KEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -27,6 +27,12 @@ const KEPT_AGAIN: Duration = Duration::from_millis(50);
 /// A message on its way to the disk.
 pub(super) struct Accepting {
     pub(super) new: Box<NewDelivery>,
+    /// How it waits beside others of its session.
+    pub(super) queueing: Option<Queueing>,
+    /// What becomes of it beside one of them.
+    pub(super) beside: Option<Beside>,
+    /// That one: it does not start meanwhile.
+    pub(super) held: Option<Ticket>,
     pub(super) sink: Box<dyn ReplySink>,
     pub(super) reply: oneshot::Sender<Result<Accepted, Rejected>>,
 }

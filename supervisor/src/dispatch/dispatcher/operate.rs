@@ -25,7 +25,7 @@ impl Dispatcher {
             return;
         }
         let delivery = ticket.delivery;
-        let held = operation == Operation::Drop && self.lanes.hold(&ticket);
+        let held = operation == Operation::Drop && self.hold_back(&ticket);
         if operation == Operation::Drop && !held && self.jobs.contains_key(&delivery) {
             let _ = reply.send(Err(OperationError::Running));
             return;
@@ -64,7 +64,7 @@ impl Dispatcher {
         let done = match (operation, answer) {
             (_, Err(error)) => {
                 if held {
-                    self.lanes.release(&ticket);
+                    self.let_go(&ticket);
                 }
                 Err(OperationError::Journal(error))
             }
@@ -98,7 +98,7 @@ impl Dispatcher {
             }
             (Operation::Requeue, Ok(_)) => {
                 let delivery = ticket.delivery;
-                if !self.jobs.contains_key(&delivery) && self.lanes.admit_in_place(ticket.clone()) {
+                if !self.jobs.contains_key(&delivery) && self.lanes.admit_in_place(&ticket) {
                     self.jobs.insert(delivery, Job::found(ticket));
                 }
                 Ok(delivery)

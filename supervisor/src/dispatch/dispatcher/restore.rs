@@ -88,7 +88,7 @@ impl Dispatcher {
                 self.ledger
                     .tell(requeue, Then::Nothing(job.ticket.delivery));
             }
-            self.lanes.admit_first(job.ticket.clone());
+            self.lanes.admit_first(&job.ticket);
             self.jobs.insert(job.ticket.delivery, job);
         }
         restored

@@ -3,7 +3,7 @@
 //! An agent goes in two steps. Retired, it takes no more, what waits is ended, and what runs goes on. Removed, once its
 //! driver has nothing left, it is forgotten as soon as nothing of it is on the way to or from the disk any more.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use kennel_shared::ids::AgentId;
 use tokio::sync::mpsc;
@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::{Dispatcher, EndKind, Limits, TurnEnd};
 use crate::{
-    dispatch::lanes::Ticket,
+    dispatch::lanes::{Shares, Ticket},
     journal::reader::Waiting,
     supervision::driver::Command,
     turns::{Books, Budget, Prices},
@@ -51,6 +51,8 @@ pub enum Change {
     },
     /// Other prices, for the turns that end from now on.
     Prices(Prices),
+    /// Other shares of the fleet for classes.
+    Classes(BTreeMap<String, Shares>),
     /// An agent takes no more: what waits for it is ended, and what runs goes on.
     Retire(AgentId),
     /// A retired agent has nothing that runs any more.
@@ -79,20 +81,22 @@ impl Dispatcher {
                 rests,
                 found,
             } => {
-                self.add(agent.clone(), commands, limits);
+                self.add(agent.clone(), commands, &limits);
                 let tally = self.tally(&agent);
                 tally.going = Going::No;
                 tally.resting = rests.then_some("stopped");
                 self.take_over(&agent, found, &HashSet::new());
             }
             Change::Limit { agent, limits } => {
-                self.lanes
-                    .limit(&agent, limits.max_concurrent, limits.max_waiting);
-                self.tally(&agent).poison_after = limits.poison_after;
+                self.lanes.limit(&agent, limits.terms());
+                let tally = self.tally(&agent);
+                tally.poison_after = limits.poison_after;
+                tally.time = limits.time;
             }
             Change::LimitFleet(max_running) => self.lanes.limit_fleet(max_running),
             Change::Budget { agent, budget } => self.budget(&agent, budget.map(|both| *both)),
             Change::Prices(prices) => self.prices = prices,
+            Change::Classes(classes) => self.lanes.set_classes(&classes),
             Change::Retire(agent) => {
                 self.tally(&agent).going = Going::Retired;
                 self.lanes.close(&agent);
@@ -134,7 +138,6 @@ impl Dispatcher {
             self.agents.remove(agent);
             self.tallies.remove(agent);
             self.swamped.remove(agent);
-            self.gave_way.forget(agent);
             info!(agent.id = %agent, "an agent is forgotten");
         }
     }

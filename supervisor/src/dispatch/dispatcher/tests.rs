@@ -14,6 +14,7 @@ use crate::{
     journal::{Options, Reader, entry::CallerKey},
 };
 
+mod beside;
 mod durable;
 
 const POISON_AFTER: u32 = 3;
@@ -34,9 +35,9 @@ fn journal(home: &TempDir) -> Journal {
 
 fn limits(max_waiting: usize) -> Limits {
     Limits {
-        max_concurrent: 1,
         max_waiting,
         poison_after: POISON_AFTER,
+        ..Limits::default()
     }
 }
 
@@ -68,7 +69,7 @@ impl Bench {
         let mut drivers = HashMap::new();
         for id in ["a", "b"] {
             let (commands, inbox) = mpsc::channel(16);
-            dispatcher.add(agent(id), commands, limits(max_waiting));
+            dispatcher.add(agent(id), commands, &limits(max_waiting));
             drivers.insert(id, inbox);
         }
         dispatcher.restore(&reader, adopted).unwrap();
@@ -360,7 +361,7 @@ async fn a_delivery_that_a_busy_driver_did_not_take_is_offered_again() {
     let (handle, mut dispatcher) = prepare(8, journal(&home), Outside::default());
     let (commands, mut inbox) = mpsc::channel(1);
     commands.try_send(Command::Cancel(TurnId::new())).unwrap();
-    dispatcher.add(agent("a"), commands, limits(10));
+    dispatcher.add(agent("a"), commands, &limits(10));
     let bench = Bench {
         handle,
         drivers: HashMap::new(),

@@ -5,13 +5,17 @@ use std::{
     convert::Infallible,
 };
 
-use kennel_shared::ids::{AgentId, ChannelId, DeliveryId};
+use kennel_shared::{
+    envelope::Sender,
+    ids::{AgentId, ChannelId, DeliveryId},
+    session_key::SessionKey,
+};
 
 use crate::turns::TurnRecord;
 
 use super::{
     super::entry::{
-        CallerKey, Child, Digest, End, Ended, NewAudit, NewDelivery, NewSend, Origin, SendId,
+        CallerKey, Chat, Child, Digest, End, Ended, NewAudit, NewDelivery, NewSend, Origin, SendId,
         SendStanding, SendState, Seq, Standing, State, Tokens, UnixMs,
     },
     Closed, Open, Rows,
@@ -32,6 +36,7 @@ pub(in crate::journal) struct Memory {
     sends: BTreeMap<i64, (SendStanding, NewSend, Option<DeliveryId>)>,
     children: BTreeMap<AgentId, Child>,
     audits: Vec<NewAudit>,
+    chats: BTreeMap<SessionKey, Chat>,
 }
 
 impl Memory {
@@ -72,6 +77,10 @@ impl Memory {
 
     pub(in crate::journal) fn children(&self) -> Vec<Child> {
         self.children.values().cloned().collect()
+    }
+
+    pub(in crate::journal) fn chats(&self) -> Vec<Chat> {
+        self.chats.values().cloned().collect()
     }
 
     pub(in crate::journal) fn audits(&self) -> usize {
@@ -158,6 +167,24 @@ impl Rows for Memory {
         Ok(())
     }
 
+    fn text(&self, seq: Seq) -> Done<String> {
+        Ok(self.rows[&seq.0].new.text.clone())
+    }
+
+    fn set_text(&mut self, seq: Seq, text: &str) -> Done<()> {
+        text.clone_into(&mut self.row(seq).new.text);
+        Ok(())
+    }
+
+    fn sender(&self, seq: Seq) -> Done<Sender> {
+        Ok(self.rows[&seq.0].new.sender.clone())
+    }
+
+    fn goes_on_as(&mut self, seq: Seq, delivery: DeliveryId) -> Done<()> {
+        self.row(seq).standing.retried = Some(delivery);
+        Ok(())
+    }
+
     fn copy(&mut self, from: Seq, anew: DeliveryId, _: UnixMs) -> Done<Seq> {
         let row = self.row(from);
         row.standing.retried = Some(anew);
@@ -210,6 +237,11 @@ impl Rows for Memory {
 
     fn set_child(&mut self, child: &Child) -> Done<()> {
         self.children.insert(child.agent.clone(), child.clone());
+        Ok(())
+    }
+
+    fn set_chat(&mut self, chat: &Chat) -> Done<()> {
+        self.chats.insert(chat.key.clone(), chat.clone());
         Ok(())
     }
 

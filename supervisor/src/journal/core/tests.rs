@@ -18,7 +18,13 @@ use super::{
     memory::Memory,
     *,
 };
-use crate::dispatch::EndKind;
+use crate::{
+    dispatch::{
+        EndKind,
+        gather::{DropPolicy, Mode},
+    },
+    journal::op::Beside,
+};
 
 /// Ids by small numbers, so that operations meet.
 struct Names {
@@ -42,6 +48,12 @@ enum Step {
         delivery: usize,
         origin: Option<(bool, u8, u8)>,
     },
+    Beside {
+        delivery: usize,
+        id: u8,
+        how: u8,
+        other: usize,
+    },
     Lease(usize, u64, usize),
     Requeue(usize, u64, Option<u32>),
     Settle(usize, u8, u8),
@@ -53,6 +65,7 @@ enum Step {
     Progress(i64, u32),
     SettleSend(i64, u8),
     Child(u8, u64, u8),
+    Chat(u8, Option<usize>),
     /// The supervisor dies and the next one takes over.
     Recall,
 }
@@ -63,6 +76,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (delivery(), proptest::option::of((any::<bool>(), 0u8..3, 0u8..2)))
             .prop_map(|(delivery, origin)| Step::Accept { delivery, origin }),
+        6 => (delivery(), 0u8..6, 0u8..5, delivery())
+            .prop_map(|(delivery, id, how, other)| Step::Beside { delivery, id, how, other }),
         5 => (delivery(), 1u64..3, 0usize..3).prop_map(|(d, g, t)| Step::Lease(d, g, t)),
         4 => (delivery(), 1u64..3, proptest::option::of(1u32..3)).prop_map(|(d, g, b)| Step::Requeue(d, g, b)),
         3 => (delivery(), 0u8..3, 0u8..3).prop_map(|(d, end, sends)| Step::Settle(d, end, sends)),
@@ -74,6 +89,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (send(), 0u32..4).prop_map(|(id, parts)| Step::Progress(id, parts)),
         4 => (send(), 0u8..4).prop_map(|(id, how)| Step::SettleSend(id, how)),
         2 => (0u8..2, 1u64..4, 0u8..3).prop_map(|(agent, generation, what)| Step::Child(agent, generation, what)),
+        1 => (0u8..3, proptest::option::of(0usize..3)).prop_map(|(chat, mode)| Step::Chat(chat, mode)),
         1 => Just(Step::Recall),
     ]
 }
@@ -101,6 +117,30 @@ fn tokens(number: u64) -> TokenDigests {
     }
 }
 
+/// How many may be together.
+const CAP: u32 = 2;
+
+fn message(names: &Names, number: usize, origin: Origin) -> Box<NewDelivery> {
+    Box::new(NewDelivery {
+        delivery: names.deliveries[number],
+        origin,
+        session: format!("agent:a{}:s", number % 2).parse().unwrap(),
+        sender: Sender {
+            id: "u".into(),
+            name: None,
+        },
+        text: format!("message {number}"),
+        reply_to: None,
+    })
+}
+
+fn platform(id: u8) -> Origin {
+    Origin::Channel {
+        channel: "irc".parse().unwrap(),
+        message_id: id.to_string(),
+    }
+}
+
 impl Step {
     #[expect(clippy::too_many_lines, reason = "an arm for each operation")]
     fn op(&self, names: &Names) -> Option<Op> {
@@ -109,31 +149,44 @@ impl Step {
             Self::Accept {
                 delivery: number,
                 origin,
-            } => Op::Accept(Box::new(NewDelivery {
-                delivery: delivery(number),
-                origin: match origin {
+            } => {
+                let origin = match origin {
                     None => Origin::Caller { key: None },
-                    Some((true, id, _)) => Origin::Channel {
-                        channel: "irc".parse().unwrap(),
-                        message_id: id.to_string(),
-                    },
+                    Some((true, id, _)) => platform(id),
                     Some((false, key, body)) => Origin::Caller {
                         key: Some(CallerKey {
                             key: format!("key-{key}"),
                             body: Digest::of(&[&[body]]),
                         }),
                     },
+                };
+                Op::Accept(message(names, number, origin))
+            }
+            Self::Beside {
+                delivery: number,
+                id,
+                how,
+                other,
+            } => Op::AcceptBeside {
+                new: message(names, number, platform(id)),
+                beside: match how {
+                    3 => Beside::Replace {
+                        oldest: delivery(other),
+                        summarize: true,
+                    },
+                    4 => Beside::Refuse,
+                    how => Beside::Join {
+                        head: delivery(other),
+                        cap: CAP,
+                        drop: [
+                            DropPolicy::Oldest,
+                            DropPolicy::Newest,
+                            DropPolicy::Summarize,
+                        ][usize::from(how)],
+                    },
                 },
-                session: format!("agent:a{}:s{}", number % 2, number % 3)
-                    .parse()
-                    .unwrap(),
-                sender: Sender {
-                    id: "u".into(),
-                    name: None,
-                },
-                text: format!("message {number}"),
-                reply_to: None,
-            })),
+                notice: Some(Box::new(some_send())),
+            },
             Self::Lease(number, generation, turn) => Op::Lease {
                 delivery: delivery(number),
                 generation: Generation(generation),
@@ -219,6 +272,11 @@ impl Step {
                 agent: agent(number),
                 generation: Generation(generation),
             },
+            Self::Chat(chat, mode) => Op::SetChat(Box::new(Chat {
+                key: format!("agent:a:c{chat}").parse().unwrap(),
+                mode: mode.map(|mode| Mode::ALL[mode]),
+                begun: chat.into(),
+            })),
             Self::Recall => return None,
         })
     }
@@ -233,12 +291,50 @@ struct Rules {
     messages: HashMap<u8, usize>,
     keys: HashMap<u8, (usize, u8)>,
     retried: HashMap<usize, usize>,
+    /// How many messages a delivery holds, where it is not one.
+    parts: HashMap<usize, u32>,
     sends: usize,
 }
 
 impl Rules {
+    fn beside(&mut self, delivery: usize, id: u8, how: u8, other: usize) -> &'static str {
+        if self.state.contains_key(&delivery) || self.messages.contains_key(&id) {
+            return "known";
+        }
+        self.messages.insert(id, delivery);
+        let untouched = self.state.get(&other) == Some(&State::Queued)
+            && !self.lease.contains_key(&other)
+            && self
+                .attempts
+                .get(&other)
+                .is_none_or(|attempts| *attempts == 0)
+            && other % 2 == delivery % 2;
+        let parts = self.parts.entry(other).or_insert(1);
+        let (becomes, word, dropped) = match how {
+            4 => (State::Dropped, "beside", true),
+            _ if !untouched => (State::Queued, "new", false),
+            3 => {
+                self.state.insert(other, State::Dropped);
+                (State::Queued, "replaced", true)
+            }
+            1 if *parts == CAP => (State::Dropped, "beside", true),
+            _ => {
+                let full = *parts == CAP;
+                *parts += u32::from(!full);
+                (State::Gathered, "beside", full)
+            }
+        };
+        self.sends += usize::from(dropped);
+        self.state.insert(delivery, becomes);
+        word
+    }
+
     /// What must come of a step; nothing where the rules have no say.
-    #[expect(clippy::match_same_arms, reason = "an arm for each rule")]
+    #[expect(
+        clippy::match_same_arms,
+        clippy::too_many_lines,
+        reason = "an arm for each rule"
+    )]
     fn expect(&mut self, step: &Step) -> Option<&'static str> {
         let state = |rules: &Self, number: &usize| rules.state.get(number).copied();
         Some(match step {
@@ -262,6 +358,14 @@ impl Rules {
                 }
                 self.state.insert(*delivery, State::Queued);
                 "new"
+            }
+            Step::Beside {
+                delivery,
+                id,
+                how,
+                other,
+            } => {
+                return Some(self.beside(*delivery, *id, *how, *other));
             }
             Step::Lease(number, generation, turn) => match state(self, number) {
                 Some(State::Queued) => {
@@ -324,6 +428,7 @@ impl Rules {
                 Some(State::Poison) => {
                     self.state.insert(*number, State::Queued);
                     self.attempts.insert(*number, 0);
+                    self.lease.remove(number);
                     "noted"
                 }
                 Some(State::Queued) if self.attempts.get(number).copied().unwrap_or(0) == 0 => {
@@ -344,6 +449,8 @@ fn word(answer: &Answer) -> &'static str {
     match answer {
         Answer::Accepted(Acceptance::New(_)) => "new",
         Answer::Accepted(Acceptance::Known { .. }) => "known",
+        Answer::Beside { .. } => "beside",
+        Answer::Replaced { .. } => "replaced",
         Answer::Leased => "leased",
         Answer::Requeued { .. } => "requeued",
         Answer::Poisoned { .. } => "poisoned",
@@ -480,6 +587,7 @@ fn same(
     children.sort_by(|a, b| a.agent.cmp(&b.agent));
     prop_assert_eq!(children, memory.children());
     prop_assert_eq!(reader.audit(None, 1000).unwrap().len(), memory.audits());
+    prop_assert_eq!(reader.chats().unwrap(), memory.chats());
     let listed = reader.list(View::All, None, None, 1000).unwrap();
     prop_assert_eq!(listed.entries.len(), memory.standings().len());
     reader.check().unwrap();

@@ -33,6 +33,9 @@ const AGENT: &[&[&str]] = &[
     &["stop_grace = '6s'"],
     &["drain_timeout = '7s'"],
     &["turn_timeout = '8m'"],
+    &["queue_timeout = '9m'", "queue_timeout = '10m'"],
+    &["first_token_timeout = '30s'", "first_token_timeout = '31s'"],
+    &["cancel_grace = '3s'"],
     &["tools = ['read']", "tools = ['read', 'exec']"],
     &["max_steps = 5"],
     &["tool_timeout = '11s'"],
@@ -52,7 +55,12 @@ const AGENT: &[&[&str]] = &[
     &["max_concurrent = 2", "max_concurrent = 3"],
     &["max_queued = 2"],
     &["poison_after = 9"],
-    &["class = 'batch'"],
+    &["queue.mode = 'followup'"],
+    &["queue.debounce = '1s'"],
+    &["queue.cap = 3"],
+    &["queue.drop = 'oldest'"],
+    &["class = 'batch'", "class = 'c0'"],
+    &["weight = 50", "weight = 51"],
     &["context = { max_messages = 2 }"],
     &["log = { keep = 2 }"],
     &["budget.time_zone = 'Europe/Vienna'"],
@@ -81,6 +89,15 @@ const SUPERVISOR: &[&[&str]] = &[
     &["fleet.cpu_weight = 5"],
     &["fleet.pids = 999999"],
     &["fleet.overcommit = true"],
+];
+
+/// Tables of a class that is always declared, so that agents may be of it.
+const CLASSES: &[&str] = &[
+    "",
+    "weight = 50",
+    "min_share = 0.25",
+    "min_share = 0.25, max_share = 0.5",
+    "max_share = 0.5",
 ];
 
 const PROVIDERS: &[&str] = &["'echo'", "'echo', delay = '1ms'", "'ollama'"];
@@ -118,8 +135,9 @@ fn any_setting() -> impl Strategy<Value = Setting> {
     let agents = (lines(AGENT), agent(), agent());
     let channels = (select(CHANNELS), select(CHANNELS));
     let rest = (select(PROVIDERS), 0_usize..4, 0_u64..3);
-    (lines(SUPERVISOR), agents, channels, rest).prop_map(
-        |(supervisor, (first, second, third), (irc, other), (far, bound, digest))| {
+    let classes = (select(CLASSES), proptest::option::of(select(CLASSES)));
+    (lines(SUPERVISOR), agents, channels, rest, classes).prop_map(
+        |(supervisor, (first, second, third), (irc, other), (far, bound, digest), classes)| {
             let agents = [("a0", Some(first)), ("a1", second), ("a2", third)];
             let agents = agents
                 .into_iter()
@@ -137,6 +155,8 @@ fn any_setting() -> impl Strategy<Value = Setting> {
                 format!("[providers]\necho.kind = 'echo'\nfar = {{ kind = {far} }}"),
             ]
             .into_iter()
+            .chain([format!("[classes]\nc0 = {{ {} }}", classes.0)])
+            .chain(classes.1.map(|keys| format!("batch = {{ {keys} }}")))
             .chain(agents)
             .chain(["[channels]".to_owned()])
             .chain(channels)
@@ -204,10 +224,8 @@ const BASE: &str = "[providers.echo]\nkind = 'echo'\n[providers.far]\nkind = 'ol
                     [defaults]\nmodel = 'echo/x'\n[agents.a0]\n";
 
 fn change(agent: &str) -> AgentChange {
-    let plan = Plan::between(
-        &setting(BASE, &[]),
-        &setting(&format!("{BASE}{agent}\n"), &[]),
-    );
+    let with = |agent: &str| setting(&format!("[classes.c0]\n{BASE}{agent}\n"), &[]);
+    let plan = Plan::between(&with(""), &with(agent));
     let mut agents = plan.agents.into_iter();
     let (id, change) = agents
         .next()
@@ -237,6 +255,39 @@ fn every_key_of_an_agent_is_known_by_its_name() {
 }
 
 #[test]
+fn every_key_of_a_class_is_known_by_its_name() {
+    let with = |keys: &str| setting(&format!("{BASE}[classes]\nc0 = {{ {keys} }}\n"), &[]);
+    for line in ["weight = 50", "min_share = 0.25", "max_share = 0.5"] {
+        let plan = Plan::between(&with(""), &with(line));
+        let (name, change) = plan.classes.first_key_value().unwrap();
+        let names: Vec<_> = change.keys.iter().map(|key| key.name.as_str()).collect();
+        assert_eq!(
+            (name.as_str(), names),
+            ("c0", vec![line.split(' ').next().unwrap()])
+        );
+        assert!(change.keys.iter().all(|key| key.effect == Effect::Live));
+        assert!(plan.agents.is_empty() && plan.supervisor.is_empty());
+        assert!(!plan.is_idle());
+    }
+}
+
+#[test]
+fn classes_come_and_go() {
+    let (without, with) = (
+        setting(BASE, &[]),
+        setting(&format!("{BASE}class = 'c0'\n[classes.c0]\n"), &[]),
+    );
+    let plan = Plan::between(&without, &with);
+    assert_eq!(plan.classes["c0"].keys, []);
+    assert_eq!(plan.agents["a0"].step, AgentStep::Live);
+    assert_eq!(plan.apply(&without), with);
+    let back = Plan::between(&with, &without);
+    assert_eq!(back.classes["c0"].to, None);
+    assert_eq!(back.apply(&with), without);
+    assert_eq!(back.classes.len(), 1, "those that are always there stay");
+}
+
+#[test]
 fn every_key_of_the_schema_is_tried_here() {
     let schema = serde_json::to_value(json_schema()).unwrap();
     let keys = |table: &str| -> BTreeSet<String> {
@@ -250,6 +301,8 @@ fn every_key_of_the_schema_is_tried_here() {
             .collect()
     };
     assert_eq!(tried(AGENT), keys("AgentTable"));
+    let class: BTreeSet<String> = keys::CLASS.iter().map(|key| key.name.to_owned()).collect();
+    assert_eq!(class, keys("ClassTable"));
     let mut supervisor = tried(SUPERVISOR);
     // The one makes no plan, the other is for the reader alone.
     supervisor.extend(["state_dir".to_owned(), "allow_inline_secrets".to_owned()]);
@@ -386,6 +439,10 @@ fn the_table_of_the_docs_has_every_key_where_it_belongs() {
     {
         let row = rows(effect, "at once, of an agent");
         assert!(row.contains(&format!("`{name}`")), "{name} in {row}");
+    }
+    for key in keys::CLASS {
+        let row = row("at once, of a class");
+        assert!(row.contains(&format!("`{}`", key.name)), "{row}");
     }
     for key in keys::SUPERVISOR {
         let effect = (key.effect)(&old.supervisor, &old.supervisor);

@@ -332,7 +332,8 @@ impl Driver {
             state,
             State::Draining { .. }
                 | State::Stopping {
-                    reason: EndReason::Asked,
+                    // Of what a stuck one had, the turn that is to blame has its end.
+                    reason: EndReason::Asked | EndReason::Stuck,
                     ..
                 }
         );

@@ -47,6 +47,8 @@ pub enum Command {
     DeliverCheaper(Box<Delivery>),
     /// Have the agent stop this turn.
     Cancel(TurnId),
+    /// A turn does not stop: have another process of the agent.
+    Unstick,
     /// Hold the agent to these caps from now on.
     SetCaps {
         /// All of them: what is not set is lifted.

@@ -154,11 +154,10 @@ async fn a_hello_waits_for_the_start_that_it_belongs_to() {
     });
     let (handle, driver) = prepare(setup(&agent, directory.path(), wait_then_spec, &dispatcher));
     let limits = dispatch::Limits {
-        max_concurrent: 1,
         max_waiting: 1,
-        poison_after: 3,
+        ..dispatch::Limits::default()
     };
-    dispatching.add(handle.agent.clone(), handle.commands.clone(), limits);
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), &limits);
     let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
 
     handle.order(Event::Start).await.unwrap();
@@ -224,11 +223,10 @@ async fn strain_is_told_and_a_standstill_is_an_end() {
     let (handle, driver) = prepare(setup);
     let notices = driver.notices.clone();
     let limits = dispatch::Limits {
-        max_concurrent: 1,
         max_waiting: 1,
-        poison_after: 3,
+        ..dispatch::Limits::default()
     };
-    dispatching.add(handle.agent.clone(), handle.commands.clone(), limits);
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), &limits);
     let tasks = [tokio::spawn(dispatching.run()), tokio::spawn(driver.run())];
     handle.order(Event::Start).await.unwrap();
     assert!(handle.wait(PATIENCE, |seen| seen.pid.is_some()).await);
@@ -307,11 +305,10 @@ async fn an_agent_that_waits_for_its_start_takes_no_message() {
     let source: SpecSource = Arc::new(|| Ok(spec()));
     let (handle, _driver) = prepare(setup(&agent, directory.path(), source, &dispatcher));
     let limits = dispatch::Limits {
-        max_concurrent: 1,
         max_waiting: 1,
-        poison_after: 3,
+        ..dispatch::Limits::default()
     };
-    dispatching.add(handle.agent.clone(), handle.commands.clone(), limits);
+    dispatching.add(handle.agent.clone(), handle.commands.clone(), &limits);
     dispatching.rest(&agent);
     let task = tokio::spawn(dispatching.run());
 

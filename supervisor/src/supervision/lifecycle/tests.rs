@@ -260,6 +260,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Stop),
         1 => Just(Event::Restart),
         1 => Just(Event::Kill),
+        1 => Just(Event::Stuck),
         1 => Just(Event::Ready),
         3 => Just(Event::Heartbeat),
         2 => Just(Event::Exited(Exit::Code(0))),

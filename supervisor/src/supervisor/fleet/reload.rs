@@ -311,6 +311,10 @@ impl Fleet {
             let change = Change::Prices(new.prices.clone());
             self.stage.dispatcher.change(change).await;
         }
+        if before.classes != self.config.classes {
+            let change = Change::Classes(plan::classes(&self.config));
+            self.stage.dispatcher.change(change).await;
+        }
         if home::is_shared(&self.config)
             && !home::is_shared(before)
             && let Err(error) = links::open_to_all(&new.link_socket())

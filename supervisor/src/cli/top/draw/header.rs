@@ -1,4 +1,4 @@
-//! The supervisor, the agents together, the fleet and the host: a line each.
+//! The supervisor, the agents together, the fleet, the host and the lanes: a line each.
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
@@ -13,12 +13,15 @@ use super::{
 };
 use crate::{
     cli::units::{bytes, duration, percent},
-    control::wire::{AgentState, Status},
+    control::wire::{AgentState, FairnessSummary, Status},
 };
 
 /// Room for a name, for `123%/6400%`, for `123M/1.5G`.
 const NAME: u16 = 8;
 const FIGURE: u16 = 11;
+
+/// An index below this is one to look at.
+const UNFAIR: f64 = 0.9;
 
 /// The widest picture.
 const PICTURE_MAX: u16 = 30;
@@ -68,6 +71,39 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer, area: Rect) {
         "-".to_owned()
     };
     pen.say(Tone::Plain, &load);
+
+    let mut pen = Pen::new(buffer, area, 4, model.theme);
+    if let Some(fairness) = &status.fairness {
+        lanes(fairness, &mut pen);
+    }
+}
+
+/// How the turns of the last minute were shared.
+fn lanes(fairness: &FairnessSummary, pen: &mut Pen<'_>) {
+    pen.column(Tone::Title, "lanes", NAME);
+    pen.say(Tone::Title, "SLOTS ");
+    let slots = format!("{}/{}", fairness.running, fairness.slots);
+    pen.column(Tone::Plain, &slots, FIGURE);
+    for (name, index) in [
+        ("FAIR SLOTS ", fairness.slots_index),
+        ("CPU ", fairness.cpu_index),
+    ] {
+        pen.say(Tone::Title, name);
+        let tone = match index {
+            Some(index) if index < UNFAIR => Tone::Notable,
+            _ => Tone::Plain,
+        };
+        let index = index.map_or_else(|| "-".to_owned(), |index| format!("{index:.2}"));
+        pen.say(tone, &format!("{index}  "));
+    }
+    pen.say(Tone::Title, "LONGEST WAIT ");
+    match &fairness.longest_wait {
+        Some(longest) => {
+            let text = format!("{} {}", duration(longest.wait_ms), safe(&longest.agent));
+            pen.say(Tone::Plain, &text);
+        }
+        None => pen.say(Tone::Plain, "none"),
+    }
 }
 
 fn supervisor(model: &Model, pen: &mut Pen<'_>) {

@@ -9,6 +9,7 @@ use kennel_shared::{
 };
 
 use super::*;
+use crate::dispatch::gather::Queueing;
 use crate::journal::{
     entry::{Digest, NewSend, Origin, SendState, State},
     reader::{Shown, View},
@@ -25,15 +26,18 @@ impl ReplySink for Chat {
             TurnEnd::Failed { message, .. } => message.clone(),
             TurnEnd::Cancelled => return Vec::new(),
         };
-        vec![NewSend {
+        self.notice(&text).into_iter().collect()
+    }
+    fn notice(&self, words: &str) -> Option<NewSend> {
+        Some(NewSend {
             channel: channel(),
             peer: Peer {
                 kind: PeerKind::Direct,
                 id: "9".into(),
             },
             reply_to: None,
-            text,
-        }]
+            text: words.to_owned(),
+        })
     }
     fn outlasts(&self) -> bool {
         true
@@ -48,7 +52,7 @@ fn channel() -> ChannelId {
 }
 
 /// With chats behind it, and how often the outbox was rung for.
-fn outside() -> (Outside, Arc<Mutex<usize>>) {
+pub(super) fn outside() -> (Outside, Arc<Mutex<usize>>) {
     let rung = Arc::new(Mutex::new(0));
     let counter = Arc::clone(&rung);
     let outside = Outside {
@@ -65,7 +69,7 @@ fn outside() -> (Outside, Arc<Mutex<usize>>) {
 
 impl Bench {
     /// A new journal. No agent is up.
-    fn fresh() -> Self {
+    pub(super) fn fresh() -> Self {
         let home = tempfile::tempdir().unwrap();
         Self::over(home, 10, outside().0, &HashSet::new())
     }
@@ -92,6 +96,15 @@ fn session() -> SessionKey {
 impl Bench {
     /// A message from the chat; what the platform calls it.
     async fn hear(&self, message_id: &str, text: &str) -> Result<Accepted, Rejected> {
+        self.hear_as(message_id, text, None).await
+    }
+
+    pub(super) async fn hear_as(
+        &self,
+        message_id: &str,
+        text: &str,
+        queueing: Option<Queueing>,
+    ) -> Result<Accepted, Rejected> {
         self.handle
             .submit(Submission {
                 delivery: DeliveryId::new(),
@@ -102,6 +115,7 @@ impl Bench {
                 session: session(),
                 sender: sender(),
                 text: text.into(),
+                queueing,
                 reply_to: None,
                 sink: Box::new(Chat),
             })
@@ -114,18 +128,25 @@ impl Bench {
             .await
     }
 
+    /// All that is to be sent to the chat, in order.
+    pub(super) async fn owed(&self) -> Vec<String> {
+        self.handle.flushed().await;
+        let owed = self.read().owed(&channel(), None, 100).unwrap();
+        owed.entries.into_iter().map(|owed| owed.text).collect()
+    }
+
     fn read(&self) -> Reader {
         Reader::open(&self.home.path().join("journal.db")).unwrap()
     }
 
     /// How a delivery stands once all is written.
-    async fn shown(&self, delivery: DeliveryId) -> Shown {
+    pub(super) async fn shown(&self, delivery: DeliveryId) -> Shown {
         self.handle.flushed().await;
         self.read().show(delivery).unwrap().unwrap()
     }
 
     /// Ends this dispatcher as a crash would, and begins another.
-    async fn next(mut self, adopted: &[u64]) -> Self {
+    pub(super) async fn next(mut self, adopted: &[u64]) -> Self {
         self.handle.flushed().await;
         self.task.abort();
         let _ = (&mut self.task).await;
@@ -138,7 +159,7 @@ impl Bench {
         Self::over(home, 10, outside().0, &adopted)
     }
 
-    async fn up(&self, generation: u64) {
+    pub(super) async fn up(&self, generation: u64) {
         self.handle
             .reports()
             .tell(&agent("a"), Generation(generation), AgentEvent::Up)
