@@ -186,8 +186,11 @@ impl Desk<'_> {
                 warn!(channel.id = %envelope.channel, %error, "a message is not taken for now");
                 full
             }
+            // A chat's message is taken over the budget too, and answered by what is said of that.
             Err(
-                error @ (dispatch::Rejected::Resting { .. } | dispatch::Rejected::UnknownAgent(_)),
+                error @ (dispatch::Rejected::Resting { .. }
+                | dispatch::Rejected::OverBudget { .. }
+                | dispatch::Rejected::UnknownAgent(_)),
             ) => {
                 info!(channel.id = %envelope.channel, %error, "a message came for an agent that is not there");
                 self.say(&envelope.channel, absent).await

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 mod audit;
+mod budget;
 mod doctor;
 mod events;
 mod fairness;
@@ -20,11 +21,13 @@ mod limits;
 mod processes;
 mod queue;
 mod reload;
+mod turns;
 mod upgrade;
 mod usage;
 
 pub use self::{
     audit::{AuditEntry, AuditList, AuditQuery},
+    budget::{AgentBudget, BudgetList, BudgetState, BudgetWindow},
     doctor::{
         AgentDoctor, AgentLife, CageStep, CgroupHierarchy, Check, CheckState, Containment, Doctor,
         DoctorHost,
@@ -41,6 +44,7 @@ pub use self::{
         ReloadChange, ReloadDiagnostic, ReloadKey, ReloadOutcome, ReloadReply, ReloadRequest,
         ReloadStep, ReloadSubject,
     },
+    turns::{TurnDetail, TurnList, TurnShare, TurnStep, TurnSummary, TurnWaits, TurnsQuery},
     upgrade::{UpgradeReply, UpgradeRequest},
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
 };
@@ -451,6 +455,8 @@ pub enum TurnFailureKind {
     Cancelled,
     /// The agent died, or was stopped, before it could answer.
     AgentGone,
+    /// The agent has spent what it may.
+    Budget,
     /// Something that this reader does not know.
     #[serde(other)]
     Unknown,
@@ -635,6 +641,8 @@ pub enum ErrorCode {
     TooLarge,
     /// 429: the queue is full.
     Overloaded,
+    /// 429: the agent has spent what it may; `Retry-After` says when that begins anew.
+    BudgetSpent,
     /// 502: the turn has no answer.
     TurnFailed,
     /// 503: the supervisor is ending.
@@ -663,7 +671,7 @@ impl ErrorCode {
             Self::MethodNotAllowed => 405,
             Self::Denied | Self::KeyReused => 409,
             Self::TooLarge => 413,
-            Self::Overloaded => 429,
+            Self::Overloaded | Self::BudgetSpent => 429,
             Self::TurnFailed => 502,
             Self::ShuttingDown | Self::Unavailable => 503,
             Self::Timeout => 504,

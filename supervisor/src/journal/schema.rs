@@ -5,6 +5,9 @@
 //!
 //! Texts have tables of their own: a row is written again each time its state changes, and a text of
 //! 256 KiB should not be written with it. An index over what is open stays small however much is kept.
+//!
+//! All of the schema is on the file's first page (`the_schema_is_on_one_page`): on further ones, damage to any of them would
+//! cost everything. So what is added is written without blanks, and has the indexes that it cannot do without.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -12,7 +15,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4b4e_4c4a;
 
 /// States are numbers: see [`entry`](super::entry).
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
     CREATE TABLE meta (
         key   TEXT NOT NULL PRIMARY KEY,
@@ -108,18 +111,24 @@ const STEPS: [&str; 3] = [
     CREATE INDEX audit_by_time ON audit (at_ms);
 ",
     "ALTER TABLE children ADD COLUMN made_of BLOB",
+    // Without the blanks of the steps before, so that the schema stays on the first page: see the module.
     "
-    CREATE TABLE chats (
-        id      INTEGER PRIMARY KEY,
-        session TEXT    NOT NULL UNIQUE,
-        mode    INTEGER,
-        begun   INTEGER NOT NULL
-    ) STRICT;
+    PRAGMA writable_schema = ON;
+    UPDATE sqlite_schema SET sql = replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(replace(
+        sql, char(10), ' '), '        ', ' '), '    ', ' '), '  ', ' '), '  ', ' '), '  ', ' '), ', ', ','), ' ,', ','), ' (', '('), '( ', '('), ' )', ')')
+        WHERE sql IS NOT NULL;
+    PRAGMA writable_schema = OFF;
+    CREATE TABLE chats(id INTEGER PRIMARY KEY,session TEXT NOT NULL UNIQUE,mode INTEGER,begun INTEGER NOT NULL)STRICT;
+    ",
+    "
+    CREATE TABLE turns(id INTEGER PRIMARY KEY AUTOINCREMENT,turn TEXT UNIQUE,agent TEXT,ended_ms INTEGER,record TEXT)STRICT;
+    CREATE INDEX turns_by_agent ON turns(agent,id);
+    CREATE TABLE spendings(id INTEGER PRIMARY KEY,agent TEXT,quarter INTEGER,turns INTEGER,input INTEGER,output INTEGER,cost INTEGER,UNIQUE(agent,quarter))STRICT;
     ",
 ];
 
 /// The tables that hold what cannot be had again, each with its row id and the version that it came with.
-pub(super) const TABLES: [(&str, &str, i32); 8] = [
+pub(super) const TABLES: [(&str, &str, i32); 10] = [
     ("children", "id", 1),
     ("inbox", "seq", 1),
     ("inbox_texts", "seq", 1),
@@ -128,10 +137,12 @@ pub(super) const TABLES: [(&str, &str, i32); 8] = [
     ("outbox_texts", "id", 1),
     ("audit", "id", 1),
     ("chats", "id", 3),
+    ("turns", "id", 4),
+    ("spendings", "id", 4),
 ];
 
 /// The version that this program writes.
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 4;
 
 const _: () = assert!(
     VERSION.unsigned_abs() as usize == STEPS.len(),

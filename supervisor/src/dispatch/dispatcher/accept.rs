@@ -28,7 +28,7 @@ use crate::{
 
 impl Dispatcher {
     /// Whether a message may be handed in now.
-    fn admissible(&self, agent: &str, origin: &Origin) -> Result<(), Rejected> {
+    fn admissible(&mut self, agent: &str, origin: &Origin) -> Result<(), Rejected> {
         if self.leaving {
             return Err(Rejected::Leaving);
         }
@@ -47,6 +47,12 @@ impl Dispatcher {
         {
             let agent = agent.to_owned();
             return Err(Rejected::Resting { agent, state });
+        }
+        // As well.
+        if let Origin::Caller { .. } = origin
+            && let Some(rejected) = self.over_budget(agent)
+        {
+            return Err(rejected);
         }
         Ok(())
     }
@@ -226,9 +232,10 @@ impl Dispatcher {
             Some(TurnEnd::Cancelled)
         } else if self.is_going(agent.as_str()) {
             Some(removed(agent))
+        } else if let Some(state) = self.tally(agent).resting {
+            Some(resting(agent, state))
         } else {
-            let state = self.tally(agent).resting;
-            state.map(|state| resting(agent, state))
+            self.refusal(agent)
         };
         let job = Job::new(ticket.clone(), Some(Text { sender, text }), sink);
         if let Some(end) = end {

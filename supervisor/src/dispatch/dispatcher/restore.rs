@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use kennel_shared::ids::{AgentId, Generation};
 
-use super::{Dispatcher, backlog, job::Job, ledger::Then};
+use super::{Dispatcher, account, backlog, job::Job, ledger::Then};
 use crate::{
     dispatch::lanes::Ticket,
     journal::{
@@ -67,6 +67,7 @@ impl Dispatcher {
                 session: entry.session,
             };
             let mut job = Job::found(ticket.clone());
+            job.clock.waited_before(account::age(entry.delivery));
             job.attempts = entry.attempts;
             if entry.state == State::Leased {
                 restored.leased += 1;

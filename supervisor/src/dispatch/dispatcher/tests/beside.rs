@@ -162,6 +162,7 @@ async fn an_interruption_ends_what_runs_and_what_waits() {
         delivery: running.delivery,
         outcome: TurnOutcome::Cancelled,
         spent: Spent::default(),
+        told: Box::default(),
     };
     bench.report("a", ended).await;
     assert_eq!(bench.answer().await, "three");
