@@ -88,6 +88,7 @@ impl<C: Connector> Agent<C> {
             heartbeat: heartbeat(&spec),
             equipment: Equipment {
                 provider: provider::build(&spec.model).into(),
+                cheaper: cheaper(&spec),
                 spec: Arc::new(spec),
                 store,
                 home: home.into(),
@@ -130,7 +131,10 @@ impl<C: Connector> Agent<C> {
 
     fn on_message(&mut self, message: ToAgent) {
         match message {
-            ToAgent::Deliver(delivery) => self.deliver(delivery),
+            ToAgent::Deliver(delivery) => self.deliver(delivery, self.equipment.clone()),
+            ToAgent::DeliverCheaper(delivery) => {
+                self.deliver(delivery, self.equipment.clone().sparing());
+            }
             ToAgent::Cancel(turn) => self.cancel(turn),
             ToAgent::DeleteSession(session) => self.delete_session(session),
             ToAgent::Drain => {
@@ -152,7 +156,7 @@ impl<C: Connector> Agent<C> {
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery) {
+    fn deliver(&mut self, delivery: Delivery, equipment: Equipment) {
         let mut running = self.running.values();
         if running.any(|running| running.delivery == delivery.delivery) {
             // Redelivered while it runs: its end will name the delivery.
@@ -178,7 +182,7 @@ impl<C: Connector> Agent<C> {
             session: delivery.session.clone(),
             stop: Some(stop_tx),
         };
-        let task = turn::run(self.equipment.clone(), delivery, stop);
+        let task = turn::run(equipment, delivery, stop);
         let handle = self.tasks.spawn(task);
         self.running.insert(handle.id(), running);
     }
@@ -246,6 +250,9 @@ impl<C: Connector> Agent<C> {
         }
         if spec.model != self.equipment.spec.model {
             self.equipment.provider = provider::build(&spec.model).into();
+        }
+        if spec.cheaper != self.equipment.spec.cheaper {
+            self.equipment.cheaper = cheaper(&spec);
         }
         self.equipment.spec = Arc::new(spec);
     }
@@ -361,6 +368,11 @@ impl StopRequests for StopSignal {
     async fn requested(&mut self) {
         self.caught().await;
     }
+}
+
+fn cheaper(spec: &AgentSpec) -> Option<Arc<dyn provider::Provider>> {
+    let model = spec.cheaper.as_ref();
+    model.map(|model| provider::build(model).into())
 }
 
 fn heartbeat(spec: &AgentSpec) -> Interval {

@@ -12,17 +12,21 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`lag`] | how late the event loop comes while a turn runs |
 //! | [`progress`] | how far a turn has come and what is next; pure |
+//! | [`spans`] | what its steps took; pure |
 //! | [`work`] | the steps: asking the model, running tools, each written down before the next |
 
+mod lag;
 mod progress;
+mod spans;
 mod work;
 
 use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use kennel_shared::protocol::{
-    AgentSpec, DELTA_MAX_BYTES, Delivery, FailureKind, Spent, ToSupervisor, TurnFailure,
+    AgentSpec, DELTA_MAX_BYTES, Delivery, FailureKind, Spent, ToSupervisor, Trace, TurnFailure,
     TurnOutcome,
 };
 use tokio::{
@@ -37,16 +41,33 @@ use crate::{
     window::Message,
 };
 use progress::Progress;
+use spans::Spans;
 
 /// What a turn works with.
 #[derive(Clone)]
 pub(crate) struct Equipment {
     pub(crate) spec: Arc<AgentSpec>,
     pub(crate) provider: Arc<dyn Provider>,
+    /// That of the cheaper model, if there is one.
+    pub(crate) cheaper: Option<Arc<dyn Provider>>,
     pub(crate) store: Store,
     /// The agent's own folder.
     pub(crate) home: Arc<Path>,
     pub(crate) events_tx: mpsc::Sender<ToSupervisor>,
+}
+
+impl Equipment {
+    /// The same with the cheaper model, if there is one.
+    pub(crate) fn sparing(mut self) -> Self {
+        if let (Some(provider), Some(model)) = (self.cheaper.take(), &self.spec.cheaper) {
+            self.provider = provider;
+            self.spec = Arc::new(AgentSpec {
+                model: model.clone(),
+                ..(*self.spec).clone()
+            });
+        }
+        self
+    }
 }
 
 /// Why a turn should end before its time.
@@ -68,6 +89,7 @@ pub(crate) async fn run(
     let mut turn = Turn {
         begun_at: Instant::now(),
         spent: Spent::default(),
+        spans: Spans::default(),
         doing: None,
         equipment: &equipment,
         delivery: &delivery,
@@ -89,12 +111,14 @@ pub(crate) async fn run(
     };
     turn.spent.total_us = micros(turn.begun_at.elapsed());
     let spent = turn.spent;
+    let trace = turn.spans.trace(&equipment.spec.model);
     log_end(&delivery, &outcome, &spent);
     let finished = ToSupervisor::Finished {
         delivery: delivery.delivery,
         turn: delivery.turn,
         outcome,
         spent,
+        trace,
     };
     // The loop is gone only when the process is about to be.
     let _ = equipment.events_tx.send(finished).await;
@@ -147,6 +171,7 @@ async fn say_end(equipment: &Equipment, delivery: &Delivery, outcome: TurnOutcom
         turn: delivery.turn,
         outcome,
         spent: Spent::default(),
+        trace: Trace::default(),
     };
     let _ = equipment.events_tx.send(finished).await;
 }
@@ -154,6 +179,8 @@ async fn say_end(equipment: &Equipment, delivery: &Delivery, outcome: TurnOutcom
 struct Turn<'a> {
     begun_at: Instant,
     spent: Spent,
+    /// The steps of it.
+    spans: Spans,
     /// What it is at, and since when.
     doing: Option<(Doing, Instant)>,
     equipment: &'a Equipment,
@@ -161,10 +188,11 @@ struct Turn<'a> {
 }
 
 /// What takes a turn's time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Doing {
     Asking,
-    Tool,
+    /// The tool of this name.
+    Tool(String),
 }
 
 /// What came of a turn's work.
@@ -249,14 +277,18 @@ impl Turn<'_> {
         stop: &mut oneshot::Receiver<Stop>,
     ) -> Worked {
         let deadline = self.begun_at + self.turn_timeout();
-        let worked = tokio::select! {
-            biased;
-            Ok(stop) = stop => Worked::Stopped(stop),
-            worked = timeout_at(deadline, self.work(window, progress)) => match worked {
-                Ok(worked) => worked,
-                Err(_elapsed) => Worked::TimedOut,
-            },
+        let work = async {
+            tokio::select! {
+                biased;
+                Ok(stop) = stop => Worked::Stopped(stop),
+                worked = timeout_at(deadline, self.work(window, progress)) => match worked {
+                    Ok(worked) => worked,
+                    Err(_elapsed) => Worked::TimedOut,
+                },
+            }
         };
+        let (worked, lag) = lag::during(work).await;
+        self.spent.lag_us = micros(lag);
         self.settle();
         worked
     }

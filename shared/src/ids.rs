@@ -145,6 +145,17 @@ macro_rules! unique_id {
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
+
+            /// Its bytes.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// When it was made, in milliseconds since 1970, by the clock of whoever made it.
+            pub fn made_ms(&self) -> u64 {
+                let [a, b, c, d, e, f, ..] = *self.0.as_bytes();
+                u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+            }
         }
 
         impl fmt::Display for $name {

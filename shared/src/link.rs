@@ -23,4 +23,4 @@ pub use handshake::{HandshakeError, accept_hello, reply_hello, reply_hello_in, s
 pub use session::{
     Message, Packet, QUEUE_MAX, Received, SendError, Session, Violation, WINDOW_BYTES,
 };
-pub use stream::{Incoming, Link, LinkError};
+pub use stream::{Decode, Incoming, Link, LinkError};

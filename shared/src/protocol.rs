@@ -31,11 +31,11 @@ use crate::{
 
 /// The version of everything in this module. An agent speaks this one only; a supervisor also the one
 /// [before](PROTOCOL_BEFORE).
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// The version that a supervisor still understands: an agent-host of the release before keeps its link.
-/// What differs is in [`link::before`](crate::link), and that it knows nothing of [`ToAgent::DeleteSession`].
-pub const PROTOCOL_BEFORE: u16 = 2;
+/// What differs is in [`link::before`](crate::link), and that it knows nothing of [`ToAgent::DeliverCheaper`].
+pub const PROTOCOL_BEFORE: u16 = 3;
 
 /// The longest reply that travels, in bytes. An agent cuts a longer one, says so at its end, and
 /// keeps the whole in its own store no longer than this either.
@@ -46,6 +46,12 @@ pub const DELTA_MAX_BYTES: usize = 64 * 1024;
 
 /// The longest name of a tool in [`TurnStep::Tool`], in bytes.
 pub const TOOL_NAME_MAX_BYTES: usize = 64;
+
+/// The most spans of one [`Trace`].
+pub const SPANS_MAX: usize = 64;
+
+/// The longest name of a model in a [`Trace`], in bytes.
+pub const MODEL_NAME_MAX_BYTES: usize = 256;
 
 /// The longest system prompt, in bytes.
 pub const SYSTEM_PROMPT_MAX_BYTES: usize = 256 * 1024;
@@ -174,6 +180,8 @@ impl fmt::Display for Refusal {
 pub struct AgentSpec {
     /// The model and how to reach it.
     pub model: ModelSpec,
+    /// Another for [`ToAgent::DeliverCheaper`], and how to reach that.
+    pub cheaper: Option<ModelSpec>,
     /// The system prompt; at most [`SYSTEM_PROMPT_MAX_BYTES`].
     pub system_prompt: Option<String>,
     /// How much history a turn sees.
@@ -331,6 +339,8 @@ pub enum ToAgent {
     Drain,
     /// Delete this session, unless a turn of it runs; the answer is [`ToSupervisor::SessionDeleted`].
     DeleteSession(SessionKey),
+    /// Answer this, by the cheaper model if there is one.
+    DeliverCheaper(Delivery),
 }
 
 /// A message to answer.
@@ -376,6 +386,8 @@ pub enum ToSupervisor {
         outcome: TurnOutcome,
         /// What it took.
         spent: Spent,
+        /// Where that went.
+        trace: Trace,
     },
     /// No turn is running and none will.
     Drained,
@@ -472,6 +484,56 @@ pub struct Spent {
     /// Tokens written by the model, where the provider says.
     pub output_tokens: u32,
     /// Attempts at the provider beyond the first.
+    pub retries: u32,
+    /// How late the event loop came to what was due, at most.
+    pub lag_us: u64,
+    /// How often the model was asked.
+    pub asked: u32,
+    /// How many tools were run.
+    pub tools: u32,
+}
+
+/// Where the time of a turn went, step by step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// The model that was asked, as `provider/model`; at most [`MODEL_NAME_MAX_BYTES`]. Empty where none was.
+    pub model: String,
+    /// In the order in which they began; at most [`SPANS_MAX`].
+    pub spans: Vec<TurnSpan>,
+    /// Steps beyond them.
+    pub left_out: u32,
+}
+
+/// One step of a turn. Times in microseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnSpan {
+    /// What was done.
+    pub what: SpanKind,
+    /// When it began, from the delivery on.
+    pub start_us: u64,
+    /// How long it took.
+    pub took_us: u64,
+}
+
+/// What a step of a turn was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpanKind {
+    /// The model was asked.
+    Asked(Asked),
+    /// A tool was run; its name has at most [`TOOL_NAME_MAX_BYTES`].
+    Tool(String),
+}
+
+/// What asking a model took, beside time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Until the first piece of its text, where there was one, in microseconds.
+    pub first_token_us: Option<u64>,
+    /// Tokens that it read, where the provider says.
+    pub input_tokens: u32,
+    /// Tokens that it wrote, where the provider says.
+    pub output_tokens: u32,
+    /// Attempts beyond the first.
     pub retries: u32,
 }
 

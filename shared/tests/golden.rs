@@ -5,12 +5,14 @@ use bytes::BytesMut;
 use kennel_shared::{
     cage::{CageOutcome, CageStep},
     codec,
+    envelope::Sender,
     ids::Generation,
-    link::{HandshakeError, Packet, accept_hello, reply_hello_in},
+    link::{HandshakeError, Packet, accept_hello, before, reply_hello_in},
     protocol::{
-        AgentSpec, ContextSpec, Deletion, EchoSpec, Endpoint, FailureKind, Heartbeat, Hello,
-        HelloReply, LinkId, ModelSpec, PROTOCOL, PROTOCOL_BEFORE, Position, Refusal, ToAgent,
-        ToSupervisor, Tool, ToolsSpec, TurnFailure, TurnOutcome, TurnStep, Welcome,
+        AgentSpec, Asked, ContextSpec, Deletion, Delivery, EchoSpec, Endpoint, FailureKind,
+        Heartbeat, Hello, HelloReply, LinkId, ModelSpec, PROTOCOL, PROTOCOL_BEFORE, Position,
+        Refusal, SpanKind, Spent, ToAgent, ToSupervisor, Tool, ToolsSpec, Trace, TurnFailure,
+        TurnOutcome, TurnSpan, TurnStep, Welcome,
     },
     secret::Token,
 };
@@ -64,6 +66,7 @@ fn welcome() -> HelloReply {
                 max_tokens: None,
                 endpoint: Endpoint::Echo(EchoSpec::default()),
             },
+            cheaper: None,
             system_prompt: None,
             context: ContextSpec {
                 max_messages: 1,
@@ -82,16 +85,19 @@ fn welcome() -> HelloReply {
     }))
 }
 
-/// What an agent is told to be, in this version and in the one before.
-const SPEC: &str = "0170 016d 01fbbc02 00 00 000000 00 01 02 01 06 022f77 07 000809";
+/// What an agent is told to be.
+const SPEC: &str = "0170 016d 01fbbc02 00 00 000000 00 00 01 02 01 06 022f77 07 000809";
+
+/// The same in the version before.
+const SPEC_BEFORE: &str = "0170 016d 01fbbc02 00 00 000000 00 01 02 01 06 022f77 07 000809";
 
 /// The whole first frame of an agent, with its report.
 #[test]
 fn the_first_frame_is_the_one_of_this_protocol_version() {
     let token = "09".repeat(32);
-    let expected = format!("3300000003 0130 0161 07 {token} 05 01 02 01 01 04636f7265 01 0178");
+    let expected = format!("3300000004 0130 0161 07 {token} 05 01 02 01 01 04636f7265 01 0178");
     assert_eq!(hex(&hello()), expected.replace(' ', ""));
-    let expected = format!("3d000000 00 {token} 05 03 04 {SPEC}");
+    let expected = format!("3e000000 00 {token} 05 03 04 {SPEC}");
     assert_eq!(hex(&welcome()), expected.replace(' ', ""));
 }
 
@@ -99,14 +105,12 @@ fn the_first_frame_is_the_one_of_this_protocol_version() {
 /// its version was today's, and never change.
 #[tokio::test]
 async fn the_version_before_is_still_spoken() {
-    assert_eq!(PROTOCOL_BEFORE, 2);
+    assert_eq!(PROTOCOL_BEFORE, 3);
     let token = "09".repeat(32);
-    let said = format!("3100000002 0130 0161 07 {token} 01 02 01 04636f7265 01 0178");
+    let said = format!("3300000003 0130 0161 07 {token} 05 01 02 01 01 04636f7265 01 0178");
     let heard = accept_hello(&mut &bytes(&said)[..]).await.unwrap();
     let expected = Hello {
         protocol: PROTOCOL_BEFORE,
-        link: LinkId::NONE,
-        draining: false,
         ..hello()
     };
     assert_eq!(heard, expected);
@@ -115,7 +119,7 @@ async fn the_version_before_is_still_spoken() {
     reply_hello_in(PROTOCOL_BEFORE, &mut answer, welcome())
         .await
         .unwrap();
-    let expected = format!("3c000000 00 {token} 03 04 {SPEC}");
+    let expected = format!("3d000000 00 {token} 05 03 04 {SPEC_BEFORE}");
     assert_eq!(answer, bytes(&expected));
     let mut answer = Vec::new();
     let refusal = HelloReply::Refuse(Refusal::Token);
@@ -125,10 +129,49 @@ async fn the_version_before_is_still_spoken() {
     assert_eq!(answer, bytes("02000000 01 04"));
 }
 
+/// The end of a turn as that version says it, and as it is understood.
+#[test]
+fn the_end_of_a_turn_in_the_version_before_is_understood() {
+    let id = "10 0190a1b2c3d47e5f8a9b0c1d2e3f4a5b";
+    let said = bytes(&format!(
+        "00 07 03 {id} {id} 00 026f6b 01 02 03 04 05 06 07 08 09"
+    ));
+    let turn = "0190a1b2c3d47e5f8a9b0c1d2e3f4a5b".parse().unwrap();
+    let expected = Packet::Message {
+        seq: 7,
+        message: ToSupervisor::Finished {
+            delivery: "0190a1b2c3d47e5f8a9b0c1d2e3f4a5b".parse().unwrap(),
+            turn,
+            outcome: TurnOutcome::Replied("ok".into()),
+            spent: Spent {
+                context_us: 1,
+                first_token_us: 2,
+                provider_us: 3,
+                tools_us: 4,
+                commit_us: 5,
+                total_us: 6,
+                input_tokens: 7,
+                output_tokens: 8,
+                retries: 9,
+                ..Spent::default()
+            },
+            trace: Trace::default(),
+        },
+    };
+    assert_eq!(before::read(&said), Ok(expected));
+    let beat = bytes("02 09 02");
+    let lag = Heartbeat {
+        lag_us: 9,
+        running: 2,
+    };
+    assert_eq!(before::read(&beat), Ok(Packet::Heartbeat(lag)));
+    assert!(before::read(&bytes("00 07 09")).is_err());
+}
+
 /// Neither older nor newer ones.
 #[tokio::test]
 async fn other_versions_are_told_apart_by_their_first_byte() {
-    for version in [0_u8, 1, 4] {
+    for version in [0_u8, 2, 5] {
         let frame = [2, 0, 0, 0, version, 0xff];
         let refused = accept_hello(&mut &frame[..]).await;
         assert!(
@@ -146,11 +189,51 @@ fn bytes(hex: &str) -> Vec<u8> {
         .collect()
 }
 
+fn spent() -> Spent {
+    Spent {
+        context_us: 1,
+        first_token_us: 2,
+        provider_us: 3,
+        tools_us: 4,
+        commit_us: 5,
+        total_us: 6,
+        input_tokens: 7,
+        output_tokens: 8,
+        retries: 9,
+        lag_us: 10,
+        asked: 11,
+        tools: 12,
+    }
+}
+
+fn trace() -> Trace {
+    let asked = Asked {
+        first_token_us: Some(20),
+        input_tokens: 21,
+        output_tokens: 22,
+        retries: 23,
+    };
+    let span = |what, start_us, took_us| TurnSpan {
+        what,
+        start_us,
+        took_us,
+    };
+    Trace {
+        model: "p/m".into(),
+        spans: vec![
+            span(SpanKind::Asked(asked), 24, 25),
+            span(SpanKind::Tool("exec".into()), 26, 27),
+        ],
+        left_out: 28,
+    }
+}
+
 #[test]
+#[expect(clippy::too_many_lines, reason = "one message after the other")]
 fn the_wire_format_is_the_one_of_this_protocol_version() {
-    assert_eq!(PROTOCOL, 3, "new version: check the bytes below against it");
+    assert_eq!(PROTOCOL, 4, "new version: check the bytes below against it");
     let turn = "0190a1b2c3d47e5f8a9b0c1d2e3f4a5b".parse().unwrap();
-    let packets: [(Packet<ToSupervisor>, &str); 6] = [
+    let packets: [(Packet<ToSupervisor>, &str); 7] = [
         (
             Packet::Message {
                 seq: 1,
@@ -189,6 +272,20 @@ fn the_wire_format_is_the_one_of_this_protocol_version() {
             "0f0000000002 06 09 6167656e743a613a62 00 07",
         ),
         (
+            Packet::Message {
+                seq: 4,
+                message: ToSupervisor::Finished {
+                    delivery: "0190a1b2c3d47e5f8a9b0c1d2e3f4a5b".parse().unwrap(),
+                    turn,
+                    outcome: TurnOutcome::Replied("ok".into()),
+                    spent: spent(),
+                    trace: trace(),
+                },
+            },
+            "4b000000 00 04 03 10 0190a1b2c3d47e5f8a9b0c1d2e3f4a5b 10 0190a1b2c3d47e5f8a9b0c1d2e3f4a5b 00 026f6b \
+             01 02 03 04 05 06 07 08 09 0a 0b 0c 03702f6d 02 00 01 14 15 16 17 18 19 01 0465786563 1a 1b 1c",
+        ),
+        (
             Packet::Ack(Position {
                 received: 7,
                 granted: 2_097_152,
@@ -209,6 +306,19 @@ fn the_wire_format_is_the_one_of_this_protocol_version() {
     assert_eq!(hex(&ToAgent::Drain), "0100000002");
     let delete = ToAgent::DeleteSession("agent:a:b".parse().unwrap());
     assert_eq!(hex(&delete), "0b00000003096167656e743a613a62");
+    let id = "10 0190a1b2c3d47e5f8a9b0c1d2e3f4a5b";
+    let cheaper = ToAgent::DeliverCheaper(Delivery {
+        delivery: "0190a1b2c3d47e5f8a9b0c1d2e3f4a5b".parse().unwrap(),
+        turn,
+        session: "agent:a:b".parse().unwrap(),
+        sender: Sender {
+            id: "1".into(),
+            name: None,
+        },
+        text: "x".into(),
+    });
+    let expected = format!("32000000 04 {id} {id} 09 6167656e743a613a62 0131 00 0178");
+    assert_eq!(hex(&cheaper), expected.replace(' ', ""));
     assert_eq!(
         hex(&HelloReply::Refuse(Refusal::Protocol { supported: 1 })),
         "03000000010001"

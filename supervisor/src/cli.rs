@@ -14,6 +14,7 @@
 mod act;
 mod args;
 mod audit;
+mod budget;
 mod channels;
 mod chat;
 mod check;
@@ -41,9 +42,11 @@ mod set;
 mod status;
 mod table;
 mod top;
+mod turns;
 mod units;
 mod up;
 mod upgrade;
+mod why;
 
 use std::{future::Future, process::ExitCode};
 
@@ -103,6 +106,9 @@ fn dispatch(args: Args, out: &Output) -> Outcome {
         Command::Fairness(fairness) => block_on(fairness::run(&client()?, &fairness, out)),
         Command::Upgrade(upgrade) => block_on(upgrade::run(&client()?, &upgrade, out)),
         Command::Audit(audit) => block_on(audit::run(&client()?, &audit, out)),
+        Command::Turns(turns) => block_on(turns::run(&client()?, &turns, out)),
+        Command::Budget(budget) => block_on(budget::run(&client()?, &budget, out)),
+        Command::Why(why) => block_on(turns::why(&client()?, &why, out)),
         Command::Queue(queue) => block_on(queue::run(&client()?, &queue, out)),
         Command::Schedules(schedules) => block_on(schedules::run(&client()?, &schedules, out)),
         Command::Reload(reload) => block_on(reload::run(&client()?, &reload, out)),

@@ -26,11 +26,11 @@ pub use self::{
 };
 use crate::control::wire::{
     Action, ActionReply, ActionRequest, AgentDoctor, AgentLimits, AgentList, AgentStatus,
-    AuditList, AuditQuery, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
+    AuditList, AuditQuery, BudgetList, CancelReply, ChannelList, DeliveryDetail, Doctor, EventList,
     EventsQuery, Fairness, Health, LimitsPatch, LimitsReply, LogLines, ProcessList, Queue,
     QueueAction, QueueQuery, QueueReply, QueueView, ReloadReply, ReloadRequest, ScheduleAction,
-    ScheduleList, ScheduleReply, SessionDeleted, ShutdownReply, Status, TurnReply, TurnRequest,
-    UpgradeReply, UpgradeRequest,
+    ScheduleList, ScheduleReply, SessionDeleted, ShutdownReply, Status, TurnDetail, TurnList,
+    TurnReply, TurnRequest, TurnsQuery, UpgradeReply, UpgradeRequest,
 };
 
 /// The largest answer that is read, in bytes; also the largest event of a stream.
@@ -256,6 +256,26 @@ impl Client {
         let before = before.map_or_else(String::new, |before| format!("&before={before}"));
         self.get(&format!("/audit?limit={}{before}", query.limit))
             .await
+    }
+
+    /// What agents may spend, and have.
+    pub async fn budget(&self) -> Result<Answer<BudgetList>, ClientError> {
+        self.get("/budget").await
+    }
+
+    /// Turns that have ended.
+    pub async fn turns(&self, query: &TurnsQuery) -> Result<Answer<TurnList>, ClientError> {
+        let agent = query.agent.as_deref().map(segment);
+        let agent = agent.map_or_else(String::new, |agent| format!("&agent={agent}"));
+        let before = query.before;
+        let before = before.map_or_else(String::new, |before| format!("&before={before}"));
+        self.get(&format!("/turns?limit={}{agent}{before}", query.limit))
+            .await
+    }
+
+    /// What one turn took.
+    pub async fn turn_detail(&self, id: &str) -> Result<Answer<TurnDetail>, ClientError> {
+        self.get(&format!("/turns/{}", segment(id))).await
     }
 
     /// What waits, runs or was set aside.

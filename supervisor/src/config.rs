@@ -37,9 +37,9 @@ use std::sync::Arc;
 pub use check::{Fault, Host};
 pub use diagnostic::{Diagnostic, Diagnostics, Report, Severity, Style};
 pub use domain::{
-    AgentConfig, AgentId, AllowFrom, Amount, Backend, Backoff, Binding, Channel, ChannelId,
+    AgentConfig, AgentId, AllowFrom, Amount, Backend, Backoff, Binding, Budget, Channel, ChannelId,
     ChannelKind, Class, Config, ContextWindow, EchoProvider, Enforcement, Excess, FleetLimits,
-    Http, Irc, Limits, LogFormat, LogLevel, LogRotation, ModelApi, ModelRef, NetworkAccess,
+    Http, Irc, Limits, LogFormat, LogLevel, LogRotation, ModelApi, ModelRef, NetworkAccess, Otlp,
     PeerKind, Provider, ProviderId, ProviderKind, QueuePatch, RemoteProvider, RestartMode,
     RestartPolicy, Sampling, Sandbox, Sasl, Schedule, ScheduleId, Supervisor, SystemPrompt,
     Telegram, Timeouts, Tls, Tools, UserError, UserRef, is_name, plain_size,
@@ -52,6 +52,7 @@ pub use source::{FRAGMENTS, MAX_FILE_BYTES, MAX_FILES, files};
 use diagnostic::Location;
 use reader::{Context, PathSite, SecretSite, UserSite};
 use source::Sources;
+pub(crate) use value::is_loopback;
 
 /// What `kennel init` writes: it works as it is, with the built-in echo provider.
 pub fn starter_file() -> &'static str {

@@ -29,6 +29,7 @@ mod kill;
 mod layout;
 mod leftovers;
 mod limits;
+mod meter;
 mod notice;
 mod probe;
 mod process_tree;
@@ -49,6 +50,7 @@ pub use self::{
     files::FileError,
     group::{Group, Over},
     leftovers::{Cleaned, Leftover},
+    meter::{CpuMeter, CpuTimes},
     notice::OomNotice,
     procfs::Stat,
     reader::GroupReader,

@@ -9,6 +9,7 @@ mod api;
 mod audit;
 mod auth;
 mod body;
+mod budget;
 pub(crate) mod doctor;
 mod document;
 mod error;
@@ -25,6 +26,7 @@ mod reload;
 mod schedules;
 mod serve;
 mod sessions;
+mod turns;
 mod upgrade;
 mod usage;
 mod view;
@@ -61,6 +63,7 @@ use crate::{
     fairness::FairnessHandle,
     gateway::Accounts,
     journal::Journal,
+    otlp::SpanCounts,
     reload::Requests,
     schedule::Schedules,
     supervision::{driver::AgentHandle, events::Events, sampler::SamplerHandle},
@@ -90,6 +93,8 @@ pub struct App {
     pub journal: Journal,
     /// What processes use.
     pub sampler: SamplerHandle,
+    /// What became of turns that a collector was to be told of, if there is one.
+    pub spans: Option<Arc<SpanCounts>>,
     /// Whether everybody has the share that weights give.
     pub fairness: FairnessHandle,
     /// Held while caps change: each change is held against the caps of all agents.

@@ -12,8 +12,8 @@ pub mod router;
 pub mod turn;
 
 pub use dispatcher::{
-    Accepted, AgentCounts, AgentEvent, Change, Dispatcher, DispatcherHandle, Found, Limits, Nobody,
-    Operation, OperationError, Outside, Rejected, Reports, Restored, Submission, TimeLimits,
-    prepare, waiting_for,
+    Accepted, AgentCounts, AgentEvent, BudgetView, Change, Dispatcher, DispatcherHandle, Found,
+    Limits, Nobody, Operation, OperationError, Outside, Rejected, Reports, Restored, Submission,
+    TimeLimits, Told, prepare, waiting_for,
 };
 pub use turn::{EndKind, ReplySink, TurnEnd, TurnEvent, TurnStream};

@@ -122,9 +122,6 @@ impl Desk<'_> {
             warn!(channel.id = %envelope.channel, "a message came from an unknown channel");
             return Err(Rejected::Closed);
         };
-        let Ok(place) = place(&entry) else {
-            return full;
-        };
         let chat = match router.route(&envelope) {
             Ok(chat) => chat,
             Err(error) => {
@@ -139,7 +136,6 @@ impl Desk<'_> {
             envelope.channel.clone(),
             envelope.peer,
             envelope.message_id.clone(),
-            place,
         );
         if let Some(command) = command::read(&envelope.text) {
             let answer = self
@@ -153,6 +149,10 @@ impl Desk<'_> {
                 }
             };
         }
+        let Ok(place) = place(&entry) else {
+            return full;
+        };
+        let reply = reply.at(place);
         let (absent, busy) = (reply.absent(), reply.send(BUSY.into()));
         let submission = Submission {
             delivery: DeliveryId::new(),
@@ -190,8 +190,11 @@ impl Desk<'_> {
                 warn!(channel.id = %envelope.channel, %error, "a message is not taken for now");
                 full
             }
+            // A chat's message is taken over the budget too, and answered by what is said of that.
             Err(
-                error @ (dispatch::Rejected::Resting { .. } | dispatch::Rejected::UnknownAgent(_)),
+                error @ (dispatch::Rejected::Resting { .. }
+                | dispatch::Rejected::OverBudget { .. }
+                | dispatch::Rejected::UnknownAgent(_)),
             ) => {
                 info!(channel.id = %envelope.channel, %error, "a message came for an agent that is not there");
                 self.say(&envelope.channel, absent).await

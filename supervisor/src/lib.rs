@@ -11,6 +11,7 @@
 //! | [`containment`] | caps, groups, and the end of all that an agent started |
 //! | [`dispatch`] | lanes, routing, and where answers go |
 //! | [`journal`] | what was accepted and what is owed, on disk |
+//! | [`turns`], [`otlp`] | what turns took and cost; the same for collectors of OpenTelemetry |
 //! | [`channel`], [`gateway`] | chat platforms, and their way to the dispatcher |
 //! | [`fairness`] | whether everybody has the share that weights give |
 //! | [`schedule`] | turns that the clock asks for |
@@ -28,6 +29,7 @@ pub mod doctor;
 pub mod fairness;
 pub mod gateway;
 pub mod journal;
+pub mod otlp;
 pub mod plan;
 mod program;
 pub mod reload;
@@ -35,6 +37,7 @@ pub mod schedule;
 pub mod supervision;
 pub mod supervisor;
 mod sys;
+pub mod turns;
 
 /// An error and all its causes on one line.
 pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {

@@ -8,13 +8,13 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use kennel_shared::{
     cage::{CageSpec, Network},
     envelope::PeerKind,
-    ids::ChannelId,
+    ids::{AgentId, ChannelId},
     protocol::{
         AgentSpec, ContextSpec, EchoSpec, Endpoint, HttpSpec, ModelApi, ModelSpec,
         SYSTEM_PROMPT_MAX_BYTES, ToolsSpec,
@@ -22,6 +22,7 @@ use kennel_shared::{
     secret::Secret,
 };
 
+use jiff::tz::TimeZone;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
@@ -35,12 +36,14 @@ use crate::{
         router::{Binding, Router},
     },
     journal,
+    otlp::{self, Exporter, SpanSink},
     supervision::{
         backoff::{BackoffPolicy, IntensityPolicy},
         capture::Rotation,
         driver::SpecSource,
         lifecycle::{Policy, RestartPolicy},
     },
+    turns::{Books, Budget, Window, budget},
 };
 
 /// How to keep an agent.
@@ -79,11 +82,67 @@ pub fn journal(config: &Config) -> journal::Options {
             ended: keep.ended,
             poison: keep.poison,
             audit: keep.audit,
+            turns: keep.turns,
+            max_turns: keep.max_turns,
             max_bytes: keep.max_size,
         },
         fail_points: journal::failpoint::FailPoints::from_env(),
         ..journal::Options::new(supervisor.state_dir.join(journal::FILE))
     }
+}
+
+/// The way to a collector of OpenTelemetry, if the configuration names one. Reads secrets.
+pub fn spans(config: &Config) -> Result<Option<(SpanSink, Exporter)>, config::SecretError> {
+    let Some(otlp) = &config.supervisor.otlp else {
+        return Ok(None);
+    };
+    let mut headers = Vec::new();
+    for (name, secret) in &otlp.headers {
+        headers.push((name.clone(), secret.resolve(&config.base_dir)?));
+    }
+    Ok(Some(otlp::prepare(&otlp.endpoint, headers)))
+}
+
+/// What an agent may spend; `None` where nothing limits it.
+pub fn budget(agent: &AgentConfig) -> Option<Budget> {
+    let own = &agent.budget;
+    let limits = [own.hour, own.day, own.month];
+    if limits
+        .iter()
+        .all(|limits| *limits == budget::Limits::default())
+    {
+        return None;
+    }
+    Some(Budget {
+        // The configuration checks names; the system may have lost one since.
+        zone: TimeZone::get(&own.zone).unwrap_or(TimeZone::UTC),
+        limits,
+        downgrades: own.downgrade.is_some(),
+    })
+}
+
+/// Milliseconds since 1970.
+pub fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What an agent has spent of it, as the journal says. Reads from the disk.
+pub fn books(
+    reader: &journal::Reader,
+    agent: &AgentId,
+    budget: &Budget,
+    now_ms: i64,
+) -> Result<Books, journal::ReadError> {
+    let mut spent = [budget::Spent::default(); 3];
+    for (spent, window) in spent.iter_mut().zip(Window::ALL) {
+        let found = reader.spent_since(agent, window.around(now_ms, &budget.zone).begins_ms)?;
+        *spent = budget::Spent {
+            tokens: found.input_tokens.saturating_add(found.output_tokens),
+            cost: found.cost,
+        };
+    }
+    Ok(Books::of(budget, now_ms, spent))
 }
 
 /// How an agent's messages are handed out.
@@ -217,7 +276,13 @@ pub fn cage(config: &Config, agent: &AgentConfig) -> Result<CageSpec, String> {
         sandbox: sandbox.enabled,
         read: sandbox.read.clone(),
         write: sandbox.write.clone(),
-        network: network(&sandbox.network, provider_port(&provider.kind)),
+        network: network(
+            &sandbox.network,
+            [Some(provider), config.cheaper_provider_of(agent)]
+                .into_iter()
+                .flatten()
+                .filter_map(|provider| provider_port(&provider.kind)),
+        ),
         hidden: vec![
             config.base_dir.clone(),
             config.supervisor.state_dir.clone(),
@@ -230,13 +295,13 @@ pub fn cage(config: &Config, agent: &AgentConfig) -> Result<CageSpec, String> {
 }
 
 /// An agent that cannot reach its model is of no use, so its provider's port is always open.
-fn network(access: &NetworkAccess, provider: Option<u16>) -> Network {
+fn network(access: &NetworkAccess, providers: impl Iterator<Item = u16>) -> Network {
     let mut ports = match access {
         NetworkAccess::Open => return Network::Open,
         NetworkAccess::Closed => Vec::new(),
         NetworkAccess::Ports(ports) => ports.clone(),
     };
-    ports.extend(provider);
+    ports.extend(providers);
     ports.sort_unstable();
     ports.dedup();
     if ports.is_empty() {
@@ -289,6 +354,38 @@ fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
     let provider = config
         .provider_of(agent)
         .expect("the configuration checks references");
+    let cheaper = config.cheaper_provider_of(agent);
+    let cheaper = cheaper.zip(agent.budget.downgrade.as_ref());
+    let cheaper = cheaper
+        .map(|(provider, named)| model(config, agent, provider, &named.model))
+        .transpose()?;
+    Ok(AgentSpec {
+        model: model(config, agent, provider, &agent.model.model)?,
+        cheaper,
+        system_prompt,
+        context: ContextSpec {
+            max_messages: agent.context.max_messages,
+            max_bytes: u32::try_from(agent.context.max_bytes).unwrap_or(u32::MAX),
+        },
+        max_concurrent: u16::try_from(agent.max_concurrent).unwrap_or(u16::MAX),
+        turn_timeout_ms: millis(agent.timeouts.turn),
+        workspace: agent.workspace.clone(),
+        heartbeat_interval_ms: millis(agent.timeouts.heartbeat_interval),
+        tools: ToolsSpec {
+            enabled: agent.tools.enabled.clone(),
+            max_steps: agent.tools.max_steps,
+            timeout_ms: millis(agent.tools.timeout),
+        },
+    })
+}
+
+/// A model of an agent, and how to reach it. Reads a secret.
+fn model(
+    config: &Config,
+    agent: &AgentConfig,
+    provider: &config::Provider,
+    name: &str,
+) -> Result<ModelSpec, String> {
     let endpoint = match &provider.kind {
         ProviderKind::Echo(echo) => Endpoint::Echo(EchoSpec {
             delay_ms: millis(echo.delay),
@@ -324,28 +421,12 @@ fn spec(config: &Config, agent: &AgentConfig) -> Result<AgentSpec, String> {
             })
         }
     };
-    Ok(AgentSpec {
-        model: ModelSpec {
-            provider: provider.id.to_string(),
-            model: agent.model.model.clone(),
-            temperature_milli: agent.sampling.temperature.map(milli),
-            max_tokens: agent.sampling.max_tokens,
-            endpoint,
-        },
-        system_prompt,
-        context: ContextSpec {
-            max_messages: agent.context.max_messages,
-            max_bytes: u32::try_from(agent.context.max_bytes).unwrap_or(u32::MAX),
-        },
-        max_concurrent: u16::try_from(agent.max_concurrent).unwrap_or(u16::MAX),
-        turn_timeout_ms: millis(agent.timeouts.turn),
-        workspace: agent.workspace.clone(),
-        heartbeat_interval_ms: millis(agent.timeouts.heartbeat_interval),
-        tools: ToolsSpec {
-            enabled: agent.tools.enabled.clone(),
-            max_steps: agent.tools.max_steps,
-            timeout_ms: millis(agent.tools.timeout),
-        },
+    Ok(ModelSpec {
+        provider: provider.id.to_string(),
+        model: name.to_owned(),
+        temperature_milli: agent.sampling.temperature.map(milli),
+        max_tokens: agent.sampling.max_tokens,
+        endpoint,
     })
 }
 

@@ -313,6 +313,8 @@ pub fn preflight(loaded: &Loaded) -> Result<(), String> {
             .resolve(&config.base_dir)
             .map_err(|error| format!("the token of [supervisor.http]: {}", chain(&error)))?;
     }
+    plan::spans(config)
+        .map_err(|error| format!("the headers of [supervisor.otlp]: {}", chain(&error)))?;
     let program = plan::agent_host();
     if !program.is_file() {
         return Err(format!(
@@ -379,7 +381,16 @@ impl Running {
 
         let events = Events::default();
         let accounts = Accounts::default();
-        let outside = outside(&accounts, &events);
+        let spans = plan::spans(&config).map_err(|source| RunError::Secret {
+            what: "headers of [supervisor.otlp]".into(),
+            source,
+        })?;
+        let outside = Outside {
+            prices: settings.prices.clone(),
+            spans: spans.as_ref().map(|(sink, _)| sink.clone()),
+            ..outside(&accounts, &events)
+        };
+        let exporter = spans.map(|(sink, exporter)| (sink.counts(), exporter));
         let (dispatcher, mut dispatcher_task) =
             dispatch::prepare(settings.max_concurrent as usize, journal.clone(), outside);
         dispatcher_task.set_classes(&plan::classes(&config));
@@ -412,6 +423,7 @@ impl Running {
         let adopted = inheritance.adopted();
         fleet.start_drivers(&mut dispatcher_task, inheritance)?;
         restore(&mut dispatcher_task, &journal, &adopted)?;
+        budgets(&mut dispatcher_task, &journal, &config)?;
         fleet.start_channels()?;
         fleet.publish();
         let gateway = gateway::run(
@@ -434,6 +446,10 @@ impl Running {
             tokio::spawn(gateway),
             tokio::spawn(keeper.run()),
         ];
+        let spans = exporter.map(|(counts, exporter)| {
+            tasks.push(tokio::spawn(exporter.run()));
+            counts
+        });
         let link_door = tokio::spawn(links::accept(link_listener, fleet.doors()));
 
         let (shutdown_tx, shutdown) = mpsc::channel(1);
@@ -454,6 +470,7 @@ impl Running {
                 handle
             },
             sampler,
+            spans,
             limits_changing: Arc::default(),
             events,
             containment: Arc::clone(&containment),
@@ -684,6 +701,7 @@ fn outside(accounts: &Accounts, events: &Events) -> Outside {
         sink_for: Arc::new(move |message| gateway::sink_for(&senders, message)),
         ring: Arc::new(move |channel| bells.ring(channel)),
         events: events.clone(),
+        ..Outside::default()
     }
 }
 
@@ -724,6 +742,28 @@ fn restore(
             leased = restored.leased,
             "messages that an earlier supervisor took go on"
         );
+    }
+    Ok(())
+}
+
+/// Tells the dispatcher what agents may spend, and have.
+fn budgets(
+    dispatcher: &mut Dispatcher,
+    journal: &Journal,
+    config: &Config,
+) -> Result<(), RunError> {
+    let limited = config.agents.values();
+    let limited: Vec<_> = limited
+        .filter_map(|agent| Some((&agent.id, plan::budget(agent)?)))
+        .collect();
+    if limited.is_empty() {
+        return Ok(());
+    }
+    let reader = Reader::open(journal.path()).map_err(RunError::Restore)?;
+    for (agent, budget) in limited {
+        let books = plan::books(&reader, agent, &budget, plan::unix_ms());
+        let books = books.map_err(RunError::Restore)?;
+        dispatcher.budget(agent, Some((budget, books)));
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ older, newer = (pathlib.Path(name).read_text(encoding="utf-8") for name in sys.a
 families = list(openmetrics(newer))
 for family in families:
     assert family.documentation.endswith("."), family
-    assert family.type in ("counter", "gauge", "info"), family
+    assert family.type in ("counter", "gauge", "histogram", "info"), family
     unit = family.name.rsplit("_", 1)[-1]
     if unit in ("seconds", "bytes", "ratio"):
         assert family.unit == unit, family

@@ -73,6 +73,9 @@ async fn metrics_are_what_others_read() {
     let read = judge(&kennel, command.arg(script).args([&older, &newer]), &older).await;
     for series in [
         "kennel_agent_turns_total{agent=one,result=replied} 2\n",
+        "kennel_turn_duration_seconds_count{agent=one} 2\n",
+        "kennel_turn_queue_seconds_count{agent=one,lane=session} 2\n",
+        "kennel_turn_duration_seconds_bucket{agent=one,le=+Inf} 2\n",
         "kennel_agent_restarts_total{agent=two} 1\n",
         "kennel_agent_state{agent=two,state=ready} 1\n",
         "kennel_agent_state{agent=rests,state=stopped} 1\n",

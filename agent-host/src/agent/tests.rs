@@ -166,6 +166,7 @@ impl Rig {
 
 fn spec() -> AgentSpec {
     AgentSpec {
+        cheaper: None,
         model: ModelSpec {
             provider: "echo".into(),
             model: "echo".into(),

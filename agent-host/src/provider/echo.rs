@@ -15,6 +15,7 @@
 //! | `!context` | answers `messages=N bytes=N`: what it was asked, without the system prompt |
 //! | `!system` | answers with the system prompt |
 //! | `!busy MS [text]` | keeps the event loop from everything else so long, then answers |
+//! | `!tokens IN OUT [text]` | answers, and says that it read and wrote so many tokens |
 //! | `!panic` | panics within the turn |
 //! | `!tools JSON` | uses tools, and answers with what came of it: see below |
 //! | `!exit CODE` | ends the process at once |
@@ -62,10 +63,11 @@ impl Provider for Echo {
         let spec = self.spec;
         let begin = async move {
             pause(spec.delay_ms).await;
+            let usage = plan.usage();
             let (text, calls, end) = plan.carry_out().await;
             let last = match end {
                 Some(error) => Err(error),
-                None => Ok(Piece::End(Usage::default(), calls)),
+                None => Ok(Piece::End(usage, calls)),
             };
             let gap = spec.chunk_delay_ms;
             let texts = stream::iter(split(&text, spec.chunks).into_iter().enumerate()).then(
@@ -125,6 +127,7 @@ enum Plan {
     Use(Answer),
     Sleep(u64, String),
     Busy(u64, String),
+    Tokens(Usage, String),
     Fail(u16),
     Cut(String),
     Hang,
@@ -155,6 +158,14 @@ impl Plan {
         Some(match command {
             "sleep" => Self::Sleep(first.parse().ok()?, answer()),
             "busy" => Self::Busy(first.parse().ok()?, answer()),
+            "tokens" => {
+                let (output, said) = word(tail);
+                let usage = Usage {
+                    input_tokens: first.parse().ok()?,
+                    output_tokens: output.parse().ok()?,
+                };
+                Self::Tokens(usage, if said.is_empty() { text } else { said }.to_owned())
+            }
             "fail" => Self::Fail(first.parse().ok()?),
             "cut" => Self::Cut(rest.to_owned()),
             "repeat" => Self::Say(tail.repeat(first.parse().ok()?)),
@@ -206,6 +217,14 @@ impl Plan {
         Some(Self::Say(results.collect::<Vec<_>>().join("\n\n")))
     }
 
+    /// What it says that it took.
+    fn usage(&self) -> Usage {
+        match self {
+            Self::Tokens(usage, _) => *usage,
+            _ => Usage::default(),
+        }
+    }
+
     /// The text to say, what to do then, and how it ends.
     async fn carry_out(self) -> (String, Vec<Call>, Option<ProviderError>) {
         let (text, end) = match self {
@@ -214,7 +233,7 @@ impl Plan {
                 let calls = calls::whole(calls.map(|call| (&*call.name, &call.arguments, None)));
                 return (answer.say, calls, None);
             }
-            Self::Say(text) => (text, None),
+            Self::Say(text) | Self::Tokens(_, text) => (text, None),
             Self::Sleep(ms, text) => {
                 pause(ms).await;
                 (text, None)
@@ -349,6 +368,9 @@ mod tests {
             ("!unknown", "!unknown", None),
             ("!repeat 3 ab", "ababab", None),
             ("!context", "messages=1 bytes=8", None),
+            ("!tokens 3 4 said", "said", None),
+            ("!tokens 3 4", "!tokens 3 4", None),
+            ("!tokens 3 some", "!tokens 3 some", None),
             ("!system", "Be kind.", None),
             ("!fail 401", "", Some(Fault::Status(401))),
             ("!cut half an", "half an", Some(Fault::Disconnected)),
@@ -375,6 +397,20 @@ mod tests {
             }
         }
         (text, calls)
+    }
+
+    #[tokio::test]
+    async fn it_says_what_it_was_told_to_have_taken() {
+        let mut pieces = Echo::new(EchoSpec::default()).stream(&request("!tokens 3 4 said"));
+        let mut last = None;
+        while let Some(piece) = pieces.next().await {
+            last = Some(piece.unwrap());
+        }
+        let usage = Usage {
+            input_tokens: 3,
+            output_tokens: 4,
+        };
+        assert_eq!(last, Some(Piece::End(usage, Vec::new())));
     }
 
     #[tokio::test]

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use kennel_shared::protocol::{REPLY_MAX_BYTES, ToSupervisor, TurnStep};
+use kennel_shared::protocol::{
+    Asked as AskedSpan, REPLY_MAX_BYTES, SpanKind, ToSupervisor, TurnStep,
+};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -85,7 +87,7 @@ impl Turn<'_> {
             // The last time it is to come to an answer.
             may_call: !toolbox.is_empty() && progress.answers() + 1 < self.most(),
         };
-        let at_ms = store::now_ms();
+        let (at_ms, asked_at) = (store::now_ms(), Instant::now());
         self.begin_to(Doing::Asking);
         let provider = Arc::clone(&self.equipment.provider);
         let mut answer = Answer::to(&request, &*provider);
@@ -103,6 +105,14 @@ impl Turn<'_> {
         if let (Some(first), 0) = (answer.first_text_at, self.spent.first_token_us) {
             self.spent.first_token_us = micros(first.duration_since(self.begun_at));
         }
+        self.spans.told(AskedSpan {
+            first_token_us: answer
+                .first_text_at
+                .map(|first| micros(first.duration_since(asked_at))),
+            input_tokens: answer.usage.input_tokens,
+            output_tokens: answer.usage.output_tokens,
+            retries: answer.retries,
+        });
         Ok(Whole {
             text: text?,
             calls: answer.calls,
@@ -164,7 +174,7 @@ impl Turn<'_> {
             self.step(TurnStep::Tool(tool.as_str().to_owned())).await;
         }
         debug!(turn.id = %self.delivery.turn, tool = call.name, "a tool runs");
-        self.begin_to(Doing::Tool);
+        self.begin_to(Doing::Tool(call.name.clone()));
         let result = toolbox.run(&call).await;
         self.settle();
         progress.ended(result.clone());
@@ -190,10 +200,20 @@ impl Turn<'_> {
     pub(super) fn settle(&mut self) {
         if let Some((doing, since)) = self.doing.take() {
             let took = micros(since.elapsed());
-            match doing {
-                Doing::Asking => self.spent.provider_us += took,
-                Doing::Tool => self.spent.tools_us += took,
-            }
+            let what = match doing {
+                Doing::Asking => {
+                    self.spent.provider_us += took;
+                    self.spent.asked += 1;
+                    SpanKind::Asked(AskedSpan::default())
+                }
+                Doing::Tool(name) => {
+                    self.spent.tools_us += took;
+                    self.spent.tools += 1;
+                    SpanKind::Tool(name)
+                }
+            };
+            let start = micros(since.duration_since(self.begun_at));
+            self.spans.ended(what, start, took);
         }
     }
 }

@@ -138,6 +138,7 @@ pub(crate) fn start_with(bootstrap: &[u8]) -> Process {
 
 pub(crate) fn spec() -> AgentSpec {
     AgentSpec {
+        cheaper: None,
         model: ModelSpec {
             provider: "echo".into(),
             model: "echo".into(),

@@ -1,53 +1,25 @@
-//! The handshake of [`PROTOCOL_BEFORE`](crate::protocol::PROTOCOL_BEFORE), as far as it differs from today's. What
-//! follows it is the same in both.
+//! What [`PROTOCOL_BEFORE`](crate::protocol::PROTOCOL_BEFORE) says otherwise than today's version does: what an agent
+//! is told to be, and the end of a turn. Its hello, and all else that follows, is the same in both.
 //!
-//! An agent of that version cannot begin a link anew: it goes on where it was, or not at all.
+//! These types never change: an agent-host that was built with them speaks them.
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::session::Packet;
 use crate::{
-    cage::CageStep,
-    ids::{AgentId, Generation},
-    protocol::{self, AgentSpec, LinkId, Position, Refusal},
+    codec::{self, DecodeError},
+    ids::{DeliveryId, TurnId},
+    protocol::{
+        self, ContextSpec, Deletion, LinkId, ModelSpec, Position, Refusal, ToolsSpec, Trace,
+        TurnOutcome, TurnStep,
+    },
     secret::Token,
+    session_key::SessionKey,
 };
 
-/// Without the link's name, and without a word about a drain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
-    /// [`PROTOCOL_BEFORE`](crate::protocol::PROTOCOL_BEFORE).
-    pub protocol: u16,
-    /// The sender's build, for the log.
-    pub build: String,
-    /// Who it says it is.
-    pub agent: AgentId,
-    /// Which life of it.
-    pub generation: Generation,
-    /// Proof.
-    pub token: Token,
-    /// Where its end of the link stands.
-    pub resume: Position,
-    /// How its cage was closed.
-    pub cage: Vec<CageStep>,
-}
-
-impl From<Hello> for protocol::Hello {
-    fn from(before: Hello) -> Self {
-        Self {
-            protocol: before.protocol,
-            build: before.build,
-            agent: before.agent,
-            generation: before.generation,
-            token: before.token,
-            link: LinkId::NONE,
-            resume: before.resume,
-            draining: false,
-            cage: before.cage,
-        }
-    }
-}
-
-/// The answer.
+/// The answer to a hello.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HelloReply {
     /// Come in.
@@ -56,15 +28,38 @@ pub enum HelloReply {
     Refuse(Refusal),
 }
 
-/// Without the link's name.
+/// What an accepted agent is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     /// The token for the next handshake of this generation.
     pub next_token: Token,
+    /// The link.
+    pub link: LinkId,
     /// Where the supervisor's end of the link stands.
     pub resume: Position,
     /// What to be.
     pub spec: AgentSpec,
+}
+
+/// What it is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    /// The model and how to reach it.
+    pub model: ModelSpec,
+    /// The system prompt.
+    pub system_prompt: Option<String>,
+    /// How much history a turn sees.
+    pub context: ContextSpec,
+    /// How many turns may run at once.
+    pub max_concurrent: u16,
+    /// The longest time a turn may take, in milliseconds.
+    pub turn_timeout_ms: u64,
+    /// The agent's working directory.
+    pub workspace: PathBuf,
+    /// How often to send a heartbeat, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+    /// What the model may do in the workspace.
+    pub tools: ToolsSpec,
 }
 
 impl From<protocol::HelloReply> for HelloReply {
@@ -74,16 +69,154 @@ impl From<protocol::HelloReply> for HelloReply {
             protocol::HelloReply::Welcome(welcome) => {
                 let protocol::Welcome {
                     next_token,
-                    link: _,
+                    link,
                     resume,
                     spec,
                 } = *welcome;
                 Self::Welcome(Box::new(Welcome {
                     next_token,
+                    link,
                     resume,
-                    spec,
+                    spec: spec.into(),
                 }))
             }
         }
     }
+}
+
+impl From<protocol::AgentSpec> for AgentSpec {
+    fn from(spec: protocol::AgentSpec) -> Self {
+        Self {
+            model: spec.model,
+            system_prompt: spec.system_prompt,
+            context: spec.context,
+            max_concurrent: spec.max_concurrent,
+            turn_timeout_ms: spec.turn_timeout_ms,
+            workspace: spec.workspace,
+            heartbeat_interval_ms: spec.heartbeat_interval_ms,
+            tools: spec.tools,
+        }
+    }
+}
+
+/// From an agent to its supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSupervisor {
+    /// Deliveries may come.
+    Ready,
+    /// A turn has begun.
+    Started(TurnId),
+    /// A piece of the answer's text.
+    Delta {
+        /// The turn that answers.
+        turn: TurnId,
+        /// The piece.
+        text: String,
+    },
+    /// A turn has ended.
+    Finished {
+        /// The message that was answered.
+        delivery: DeliveryId,
+        /// The turn that answered.
+        turn: TurnId,
+        /// How it ended.
+        outcome: TurnOutcome,
+        /// What it took.
+        spent: Spent,
+    },
+    /// No turn is running and none will.
+    Drained,
+    /// A turn has come to its next step.
+    Step {
+        /// Which.
+        turn: TurnId,
+        /// To which.
+        step: TurnStep,
+    },
+    /// What became of a session that was to be deleted.
+    SessionDeleted {
+        /// Which.
+        session: SessionKey,
+        /// What.
+        deletion: Deletion,
+    },
+}
+
+/// What a turn took, without a word about its steps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Loading the window of the session.
+    pub context_us: u64,
+    /// Until the first piece of the answer.
+    pub first_token_us: u64,
+    /// Waiting for the provider in all.
+    pub provider_us: u64,
+    /// Running tools in all.
+    pub tools_us: u64,
+    /// Committing the turn.
+    pub commit_us: u64,
+    /// From delivery to the end.
+    pub total_us: u64,
+    /// Tokens read by the model.
+    pub input_tokens: u32,
+    /// Tokens written by the model.
+    pub output_tokens: u32,
+    /// Attempts at the provider beyond the first.
+    pub retries: u32,
+}
+
+impl From<Spent> for protocol::Spent {
+    fn from(before: Spent) -> Self {
+        Self {
+            context_us: before.context_us,
+            first_token_us: before.first_token_us,
+            provider_us: before.provider_us,
+            tools_us: before.tools_us,
+            commit_us: before.commit_us,
+            total_us: before.total_us,
+            input_tokens: before.input_tokens,
+            output_tokens: before.output_tokens,
+            retries: before.retries,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<ToSupervisor> for protocol::ToSupervisor {
+    fn from(before: ToSupervisor) -> Self {
+        match before {
+            ToSupervisor::Ready => Self::Ready,
+            ToSupervisor::Started(turn) => Self::Started(turn),
+            ToSupervisor::Delta { turn, text } => Self::Delta { turn, text },
+            ToSupervisor::Finished {
+                delivery,
+                turn,
+                outcome,
+                spent,
+            } => Self::Finished {
+                delivery,
+                turn,
+                outcome,
+                spent: spent.into(),
+                trace: Trace::default(),
+            },
+            ToSupervisor::Drained => Self::Drained,
+            ToSupervisor::Step { turn, step } => Self::Step { turn, step },
+            ToSupervisor::SessionDeleted { session, deletion } => {
+                Self::SessionDeleted { session, deletion }
+            }
+        }
+    }
+}
+
+/// Reads what an agent of that version says: for [`Link::reading`](super::Link::reading).
+pub fn read(body: &[u8]) -> Result<Packet<protocol::ToSupervisor>, DecodeError> {
+    Ok(match codec::decode_body::<Packet<ToSupervisor>>(body)? {
+        Packet::Message { seq, message } => Packet::Message {
+            seq,
+            message: message.into(),
+        },
+        Packet::Ack(position) => Packet::Ack(position),
+        Packet::Heartbeat(heartbeat) => Packet::Heartbeat(heartbeat),
+    })
 }

@@ -45,8 +45,8 @@ pub enum HandshakeError {
 pub async fn accept_hello<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Hello, HandshakeError> {
     let body = read_body(stream, HELLO_MAX_BYTES).await?;
     match codec::decode_leading::<u16>(&body)? {
-        PROTOCOL => Ok(codec::decode_body(&body)?),
-        PROTOCOL_BEFORE => Ok(codec::decode_body::<before::Hello>(&body)?.into()),
+        // The version before has the same.
+        PROTOCOL | PROTOCOL_BEFORE => Ok(codec::decode_body(&body)?),
         other => Err(HandshakeError::Protocol(other)),
     }
 }

@@ -175,6 +175,12 @@ pub(super) enum Command {
     Queue(Queue),
     /// Show the schedules; run, pause and resume single ones
     Schedules(Schedules),
+    /// Show what the last turns took: queued, model, tools, CPU, tokens, cost, and what held each up
+    Turns(Turns),
+    /// Show what agents may spend in an hour, a day and a month, and what they have spent
+    Budget(Budget),
+    /// Say what held one turn up, with a picture of where its time went
+    Why(Why),
     /// Show what operators did, and what became of single messages
     Audit(Audit),
     /// Have this program take over from the one that runs, then give every agent a new process
@@ -482,6 +488,44 @@ pub(super) struct Audit {
     /// Only those before this number, which --json shows
     #[arg(long, value_name = "NUMBER")]
     pub(super) before: Option<i64>,
+
+    /// Print the control API's JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Turns {
+    /// Only those of this agent
+    pub(super) agent: Option<String>,
+
+    /// How many of the last, from 1 to 1000
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) limit: u32,
+
+    /// Only those before this one, as the list before named it
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) before: Option<i64>,
+
+    /// Print the control API's JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Budget {
+    /// Only that of this agent
+    pub(super) agent: Option<String>,
+
+    /// Print the control API's JSON, of all agents
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Why {
+    /// Which turn: its id, that of its message, or as much of the beginning as names just one
+    pub(super) turn: String,
 
     /// Print the control API's JSON
     #[arg(long)]

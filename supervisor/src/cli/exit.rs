@@ -143,7 +143,10 @@ fn from_api(failure: Failure, error: ApiError, status: u16) -> Failure {
     let exit = match error.code {
         ErrorCode::AgentNotFound => Exit::NoSuchAgent,
         ErrorCode::Timeout => Exit::TimedOut,
-        ErrorCode::Denied | ErrorCode::Unauthorized | ErrorCode::Forbidden => Exit::Refused,
+        ErrorCode::Denied
+        | ErrorCode::Unauthorized
+        | ErrorCode::Forbidden
+        | ErrorCode::BudgetSpent => Exit::Refused,
         ErrorCode::InvalidRequest | ErrorCode::TooLarge => Exit::Usage,
         ErrorCode::NotFound
         | ErrorCode::TurnNotFound

@@ -15,9 +15,10 @@ use super::{
     units::{bytes, duration, of_cap, percent},
 };
 use crate::control::wire::{
-    AgentShare, AgentState, AgentStatus, ChannelList, ChannelState, ClassShare, Delivery,
-    DeliveryState, Schedule, Status,
+    AgentBudget, AgentShare, AgentState, AgentStatus, BudgetState, BudgetWindow, ChannelList,
+    ChannelState, ClassShare, Delivery, DeliveryState, Schedule, Status, TurnSummary,
 };
+use crate::turns::{price::money, verdict::words};
 
 /// A column and how it gives way.
 struct Column {
@@ -358,6 +359,116 @@ pub(super) fn schedules(schedules: &[Schedule], width: Option<usize>, now: u64) 
         .goes(1),
     ];
     draw(columns, width)
+}
+
+/// Turns that have ended. `now` is in milliseconds since 1970.
+pub(super) fn turns(turns: &[TurnSummary], width: Option<usize>, now: u64) -> String {
+    let id = id_length(turns);
+    let spent = |us: u64| if us == 0 { "-".to_owned() } else { words(us) };
+    let known = move |us: Option<u64>| us.map_or_else(|| "?".to_owned(), spent);
+    let columns = vec![
+        Column::new("ID", turns, |t| t.id.chars().take(id).collect()),
+        Column::new("AGO", turns, |t| duration(now.saturating_sub(t.ended_ms))).right(),
+        Column::new("AGENT", turns, |t| t.agent.clone()).shortest(8),
+        Column::new("SESSION", turns, |t| {
+            let own = format!("agent:{}:", t.agent);
+            t.session
+                .strip_prefix(&own)
+                .unwrap_or(&t.session)
+                .to_owned()
+        })
+        .shortest(8)
+        .goes(1),
+        Column::new("TOTAL", turns, |t| words(t.total_us)).right(),
+        Column::new("QUEUED", turns, |t| spent(t.queued_us))
+            .right()
+            .goes(6),
+        Column::new("MODEL", turns, |t| spent(t.provider_us))
+            .right()
+            .goes(5),
+        Column::new("TOOLS", turns, |t| spent(t.tools_us))
+            .right()
+            .goes(4),
+        Column::new("CPU", turns, |t| {
+            let mark = if t.cpu_shared { "*" } else { "" };
+            format!("{}{mark}", known(t.cpu_us))
+        })
+        .right()
+        .goes(7),
+        Column::new("CPU WAIT", turns, |t| known(t.runnable_us))
+            .right()
+            .goes(2),
+        Column::new("TOKENS", turns, |t| {
+            format!("{}/{}", t.input_tokens, t.output_tokens)
+        })
+        .right()
+        .goes(8),
+        Column::new("COST", turns, |t| {
+            t.cost_micros.map_or_else(|| "-".to_owned(), money)
+        })
+        .right()
+        .goes(3),
+        Column::new("HELD UP BY", turns, |t| match t.outcome.as_str() {
+            "replied" => t.bound.clone(),
+            other => format!("{} ({other})", t.bound),
+        })
+        .colored(turns, |t| match t.outcome.as_str() {
+            "replied" => None,
+            "cancelled" => Some(Color::Yellow),
+            _ => Some(Color::Red),
+        }),
+    ];
+    draw(columns, width)
+}
+
+/// What agents may spend, by window. `now` is in milliseconds since 1970.
+pub(super) fn budgets(budgets: &[AgentBudget], width: Option<usize>, now: u64) -> String {
+    let rows: Vec<(&AgentBudget, &BudgetWindow)> = budgets
+        .iter()
+        .flat_map(|budget| budget.windows.iter().map(move |window| (budget, window)))
+        .collect();
+    let columns = vec![
+        Column::new("AGENT", &rows, |(budget, _)| budget.agent.clone()).shortest(8),
+        Column::new("WINDOW", &rows, |(_, window)| window.window.clone()),
+        Column::new("TOKENS", &rows, |(_, window)| {
+            of_cap(window.tokens, window.max_tokens, |tokens| {
+                tokens.to_string()
+            })
+        })
+        .right(),
+        Column::new("COST", &rows, |(_, window)| {
+            of_cap(window.cost_micros, window.max_cost_micros, money)
+        })
+        .right(),
+        Column::new("ANEW IN", &rows, |(_, window)| {
+            duration(window.resets_ms.saturating_sub(now))
+        })
+        .right(),
+        Column::new("BUDGET", &rows, |(budget, _)| {
+            budget.state.as_str().to_owned()
+        })
+        .colored(&rows, |(budget, _)| match budget.state {
+            BudgetState::Spent => Some(Color::Red),
+            BudgetState::RunsOut => Some(Color::Yellow),
+            BudgetState::Free | BudgetState::Unknown => None,
+        }),
+        Column::new("CHEAPER MODEL", &rows, |(budget, _)| {
+            budget.downgrade.clone().unwrap_or_else(|| "-".to_owned())
+        })
+        .shortest(12)
+        .goes(1),
+    ];
+    draw(columns, width)
+}
+
+/// How much of their ids names each of these alone: the time in it at least.
+fn id_length(turns: &[TurnSummary]) -> usize {
+    let unique = |length: usize| {
+        let beginnings: std::collections::HashSet<&str> =
+            turns.iter().filter_map(|t| t.id.get(..length)).collect();
+        beginnings.len() == turns.len()
+    };
+    (12..32).find(|length| unique(*length)).unwrap_or(32)
 }
 
 /// Caps before and after, or as they are.

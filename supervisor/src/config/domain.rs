@@ -14,6 +14,7 @@ pub use crate::schedule::{Schedule, ScheduleId};
 pub use kennel_shared::ids::{AgentId, ChannelId};
 
 use super::secret::SecretRef;
+use crate::turns::Prices;
 
 mod agent;
 mod channel;
@@ -23,7 +24,7 @@ mod queue;
 mod sandbox;
 
 pub use agent::{
-    AgentConfig, Backoff, ContextWindow, LogRotation, ModelRef, RestartMode, RestartPolicy,
+    AgentConfig, Backoff, Budget, ContextWindow, LogRotation, ModelRef, RestartMode, RestartPolicy,
     Sampling, SystemPrompt, Timeouts, Tools,
 };
 pub use channel::{AllowFrom, Channel, ChannelKind, Irc, Sasl, Telegram, Tls};
@@ -98,6 +99,12 @@ impl Config {
         self.agents.get(id)
     }
 
+    /// The provider of the model that an agent has for when its budget runs out.
+    pub fn cheaper_provider_of(&self, agent: &AgentConfig) -> Option<&Provider> {
+        self.providers
+            .get(&agent.budget.downgrade.as_ref()?.provider)
+    }
+
     /// The provider of an agent's model.
     pub fn provider_of(&self, agent: &AgentConfig) -> Option<&Provider> {
         self.providers.get(&agent.model.provider)
@@ -131,6 +138,19 @@ pub struct Supervisor {
     pub fleet: FleetLimits,
     /// What is kept of messages that are done with.
     pub journal: JournalKeep,
+    /// What tokens cost.
+    pub prices: Prices,
+    /// Who else is told of turns.
+    pub otlp: Option<Otlp>,
+}
+
+/// `[supervisor.otlp]`: a collector of OpenTelemetry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otlp {
+    /// Where it is, without the path.
+    pub endpoint: String,
+    /// What is sent along, by lower-case names.
+    pub headers: BTreeMap<String, SecretRef>,
 }
 
 /// What the journal keeps of what has ended.
@@ -142,6 +162,10 @@ pub struct JournalKeep {
     pub poison: Duration,
     /// What operators did.
     pub audit: Duration,
+    /// What turns took.
+    pub turns: Duration,
+    /// The last so many of them, at most.
+    pub max_turns: u64,
     /// Above this size the oldest go earlier, in bytes.
     pub max_size: u64,
 }
@@ -153,6 +177,8 @@ impl Default for JournalKeep {
             ended: 7 * DAY,
             poison: 30 * DAY,
             audit: 30 * DAY,
+            turns: 30 * DAY,
+            max_turns: 100_000,
             max_size: 256 * 1024 * 1024,
         }
     }

@@ -65,6 +65,7 @@ pub(super) fn link(
         linker.check_limits(&patch);
         linker.check_class(&patch, &classes, &draft.classes);
         linker.note_places(id, &patch);
+        linker.check_downgrade(&patch);
         if let Some(model) = linker.model(id, &patch, entry) {
             let workspace = supervisor.agent_dir(id).join("workspace");
             agents.insert(id.clone(), patch.settle(id.clone(), model, workspace));
@@ -207,6 +208,16 @@ impl Linker<'_> {
             return None;
         }
         Some(model.value.clone())
+    }
+
+    /// Whether the cheaper model is at a provider that there is.
+    fn check_downgrade(&self, patch: &AgentPatch) {
+        if let Some(model) = &patch.budget_downgrade
+            && !self.providers.contains_key(model.value.provider.as_str())
+        {
+            let names = self.providers.keys().map(ProviderId::as_str);
+            self.unknown("provider", model.value.provider.as_str(), &model.at, names);
+        }
     }
 
     /// What only the merged view shows. A mistake of the defaults has the same place for every agent, and is

@@ -8,7 +8,14 @@ use std::ops::Range;
 use super::nearest::nearest;
 
 /// A key that contains one of these has a value that is not shown.
-const TELLTALE: [&str; 5] = ["token", "key", "secret", "passw", "credential"];
+const TELLTALE: [&str; 6] = [
+    "token",
+    "key",
+    "secret",
+    "passw",
+    "credential",
+    "authorization",
+];
 
 /// Keys of secrets, which may be misspelt.
 const SECRETS: [&str; 4] = ["token", "api_key", "password", "secret"];

@@ -18,9 +18,9 @@ pub use scalar::{
     UserText, WeightCap,
 };
 pub use tables::{
-    AgentTable, BackoffTable, BindingTable, ChannelTable, ClassTable, ContextTable, FleetTable,
-    HttpTable, LimitsTable, LogTable, ProviderTable, QueueTable, SandboxTable, SaslTable,
-    ScheduleTable, SupervisorTable, TellTable,
+    AgentTable, BackoffTable, BindingTable, BudgetTable, BudgetWindowTable, ChannelTable,
+    ClassTable, ContextTable, FleetTable, HttpTable, LimitsTable, LogTable, OtlpTable, PriceTable,
+    ProviderTable, QueueTable, SandboxTable, SaslTable, ScheduleTable, SupervisorTable, TellTable,
 };
 
 /// The configuration of Kennel. The main file may hold all of it; the files of `agents.d` beside it hold providers,

@@ -2,6 +2,7 @@
 
 pub(super) mod agent;
 pub(super) mod binding;
+pub(super) mod budget;
 pub(super) mod channel;
 pub(super) mod class;
 pub(super) mod limits;
@@ -11,3 +12,4 @@ pub(super) mod sandbox;
 pub(super) mod schedule;
 pub(super) mod secret;
 pub(super) mod supervisor;
+pub(super) mod telemetry;

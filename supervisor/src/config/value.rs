@@ -368,7 +368,7 @@ pub(super) fn url(node: Node<'_>) -> Option<String> {
 }
 
 /// Whether an address that [`url`] accepted stays on this machine.
-pub(super) fn is_loopback(url: &str) -> bool {
+pub(crate) fn is_loopback(url: &str) -> bool {
     let Ok(uri) = url.parse::<hyper::Uri>() else {
         return false;
     };

@@ -318,7 +318,6 @@ impl Group {
         }
     }
 
-    #[cfg(test)]
     pub(super) fn dirs(&self) -> &Dirs {
         &self.inner.dirs
     }

@@ -121,7 +121,7 @@ impl GroupReader {
     }
 }
 
-fn wanted(dirs: &Dirs) -> Vec<(What, &Path, &'static str)> {
+pub(super) fn wanted(dirs: &Dirs) -> Vec<(What, &Path, &'static str)> {
     let mut wanted = Vec::new();
     let clock = dirs.of(Controller::CpuAcct);
     let throttling = dirs.of(Controller::Cpu);

@@ -26,9 +26,10 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    App, Current, audit, doctor,
+    App, Current, audit, budget, doctor,
     error::Failure,
-    fairness, idempotency, limits, processes, queue, reload, schedules, sessions, usage, view,
+    fairness, idempotency, limits, processes, queue, reload, schedules, sessions, turns, usage,
+    view,
     wire::{self, ErrorCode},
 };
 use crate::{
@@ -73,8 +74,10 @@ pub(super) fn routes() -> Router<Current> {
         .route("/agents/{id}/processes", get(processes::processes))
         .route("/agents/{id}/doctor", get(doctor::agent_doctor))
         .route("/doctor", get(doctor::doctor))
-        .route("/turns/{turn_id}", delete(cancel))
+        .route("/turns", get(turns::turns))
+        .route("/turns/{turn_id}", get(turns::turn).delete(cancel))
         .route("/audit", get(audit::audit))
+        .route("/budget", get(budget::budget))
         .route("/queue", get(queue::queue))
         .route("/queue/{id}", get(queue::show))
         .route("/queue/{id}/drop", post(queue::drop))
@@ -365,10 +368,10 @@ impl Turn {
                     return match self.ended(end) {
                         wire::TurnEvent::Finished(reply) => Ok(Json(reply).into_response()),
                         wire::TurnEvent::Failed(failure) => Err(Failure::new(
-                            if failure.kind == wire::TurnFailureKind::Timeout {
-                                ErrorCode::Timeout
-                            } else {
-                                ErrorCode::TurnFailed
+                            match failure.kind {
+                                wire::TurnFailureKind::Timeout => ErrorCode::Timeout,
+                                wire::TurnFailureKind::Budget => ErrorCode::BudgetSpent,
+                                _ => ErrorCode::TurnFailed,
                             },
                             failure.message,
                         )),

@@ -3,8 +3,8 @@
 use utoipa::OpenApi;
 
 use super::{
-    api, audit, doctor, fairness, limits, metrics, processes, queue, reload, schedules, sessions,
-    upgrade,
+    api, audit, budget, doctor, fairness, limits, metrics, processes, queue, reload, schedules,
+    sessions, turns, upgrade,
 };
 
 #[derive(OpenApi)]
@@ -23,7 +23,10 @@ use super::{
         api::restart,
         api::turn,
         api::cancel,
+        turns::turns,
+        turns::turn,
         audit::audit,
+        budget::budget,
         queue::queue,
         queue::show,
         queue::drop,

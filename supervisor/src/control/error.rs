@@ -1,5 +1,7 @@
 //! What a request gets that cannot be served, in the form that its caller reads.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::rejection::{JsonRejection, QueryRejection},
@@ -18,6 +20,8 @@ pub(super) struct Failure {
     code: ErrorCode,
     message: String,
     hint: Option<String>,
+    /// In how many seconds it may go better.
+    retry_after: Option<u64>,
 }
 
 impl Failure {
@@ -26,6 +30,8 @@ impl Failure {
             code,
             message: message.into(),
             hint: None,
+            retry_after: matches!(code, ErrorCode::Overloaded | ErrorCode::Unavailable)
+                .then_some(1),
         }
     }
 
@@ -72,10 +78,8 @@ impl IntoResponse for Failure {
             hint: self.hint,
         };
         let mut response = (status, Json(ErrorBody { error })).into_response();
-        if matches!(self.code, ErrorCode::Overloaded | ErrorCode::Unavailable) {
-            response
-                .headers_mut()
-                .insert("retry-after", axum::http::HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert("retry-after", seconds.into());
         }
         response
     }
@@ -87,13 +91,28 @@ impl From<Rejected> for Failure {
             Rejected::UnknownAgent(_) => ErrorCode::AgentNotFound,
             Rejected::QueueFull { .. } => ErrorCode::Overloaded,
             Rejected::Resting { .. } => ErrorCode::Denied,
+            Rejected::OverBudget { .. } => ErrorCode::BudgetSpent,
             Rejected::Journal(JournalError::Refused(_)) => ErrorCode::KeyReused,
             Rejected::Journal(JournalError::Internal(_)) => ErrorCode::Internal,
             Rejected::Journal(JournalError::Closed) | Rejected::Leaving => ErrorCode::ShuttingDown,
             Rejected::Journal(_) => ErrorCode::Unavailable,
         };
-        Self::new(code, rejected.to_string())
+        let failure = Self::new(code, rejected.to_string());
+        match &rejected {
+            Rejected::OverBudget { agent, wait, .. } => Self {
+                retry_after: Some(seconds(*wait)),
+                ..failure.hint(format!(
+                    "`kennel budget {agent}` shows what was spent; [agents.{agent}.budget] says how much may be"
+                ))
+            },
+            _ => failure,
+        }
     }
+}
+
+/// Whole seconds, and up: who comes back then is let in.
+pub(super) fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 impl From<InvalidKey> for Failure {

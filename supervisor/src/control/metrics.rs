@@ -26,11 +26,12 @@ use nix::sys::resource::{Resource, getrlimit};
 use self::text::{Format, Page};
 use super::{App, Current, view, wire};
 use crate::{
-    dispatch::AgentCounts,
+    dispatch::{AgentCounts, BudgetView},
     fairness::Report,
     journal::Health,
     schedule::{Observed, ScheduleId},
     supervision::sampler::{AgentSample, Sample},
+    turns::Histograms,
 };
 
 /// Everything that is told.
@@ -43,6 +44,8 @@ struct Scene {
     /// Files that the supervisor may have open.
     max_files: Option<u64>,
     journal: Health,
+    /// Turns that a collector has, and those that it will not get; where there is a collector.
+    spans: Option<(u64, u64)>,
     agents: Vec<Agent>,
     channels: Vec<wire::ChannelStatus>,
     fairness: Option<Report>,
@@ -61,6 +64,10 @@ struct Agent {
     started: Option<SystemTime>,
     counts: AgentCounts,
     sample: AgentSample,
+    /// What it may spend and has, where that is limited.
+    budget: Option<BudgetView>,
+    /// How long its turns took, once it has had some.
+    turns: Option<Arc<Histograms>>,
 }
 
 pub(super) fn routes() -> Router<Current> {
@@ -84,6 +91,8 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
 impl App {
     async fn scene(&self) -> Scene {
         let counts = self.dispatcher.counts().await;
+        let turns = self.dispatcher.histograms().await;
+        let budgets = self.dispatcher.budgets().await;
         let fairness = self.fairness.report().await;
         let sample = self.sampler.latest();
         let agents = self.agents.values().map(|handle| {
@@ -102,6 +111,8 @@ impl App {
                 started: observed.started_at,
                 counts: counts.get(&handle.agent).copied().unwrap_or_default(),
                 sample: known,
+                turns: turns.get(&handle.agent).cloned(),
+                budget: budgets.get(&handle.agent).cloned(),
             }
         });
         let now = tokio::time::Instant::now().into_std();
@@ -112,6 +123,10 @@ impl App {
                 .ok()
                 .map(|(soft, _)| soft),
             journal: self.journal.health().borrow().clone(),
+            spans: self
+                .spans
+                .as_ref()
+                .map(|counts| (counts.sent(), counts.dropped())),
             agents: agents.collect(),
             channels: self.view_channels(),
             fairness,

@@ -175,6 +175,11 @@ impl From<Rejected> for Problem {
                 "server_error",
                 "agent_not_running",
             ),
+            Rejected::OverBudget { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "insufficient_quota",
+                "insufficient_quota",
+            ),
             Rejected::Journal(JournalError::Refused(_)) => (
                 StatusCode::CONFLICT,
                 "invalid_request_error",
@@ -209,6 +214,7 @@ impl From<TurnEnd> for Problem {
             EndKind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
             EndKind::Store | EndKind::Agent => (StatusCode::BAD_GATEWAY, "agent_failed"),
             EndKind::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "agent_not_running"),
+            EndKind::Budget => (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota"),
         };
         Self::new(status, "server_error", code, message)
     }

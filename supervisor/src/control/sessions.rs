@@ -77,11 +77,6 @@ pub(super) async fn delete_session(
         .hint(
             "`kennel sessions delete` deletes it without the agent, for whom the store belongs to",
         )),
-        Some(Deleted::Older) => Err(Failure::new(
-            ErrorCode::Denied,
-            format!("`{id}` runs an earlier version, which cannot delete sessions"),
-        )
-        .hint(format!("`kennel restart {id}` gives it this one"))),
         Some(Deleted::TooMany) => Err(Failure::new(
             ErrorCode::Overloaded,
             "too many sessions are being deleted",

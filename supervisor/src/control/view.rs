@@ -287,6 +287,7 @@ pub(super) fn failure_kind(kind: EndKind) -> wire::TurnFailureKind {
         EndKind::Timeout => wire::TurnFailureKind::Timeout,
         EndKind::Store => wire::TurnFailureKind::Store,
         EndKind::Agent | EndKind::Stopped => wire::TurnFailureKind::AgentGone,
+        EndKind::Budget => wire::TurnFailureKind::Budget,
     }
 }
 

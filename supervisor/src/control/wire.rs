@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 mod audit;
+mod budget;
 mod doctor;
 mod events;
 mod fairness;
@@ -21,11 +22,13 @@ mod processes;
 mod queue;
 mod reload;
 mod schedules;
+mod turns;
 mod upgrade;
 mod usage;
 
 pub use self::{
     audit::{AuditEntry, AuditList, AuditQuery},
+    budget::{AgentBudget, BudgetList, BudgetState, BudgetWindow},
     doctor::{
         AgentDoctor, AgentLife, CageStep, CgroupHierarchy, Check, CheckState, Containment, Doctor,
         DoctorHost,
@@ -46,6 +49,7 @@ pub use self::{
         CatchUp, Schedule, ScheduleAction, ScheduleHeld, ScheduleList, ScheduleReply, ScheduleRun,
         ScheduleTell,
     },
+    turns::{TurnDetail, TurnList, TurnShare, TurnStep, TurnSummary, TurnWaits, TurnsQuery},
     upgrade::{UpgradeReply, UpgradeRequest},
     usage::{AgentUsage, ContainmentStatus, FleetUsage, HostUsage},
 };
@@ -456,6 +460,8 @@ pub enum TurnFailureKind {
     Cancelled,
     /// The agent died, or was stopped, before it could answer.
     AgentGone,
+    /// The agent has spent what it may.
+    Budget,
     /// Something that this reader does not know.
     #[serde(other)]
     Unknown,
@@ -642,6 +648,8 @@ pub enum ErrorCode {
     TooLarge,
     /// 429: the queue is full.
     Overloaded,
+    /// 429: the agent has spent what it may; `Retry-After` says when that begins anew.
+    BudgetSpent,
     /// 502: the turn has no answer.
     TurnFailed,
     /// 503: the supervisor is ending.
@@ -672,7 +680,7 @@ impl ErrorCode {
             Self::MethodNotAllowed => 405,
             Self::Denied | Self::KeyReused => 409,
             Self::TooLarge => 413,
-            Self::Overloaded => 429,
+            Self::Overloaded | Self::BudgetSpent => 429,
             Self::TurnFailed => 502,
             Self::ShuttingDown | Self::Unavailable => 503,
             Self::Timeout => 504,

@@ -20,6 +20,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `accept` | the way in |
+//! | `account`, `clock` | what a turn took, and when |
 //! | `backlog` | what of a long queue stays on the disk |
 //! | `beside` | messages that join others, or wait for quiet |
 //! | `deadlines` | what may take no longer |
@@ -30,11 +31,14 @@
 //! | [`ledger`] | what goes to the journal, and what is to be done when it is there |
 //! | [`restore`] | what an earlier supervisor has left |
 //! | [`roster`] | agents that come and go |
+//! | `spending` | what agents may spend |
 
 mod accept;
+mod account;
 mod agents;
 mod backlog;
 mod beside;
+mod clock;
 mod deadlines;
 mod hand_out;
 mod handle;
@@ -43,6 +47,7 @@ mod ledger;
 mod operate;
 mod restore;
 mod roster;
+mod spending;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -57,6 +62,7 @@ use futures::{
 };
 use kennel_shared::{
     ids::{AgentId, ChannelId, DeliveryId, Generation, TurnId},
+    protocol::Spent,
     session_key::SessionKey,
 };
 use tokio::{
@@ -77,18 +83,21 @@ use self::{
 pub use self::{
     handle::{
         Accepted, AgentCounts, AgentEvent, DispatcherHandle, Operation, OperationError, Rejected,
-        Reports, Submission,
+        Reports, Submission, Told,
     },
     restore::{Found, Restored, waiting_for},
     roster::Change,
+    spending::BudgetView,
 };
 use super::{
     lanes::{INTERACTIVE, Lanes, Shares, Terms, Ticket, USUAL_WEIGHT},
     turn::{EndKind, ReplySink, TurnEnd},
 };
 use crate::{
-    journal::{Answer, Journal, JournalError, Op, ReadError, reader::Message},
+    journal::{Answer, Journal, JournalError, Op, ReadError, entry::Seq, reader::Message},
+    otlp::SpanSink,
     supervision::{driver::Command, events::Events},
+    turns::{Books, Budget, Histograms, Prices},
 };
 
 /// Requests that may wait. Full: callers and drivers wait, so a flood reaches its author.
@@ -157,6 +166,10 @@ pub struct Outside {
     pub ring: Arc<Ring>,
     /// Where operators look.
     pub events: Events,
+    /// What models cost.
+    pub prices: Prices,
+    /// Where the accounts of turns go beside the journal.
+    pub spans: Option<SpanSink>,
 }
 
 /// Nobody waits, nobody sends, nobody looks.
@@ -166,6 +179,8 @@ impl Default for Outside {
             sink_for: Arc::new(|_| Box::new(Nobody)),
             ring: Arc::new(|_| {}),
             events: Events::default(),
+            prices: Prices::default(),
+            spans: None,
         }
     }
 }
@@ -198,6 +213,10 @@ struct Tally {
     poison: u64,
     input_tokens: u64,
     output_tokens: u64,
+    /// None before its first turn.
+    histograms: Option<Box<Histograms>>,
+    /// What it may spend, and what it has; nothing limits it without.
+    budget: Option<Box<(Budget, Books)>>,
     resting: Option<&'static str>,
     going: roster::Going,
 }
@@ -211,6 +230,7 @@ pub struct Dispatcher {
     /// In the order in which they were wanted: ends of one session are told in theirs.
     loads: FuturesOrdered<BoxFuture<'static, Loaded>>,
     outside: Outside,
+    prices: Prices,
     lanes: Lanes,
     agents: HashMap<AgentId, mpsc::Sender<Command>>,
     tallies: HashMap<AgentId, Tally>,
@@ -236,6 +256,10 @@ pub struct Dispatcher {
     /// Agents of whose queue a part is on the disk.
     behind: HashSet<AgentId>,
     refills: FuturesUnordered<BoxFuture<'static, Refill>>,
+    /// The last delivery of whose acceptance it was heard: what is read of a queue beyond it is not ours yet.
+    heard: Seq,
+    /// Sessions that were stopped while something of them was on the disk, and up to where.
+    stopped: HashMap<SessionKey, Seq>,
     /// Sessions whose people were told that something was dropped, and were not answered since.
     told: HashSet<SessionKey>,
     leaving: bool,
@@ -254,6 +278,7 @@ pub fn prepare(
         requests: inbox,
         ledger: Ledger::new(journal),
         loads: FuturesOrdered::new(),
+        prices: outside.prices.clone(),
         outside,
         lanes: Lanes::new(max_running, Instant::now().into_std()),
         agents: HashMap::new(),
@@ -272,6 +297,8 @@ pub fn prepare(
         window: WINDOW,
         behind: HashSet::new(),
         refills: FuturesUnordered::new(),
+        heard: Seq(0),
+        stopped: HashMap::new(),
         told: HashSet::new(),
         leaving: false,
         flushing: Vec::new(),
@@ -352,6 +379,7 @@ impl Dispatcher {
             while !self.leaving
                 && let Some(started) = self.lanes.start_next()
             {
+                self.clock_out(&started);
                 self.start(&started.ticket);
             }
         }
@@ -391,6 +419,12 @@ impl Dispatcher {
             }
             Request::Counts { reply } => {
                 let _ = reply.send(self.counts());
+            }
+            Request::Budgets { reply } => {
+                let _ = reply.send(self.budgets());
+            }
+            Request::Histograms { reply } => {
+                let _ = reply.send(self.histograms());
             }
             Request::Usage { reply } => {
                 let _ = reply.send(self.lanes.take_usage());
@@ -451,11 +485,7 @@ impl Dispatcher {
             self.end(delivery, TurnEnd::Cancelled);
             return true;
         };
-        let agent = job.ticket.session.agent();
-        if let Some(commands) = self.agents.get(&agent) {
-            let _ = commands.try_send(Command::Cancel(turn));
-        }
-        self.limit_grace(delivery, turn);
+        self.send_cancel(delivery, turn);
         true
     }
 
@@ -500,6 +530,10 @@ impl Dispatcher {
         if let Some(text) = &job.text {
             self.bytes_at_hand -= text.text.len();
         }
+        let session = &job.ticket.session;
+        if self.told.contains(session) && self.lanes.waiting_in(session).is_empty() {
+            self.told.remove(session);
+        }
         Some(job)
     }
 
@@ -514,9 +548,10 @@ impl Dispatcher {
             }
             return;
         }
-        let Some(job) = self.take_out(delivery) else {
+        let Some(mut job) = self.take_out(delivery) else {
             return;
         };
+        let turn = self.account(&mut job, &end);
         let agent = job.ticket.session.agent();
         let tally = self.tally(&agent);
         match &end {
@@ -524,12 +559,17 @@ impl Dispatcher {
             TurnEnd::Failed { .. } => tally.failed += 1,
             TurnEnd::Cancelled => tally.cancelled += 1,
         }
-        let sends = job.sends(&end);
+        let mut sends = job.sends(&end);
+        if let Some(text) = job.note.take() {
+            let spent = Spent::default();
+            sends.extend(job.sends(&TurnEnd::Replied { text, spent }));
+        }
         let channels = sends.iter().map(|send| send.channel.clone()).collect();
         let settle = Op::Settle {
             delivery,
             end: job::written(&end),
             sends,
+            turn,
         };
         self.tell_end(delivery, settle, channels);
         tell(job.sinks, end);

@@ -29,6 +29,8 @@ pub enum EndKind {
     Agent,
     /// The agent was stopped while the message waited.
     Stopped,
+    /// The agent has spent what it may.
+    Budget,
 }
 
 /// How a turn ended.

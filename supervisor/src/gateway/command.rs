@@ -89,7 +89,7 @@ mod tests {
             "/",
             "stop",
             "/start",
-            "/stopp",
+            "/stopping",
             "/stop it now",
             "/new idea please",
             "say /stop",

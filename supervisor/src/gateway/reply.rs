@@ -37,24 +37,24 @@ pub(super) struct ChannelReply {
     /// Repeats "is typing" while a turn runs.
     typing: Option<AbortHandle>,
     /// Its place among the account's messages that are being answered, given back when it is dropped.
-    _place: Option<Arc<OwnedSemaphorePermit>>,
+    place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl ChannelReply {
-    pub(super) fn new(
-        accounts: Accounts,
-        channel: ChannelId,
-        peer: Peer,
-        message: String,
-        place: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn new(accounts: Accounts, channel: ChannelId, peer: Peer, message: String) -> Self {
         Self {
             accounts,
             channel,
             to: ReplyTo { peer, message },
             typing: None,
-            _place: Some(Arc::new(place)),
+            place: None,
         }
+    }
+
+    /// With a place among the account's messages that are being answered.
+    pub(super) fn at(mut self, place: OwnedSemaphorePermit) -> Self {
+        self.place = Some(Arc::new(place));
+        self
     }
 
     /// Something to be sent to the chat.
@@ -99,7 +99,7 @@ pub fn sink_for(accounts: &Accounts, message: &Message) -> Box<dyn ReplySink> {
             channel: channel.clone(),
             to,
             typing: None,
-            _place: None,
+            place: None,
         }),
         Err(error) => {
             error!(delivery.id = %message.delivery, %error, "it is not known to which chat an answer goes");
@@ -256,8 +256,8 @@ mod tests {
             channel.clone(),
             peer.clone(),
             "77".into(),
-            places.try_acquire_owned().unwrap(),
-        );
+        )
+        .at(places.try_acquire_owned().unwrap());
         let origin = Origin::Channel {
             channel: channel.clone(),
             message_id: "77".into(),

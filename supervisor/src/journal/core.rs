@@ -13,7 +13,8 @@
 //!
 //! Invariants:
 //! - One delivery for one message id of an account, and for one key of a caller.
-//! - A delivery ends once: the first end stands, and only it puts something into the outbox.
+//! - A delivery ends once: the first end stands, and only it puts something into the outbox, and into what
+//!   was spent.
 //! - A delivery keeps its place: what is requeued is ahead of all that came after it.
 //! - What may have been sent twice stays marked, however it ends.
 //! - A due time of a schedule has one run at most, and with its acceptance it is dealt with (`schedules`).
@@ -25,6 +26,8 @@ use kennel_shared::{
     envelope::Sender,
     ids::{AgentId, ChannelId, DeliveryId, Generation},
 };
+
+use crate::turns::TurnRecord;
 
 use super::{
     entry::{
@@ -84,6 +87,9 @@ pub(super) trait Rows {
     fn set_chat(&mut self, chat: &Chat) -> Result<(), Self::Error>;
 
     fn insert_audit(&mut self, audit: &NewAudit, now: UnixMs) -> Result<(), Self::Error>;
+
+    /// Puts down what a turn took, and adds it to what its agent has spent.
+    fn insert_turn(&mut self, turn: &TurnRecord) -> Result<(), Self::Error>;
 }
 
 /// A delivery that something is still to happen to.
@@ -135,7 +141,8 @@ pub(super) fn apply<R: Rows>(rows: &mut R, op: &Op, now: UnixMs) -> Applied<R> {
             delivery,
             end,
             sends,
-        } => settle(rows, *delivery, end, sends, now),
+            turn,
+        } => settle(rows, *delivery, (end, sends, turn.as_deref()), now),
         Op::Drop { delivery } => discard(rows, *delivery, now),
         Op::Retry { delivery, anew } => retry(rows, *delivery, *anew, now),
         Op::Revive { delivery } => revive(rows, *delivery, now),
@@ -296,8 +303,7 @@ fn requeue<R: Rows>(
 fn settle<R: Rows>(
     rows: &mut R,
     delivery: DeliveryId,
-    end: &End,
-    sends: &[NewSend],
+    (end, sends, turn): (&End, &[NewSend], Option<&TurnRecord>),
     now: UnixMs,
 ) -> Applied<R> {
     let Some(found) = rows.delivery(delivery)? else {
@@ -321,6 +327,9 @@ fn settle<R: Rows>(
         keep_answer: found.keyed,
     };
     rows.set_ended(found.seq, &closed)?;
+    if let Some(turn) = turn {
+        rows.insert_turn(turn)?;
+    }
     let mut ids = Vec::with_capacity(sends.len());
     for send in sends {
         ids.push(rows.insert_send(send, Some(delivery), now)?);

@@ -388,6 +388,19 @@ pub struct LastRun {
     pub at: UnixMs,
 }
 
+/// What an agent has spent in some time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// Turns that have ended.
+    pub turns: u64,
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Money, in millionths of a unit.
+    pub cost: u64,
+}
+
 /// Something that an operator may want to look up later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewAudit {
@@ -408,6 +421,7 @@ pub(super) fn end_kind_code(kind: EndKind) -> i64 {
         EndKind::Store => 3,
         EndKind::Agent => 4,
         EndKind::Stopped => 5,
+        EndKind::Budget => 6,
     }
 }
 
@@ -419,6 +433,7 @@ pub(super) fn end_kind(code: i64) -> Option<EndKind> {
         3 => EndKind::Store,
         4 => EndKind::Agent,
         5 => EndKind::Stopped,
+        6 => EndKind::Budget,
         _ => return None,
     })
 }
@@ -448,10 +463,10 @@ mod tests {
         for state in SendState::ALL {
             assert_eq!(SendState::from_code(state.code()), Some(*state));
         }
-        for code in 0..6 {
+        for code in 0..7 {
             assert_eq!(end_kind(code).map(end_kind_code), Some(code));
         }
-        assert_eq!((State::from_code(8), end_kind(6)), (None, None));
+        assert_eq!((State::from_code(8), end_kind(7)), (None, None));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{
     health::{Class, Damage, Size, classify},
     log,
     op::{Answer, Op},
-    schema::{APPLICATION_ID, VERSION, migrate},
+    schema::{APPLICATION_ID, PAGE_BYTES, VERSION, migrate},
     sql::{SqlResult, SqlRows},
 };
 
@@ -441,7 +441,8 @@ pub(super) fn create(
     let mut connection = Connection::open(&new).map_err(&sqlite)?;
     // Only possible before the first table.
     connection
-        .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+        .pragma_update(None, "page_size", PAGE_BYTES)
+        .and_then(|()| connection.pragma_update(None, "auto_vacuum", "INCREMENTAL"))
         .map_err(&sqlite)?;
     configure(&connection).map_err(&sqlite)?;
     fill(&mut connection)?;

@@ -6,13 +6,16 @@ use kennel_shared::{
 };
 use thiserror::Error;
 
-use crate::dispatch::gather::DropPolicy;
+use crate::{dispatch::gather::DropPolicy, turns::TurnRecord};
 
 use super::entry::{
     Chat, Child, Digest, End, NewAudit, NewDelivery, NewSend, ScheduleMark, SendId, SendState, Seq,
     Standing, State, TokenDigests, UnixMs,
 };
 use crate::schedule::ScheduleId;
+
+/// What is written of a turn is about so long.
+const TURN_BYTES: usize = 1024;
 
 /// Something to be put down. All but [`Op::Enqueue`] and [`Op::Audit`] are idempotent: put down twice, it has
 /// happened once, and the second answer says so.
@@ -58,6 +61,8 @@ pub enum Op {
         end: End,
         /// To the chat it came from.
         sends: Vec<NewSend>,
+        /// What its turn took, if it had one.
+        turn: Option<Box<TurnRecord>>,
     },
     /// An operator takes out what waits or was set aside.
     Drop {
@@ -191,13 +196,16 @@ impl Op {
     pub(super) fn weight(&self) -> usize {
         let text = match self {
             Self::Accept(new) | Self::AcceptBeside { new, .. } => new.text.len(),
-            Self::Settle { end, sends, .. } => {
+            Self::Settle {
+                end, sends, turn, ..
+            } => {
                 let answer = match end {
                     End::Replied { text, .. } => text.len(),
                     End::Failed { message, .. } => message.len(),
                     End::Cancelled => 0,
                 };
-                answer + sends.iter().map(|send| send.text.len()).sum::<usize>()
+                let sends: usize = sends.iter().map(|send| send.text.len()).sum();
+                answer + sends + if turn.is_some() { TURN_BYTES } else { 0 }
             }
             Self::Enqueue(send) => send.text.len(),
             _ => 0,

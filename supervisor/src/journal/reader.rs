@@ -14,12 +14,12 @@ use kennel_shared::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use thiserror::Error;
 
-use crate::dispatch::gather;
+use crate::{dispatch::gather, turns::TurnRecord};
 
 use super::{
     entry::{
         self, CallerKey, Chat, Child, Digest, Ended, Lease, Origin, ScheduleMark, SendId,
-        SendState, Seq, State, UnixMs,
+        SendState, Seq, Spending, State, UnixMs,
     },
     file::quick_check,
     sql::{self, SqlResult, parsed, parsed_or_null},
@@ -511,6 +511,65 @@ impl Reader {
                 })
             },
         )
+    }
+
+    /// Turns that have ended, of one agent or of all, newest first, before number `before`; each with its number.
+    pub fn turns(
+        &self,
+        agent: Option<&AgentId>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<(TurnRecord, i64)>, ReadError> {
+        let (agent_is, named) = match agent {
+            Some(agent) => ("agent = ?1", agent.as_str()),
+            None => ("?1 = ''", ""),
+        };
+        let sql = format!(
+            "{} WHERE {agent_is} AND id < ?2 ORDER BY id DESC LIMIT ?3",
+            sql::TURN
+        );
+        let before = before.unwrap_or(i64::MAX);
+        self.rows(&sql, params![named, before, limit], sql::turn)
+    }
+
+    /// The turns whose id begins so, or who answered the message whose id does, the last first; two at most. A message is
+    /// known for as long as it is kept.
+    pub fn find_turns(&self, beginning: &str) -> Result<Vec<TurnRecord>, ReadError> {
+        let end = format!("{beginning}g");
+        let find = |which: &str| {
+            let sql = format!("{} WHERE {which} ORDER BY id DESC LIMIT 2", sql::TURN);
+            self.rows(&sql, params![beginning, end], sql::turn)
+        };
+        let mut found = find("turn >= ?1 AND turn < ?2")?;
+        if found.is_empty() {
+            found = find(
+                "turn IN (SELECT turn FROM inbox WHERE delivery >= ?1 AND delivery < ?2 LIMIT 3)",
+            )?;
+        }
+        Ok(found.into_iter().map(|(turn, _)| turn).collect())
+    }
+
+    /// What an agent has spent since then, to the quarter of an hour.
+    pub fn spent_since(&self, agent: &AgentId, since: UnixMs) -> Result<Spending, ReadError> {
+        let spent = self.one(
+            "SELECT sum(turns), sum(input), sum(output), sum(cost) FROM spendings
+             WHERE agent = ?1 AND quarter >= ?2",
+            params![agent.as_str(), since.div_euclid(sql::QUARTER_MS)],
+            |row| {
+                // Nothing was spent where there is nothing to add up.
+                let number = |column| -> SqlResult<u64> {
+                    let sum: Option<i64> = row.get(column)?;
+                    Ok(sum.unwrap_or(0).unsigned_abs())
+                };
+                Ok(Spending {
+                    turns: number(0)?,
+                    input_tokens: number(1)?,
+                    output_tokens: number(2)?,
+                    cost: number(3)?,
+                })
+            },
+        )?;
+        Ok(spent.unwrap_or_default())
     }
 
     /// How many steps of the schema the file has had.

@@ -38,6 +38,10 @@ pub struct Retention {
     pub poison: Duration,
     /// The audit.
     pub audit: Duration,
+    /// What turns took.
+    pub turns: Duration,
+    /// The last so many of them, at most.
+    pub max_turns: u64,
     /// Above this size the oldest go earlier.
     pub max_bytes: u64,
 }
@@ -48,6 +52,8 @@ impl Default for Retention {
             ended: Duration::from_hours(7 * 24),
             poison: Duration::from_hours(30 * 24),
             audit: Duration::from_hours(30 * 24),
+            turns: Duration::from_hours(30 * 24),
+            max_turns: 100_000,
             max_bytes: 256 * 1024 * 1024,
         }
     }
@@ -99,6 +105,25 @@ const AUDIT: Kind = Kind {
     delete: &["DELETE FROM audit WHERE id = ?1"],
 };
 
+const TURNS: Kind = Kind {
+    // They are put down as they end.
+    pick: "SELECT id FROM (SELECT id, ended_ms FROM turns ORDER BY id LIMIT ?2) WHERE ended_ms < ?1",
+    delete: &["DELETE FROM turns WHERE id = ?1"],
+};
+/// Numbers without a gap but for what was deleted or lost: about so many are behind the first of those that stay.
+const TURNS_TOO_MANY: Kind = Kind {
+    pick: "SELECT id FROM turns WHERE id <= (SELECT max(id) FROM turns) - ?1 ORDER BY id LIMIT ?2",
+    delete: TURNS.delete,
+};
+/// By quarters of an hour.
+const SPENDINGS: Kind = Kind {
+    pick: "SELECT id FROM spendings WHERE quarter < ?1 / 900000 LIMIT ?2",
+    delete: &["DELETE FROM spendings WHERE id = ?1"],
+};
+
+/// Longer than the longest window of a budget.
+const SPENDINGS_KEPT: Duration = Duration::from_hours(400 * 24);
+
 /// One step: deletes for [`BUDGET`] at most, or else gives some room back to the disk.
 pub(super) fn step(file: &mut JournalFile, keep: &Retention, now: UnixMs) -> SqlResult<Step> {
     let mut step = prune(file, keep, now)?;
@@ -123,17 +148,23 @@ fn prune(file: &mut JournalFile, keep: &Retention, now: UnixMs) -> SqlResult<Ste
     let until = Instant::now() + BUDGET;
     let mut step = Step::default();
     let transaction = Transaction::new(file.connection(), TransactionBehavior::Immediate)?;
-    for (kind, kept) in [
-        (ENDED, keep.ended),
-        (SENT, keep.ended),
-        (POISON, keep.poison),
-        (AUDIT, keep.audit),
+    for (kind, limit) in [
+        (ENDED, before(now, keep.ended)),
+        (SENT, before(now, keep.ended)),
+        (POISON, before(now, keep.poison)),
+        (AUDIT, before(now, keep.audit)),
+        (TURNS, before(now, keep.turns)),
+        (
+            TURNS_TOO_MANY,
+            i64::try_from(keep.max_turns).unwrap_or(i64::MAX),
+        ),
+        (SPENDINGS, before(now, SPENDINGS_KEPT)),
     ] {
         step.more |= delete(
             &transaction,
             &points,
             &kind,
-            before(now, kept),
+            limit,
             until,
             &mut step.deleted,
         )?;
@@ -141,7 +172,7 @@ fn prune(file: &mut JournalFile, keep: &Retention, now: UnixMs) -> SqlResult<Ste
     if too_large && step.deleted == 0 {
         // A chunk, and then another look at the size.
         let (limit, until) = (before(now, KEPT_ALWAYS), Instant::now());
-        for kind in [ENDED, SENT] {
+        for kind in [TURNS, ENDED, SENT] {
             step.more |= delete(
                 &transaction,
                 &points,

@@ -218,7 +218,7 @@ impl Table<'_> {
 /// Deletes rows whose values are never written.
 fn judge(target: &Connection, damage: &mut Damage) -> SqlResult<()> {
     type Judge = fn(&rusqlite::Row<'_>) -> SqlResult<()>;
-    let judges: [(&str, &str, &str, Judge); 4] = [
+    let judges: [(&str, &str, &str, Judge); 6] = [
         ("inbox", "seq", sql::STANDING_OF_ALL, |row| {
             sql::standing(row).map(drop)
         }),
@@ -234,6 +234,12 @@ fn judge(target: &Connection, damage: &mut Damage) -> SqlResult<()> {
         }),
         ("schedules", "id", sql::schedules::MARKS_OF_ALL, |row| {
             sql::schedules::mark(row).map(drop)
+        }),
+        ("turns", "id", sql::TURNS_OF_ALL, |row| {
+            sql::turn(row).map(drop)
+        }),
+        ("spendings", "id", sql::SPENDINGS_OF_ALL, |row| {
+            sql::spending(row).map(drop)
         }),
     ];
     for (table, id, query, judge) in judges {

@@ -5,14 +5,20 @@
 //!
 //! Texts have tables of their own: a row is written again each time its state changes, and a text of
 //! 256 KiB should not be written with it. An index over what is open stays small however much is kept.
+//!
+//! All of the schema is on the file's first page (`the_schema_is_on_one_page`): on further ones, damage to any of them would
+//! cost everything. So a page is of [`PAGE_BYTES`].
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// Marks the file as ours in SQLite's header: "KNLJ".
 pub(super) const APPLICATION_ID: i32 = 0x4b4e_4c4a;
 
+/// The size of a page of a new file. Half of it is what SQLite would choose, and too small for the schema.
+pub(super) const PAGE_BYTES: i64 = 8192;
+
 /// States are numbers: see [`entry`](super::entry).
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     "
     CREATE TABLE meta (
         key   TEXT NOT NULL PRIMARY KEY,
@@ -109,12 +115,12 @@ const STEPS: [&str; 4] = [
 ",
     "ALTER TABLE children ADD COLUMN made_of BLOB",
     "
-    CREATE TABLE chats (
-        id      INTEGER PRIMARY KEY,
-        session TEXT    NOT NULL UNIQUE,
-        mode    INTEGER,
-        begun   INTEGER NOT NULL
-    ) STRICT;
+    CREATE TABLE chats(id INTEGER PRIMARY KEY,session TEXT NOT NULL UNIQUE,mode INTEGER,begun INTEGER NOT NULL)STRICT;
+    ",
+    "
+    CREATE TABLE turns(id INTEGER PRIMARY KEY AUTOINCREMENT,turn TEXT UNIQUE,agent TEXT,ended_ms INTEGER,record TEXT)STRICT;
+    CREATE INDEX turns_by_agent ON turns(agent,id);
+    CREATE TABLE spendings(id INTEGER PRIMARY KEY,agent TEXT,quarter INTEGER,turns INTEGER,input INTEGER,output INTEGER,cost INTEGER,UNIQUE(agent,quarter))STRICT;
     ",
     "
     CREATE TABLE schedules (
@@ -138,7 +144,7 @@ const STEPS: [&str; 4] = [
 ];
 
 /// The tables that hold what cannot be had again, each with its row id and the version that it came with.
-pub(super) const TABLES: [(&str, &str, i32); 9] = [
+pub(super) const TABLES: [(&str, &str, i32); 11] = [
     ("children", "id", 1),
     ("inbox", "seq", 1),
     ("inbox_texts", "seq", 1),
@@ -147,11 +153,13 @@ pub(super) const TABLES: [(&str, &str, i32); 9] = [
     ("outbox_texts", "id", 1),
     ("audit", "id", 1),
     ("chats", "id", 3),
-    ("schedules", "id", 4),
+    ("turns", "id", 4),
+    ("spendings", "id", 4),
+    ("schedules", "id", 5),
 ];
 
 /// The version that this program writes.
-pub(super) const VERSION: i32 = 4;
+pub(super) const VERSION: i32 = 5;
 
 const _: () = assert!(
     VERSION.unsigned_abs() as usize == STEPS.len(),

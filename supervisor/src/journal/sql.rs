@@ -13,16 +13,21 @@ use rusqlite::{
     types::{FromSqlError, Type},
 };
 
+use crate::turns::TurnRecord;
+
 use super::{
     core::{Closed, Open, Rows},
     entry::{
         Chat, Child, Digest, End, Ended, Lease, NewAudit, NewDelivery, NewSend, Origin,
-        ScheduleMark, SendId, SendStanding, SendState, Seq, Standing, State, TokenDigests, Tokens,
-        UnixMs, end_kind, end_kind_code, mode_code,
+        ScheduleMark, SendId, SendStanding, SendState, Seq, Spending, Standing, State,
+        TokenDigests, Tokens, UnixMs, end_kind, end_kind_code, mode_code,
     },
     failpoint::{FailPoints, Point},
 };
 use crate::schedule::ScheduleId;
+
+/// What was spent is added up by this.
+pub(super) const QUARTER_MS: UnixMs = 15 * 60 * 1000;
 
 /// The rows of an open file, inside a transaction.
 pub(super) struct SqlRows<'a> {
@@ -143,6 +148,38 @@ pub(super) const CHILDREN_OF_ALL: &str =
     "SELECT agent, generation, pid, start_time, token, previous_token, group_path, started_ms, ended_ms,
         made_of, id
      FROM children";
+
+/// The columns of [`turn`].
+pub(super) const TURN: &str = "SELECT record, id FROM turns";
+
+/// All turns, for [`turn`]; the row's id is the last column.
+pub(super) const TURNS_OF_ALL: &str = TURN;
+
+/// What was spent, for [`spending`]; the row's id is the last column.
+pub(super) const SPENDINGS_OF_ALL: &str =
+    "SELECT agent, turns, input, output, cost, id FROM spendings";
+
+/// A turn, and its number.
+pub(super) fn turn(row: &Row<'_>) -> SqlResult<(TurnRecord, i64)> {
+    let record = serde_json::from_str(row.get_ref(0)?.as_str()?)
+        .map_err(|_| nonsense(0, "no record of a turn"))?;
+    Ok((record, row.get(1)?))
+}
+
+/// Whose, and how much.
+pub(super) fn spending(row: &Row<'_>) -> SqlResult<(AgentId, Spending)> {
+    let number = |column| {
+        let number: i64 = row.get(column)?;
+        u64::try_from(number).map_err(|_| nonsense(column, "less than nothing"))
+    };
+    let spending = Spending {
+        turns: number(1)?,
+        input_tokens: number(2)?,
+        output_tokens: number(3)?,
+        cost: number(4)?,
+    };
+    Ok((parsed(row, 0)?, spending))
+}
 
 pub(super) fn standing(row: &Row<'_>) -> SqlResult<Standing> {
     let ended: Option<UnixMs> = row.get(7)?;
@@ -530,6 +567,36 @@ impl Rows for SqlRows<'_> {
                 audit.what,
                 audit.agent.as_ref().map(AgentId::as_str),
                 audit.detail
+            ],
+        )
+        .map(drop)
+    }
+
+    fn insert_turn(&mut self, turn: &TurnRecord) -> SqlResult<()> {
+        let record = serde_json::to_string(turn).expect("a record is JSON");
+        let added = self.write(
+            "INSERT OR IGNORE INTO turns (turn, agent, ended_ms, record) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                turn.turn.to_string(),
+                turn.session.agent_str(),
+                turn.ended_ms,
+                record,
+            ],
+        )?;
+        if added == 0 {
+            return Ok(());
+        }
+        self.write(
+            "INSERT INTO spendings (agent, quarter, turns, input, output, cost)
+             VALUES (?1, ?2, 1, ?3, ?4, ?5)
+             ON CONFLICT (agent, quarter) DO UPDATE SET turns = turns + 1, input = input + ?3,
+                output = output + ?4, cost = cost + ?5",
+            params![
+                turn.session.agent_str(),
+                turn.ended_ms.div_euclid(QUARTER_MS),
+                turn.took.input_tokens,
+                turn.took.output_tokens,
+                turn.cost.unwrap_or(0).cast_signed().max(0),
             ],
         )
         .map(drop)

@@ -85,6 +85,7 @@ pub(super) fn replied(delivery: DeliveryId, text: &str) -> Op {
             },
         },
         sends: vec![answer(text)],
+        turn: None,
     }
 }
 

@@ -131,6 +131,11 @@ pub(super) const AGENT: &[Key<AgentConfig>] = &[
     key!("weight", Live, weight, a => a.weight.to_string()),
     key!("context", Restart, context),
     key!("log", Live, log),
+    key!("budget.time_zone", Live, budget.zone, a => a.budget.zone.clone()),
+    key!("budget.downgrade", Restart, budget.downgrade, a => or_none(a.budget.downgrade.as_ref())),
+    key!("budget.hour", Live, budget.hour),
+    key!("budget.day", Live, budget.day),
+    key!("budget.month", Live, budget.month),
 ];
 
 /// Those of the supervisor.
@@ -147,6 +152,8 @@ pub(super) const SUPERVISOR: &[Key<Supervisor>] = &[
     key!("http", Supervisor, http),
     key!("containment", Supervisor, containment),
     key!("journal", Supervisor, journal),
+    key!("prices", Live, prices),
+    key!("otlp", Supervisor, otlp),
     key!("fleet.memory", Live, fleet.limits.memory, s => cap(&s.fleet.limits, Cap::Memory)),
     key!("fleet.cpu", Live, fleet.limits.cpu, s => cap(&s.fleet.limits, Cap::Cpu)),
     key!("fleet.cpu_weight", Live, fleet.limits.cpu_weight, s => cap(&s.fleet.limits, Cap::CpuWeight)),
@@ -322,6 +329,14 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor, class: &Clas
         weight: _,
         context: _,
         log: _,
+        budget:
+            crate::config::Budget {
+                zone: _,
+                downgrade: _,
+                hour: _,
+                day: _,
+                month: _,
+            },
     } = agent;
     let Supervisor {
         state_dir: _,
@@ -335,6 +350,8 @@ fn nothing_is_missing(agent: &AgentConfig, supervisor: &Supervisor, class: &Clas
         http: _,
         containment: _,
         journal: _,
+        prices: _,
+        otlp: _,
         fleet:
             crate::config::FleetLimits {
                 limits: _,

@@ -293,12 +293,20 @@ fn provider(
     after: &AgentConfig,
     new: &Setting,
 ) -> Option<KeyChange> {
-    let (was, is) = (
-        old.config.provider_of(before)?,
-        new.config.provider_of(after)?,
-    );
-    (was.id == is.id && was != is).then(|| KeyChange {
-        name: format!("providers.{}", is.id),
+    let changed = |was: Option<&Provider>, is: Option<&Provider>| {
+        let (was, is) = was.zip(is)?;
+        (was.id == is.id && was != is).then(|| is.id.clone())
+    };
+    let (was, is) = (&old.config, &new.config);
+    let own = changed(was.provider_of(before), is.provider_of(after));
+    let cheaper = || {
+        changed(
+            was.cheaper_provider_of(before),
+            is.cheaper_provider_of(after),
+        )
+    };
+    own.or_else(cheaper).map(|id| KeyChange {
+        name: format!("providers.{id}"),
         effect: Effect::Restart,
         from: None,
         to: None,

@@ -11,6 +11,7 @@ mod deleting;
 mod guard;
 mod handle;
 mod hello;
+mod meter;
 mod slot;
 mod strained;
 mod tokens;
@@ -25,8 +26,9 @@ use kennel_shared::{
     ids::Generation,
     link::{Incoming, LinkError},
     protocol::{
-        AgentSpec, DELTA_MAX_BYTES, Heartbeat, REPLY_MAX_BYTES, TOOL_NAME_MAX_BYTES, ToAgent,
-        ToSupervisor, TurnOutcome, TurnStep,
+        AgentSpec, DELTA_MAX_BYTES, Delivery, Heartbeat, MODEL_NAME_MAX_BYTES, REPLY_MAX_BYTES,
+        SPANS_MAX, SpanKind, TOOL_NAME_MAX_BYTES, ToAgent, ToSupervisor, TurnOutcome, TurnSpan,
+        TurnStep,
     },
 };
 use nix::sys::signal::Signal;
@@ -43,6 +45,7 @@ use self::{
     deleting::Deleting,
     guard::{Exceeded, Guard},
     hello::EarlyHello,
+    meter::Meter,
     slot::LinkSlot,
 };
 use super::{
@@ -56,8 +59,9 @@ use super::{
     strain::Noticed,
 };
 use crate::{
-    containment::{Cap, Caps, Group, LeftBehind},
-    dispatch::AgentEvent,
+    containment::{Cap, Caps, CpuMeter, CpuTimes, Group, LeftBehind},
+    dispatch::{AgentEvent, Told},
+    turns::Share,
 };
 
 /// Commands that may wait for a driver. Full: the dispatcher keeps its delivery, others wait.
@@ -121,6 +125,8 @@ pub fn prepare(setup: Setup) -> (AgentHandle, Driver) {
         over: None,
         clearing: None,
         turns: Turns::default(),
+        clock: None,
+        meter: Meter::default(),
         deleting: Deleting::default(),
         hang: None,
         speaker: None,
@@ -186,6 +192,10 @@ pub struct Driver {
     clearing: Option<JoinHandle<Cleared>>,
     /// The turns that it runs.
     turns: Turns,
+    /// Reads what the present child has of the processors.
+    clock: Option<CpuMeter>,
+    /// And how much of that each turn had.
+    meter: Meter,
     /// Who waits for it to delete a session.
     deleting: Deleting,
     /// Where it hangs, once that was seen.
@@ -266,12 +276,24 @@ impl Driver {
                 self.feed(event).await;
             }
             Command::Deliver(delivery) => {
-                let session = delivery.session.clone();
-                self.turns.handed(delivery.turn, session, now());
+                self.note_turn(&delivery);
                 self.link.send(ToAgent::Deliver(*delivery));
             }
+            Command::DeliverCheaper(delivery) => {
+                self.note_turn(&delivery);
+                self.link.send(if self.link.is_older() {
+                    ToAgent::Deliver(*delivery)
+                } else {
+                    ToAgent::DeliverCheaper(*delivery)
+                });
+            }
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
-            Command::Unstick => self.feed(Event::Stuck).await,
+            Command::Unstick(generation) => {
+                // Another life has nothing of it.
+                if generation == self.machine.generation() {
+                    self.feed(Event::Stuck).await;
+                }
+            }
             Command::Renew(terms) => self.renew(*terms),
             Command::DeleteSession { session, reply } => {
                 self.deleting.ask(session, reply, &mut self.link);
@@ -529,12 +551,19 @@ impl Driver {
                 turn,
                 outcome,
                 spent,
+                trace,
             }) => {
                 self.turns.over(turn);
+                let times = self.cpu_times();
+                let mut machine = self.meter.end(turn, times);
+                if machine.cpu_us.is_some() {
+                    machine.share = Some(self.share());
+                }
                 self.tell(AgentEvent::Finished {
                     delivery,
                     outcome,
                     spent,
+                    told: Box::new(Told { trace, machine }),
                 })
                 .await;
             }
@@ -542,6 +571,7 @@ impl Driver {
     }
 
     async fn on_heartbeat(&mut self, heartbeat: Heartbeat) {
+        self.meter.late(heartbeat.lag_us);
         let lag = Duration::from_micros(heartbeat.lag_us);
         self.observed.send_if_modified(|seen| {
             seen.lag = lag;
@@ -552,6 +582,25 @@ impl Driver {
             self.break_link(error);
         }
         self.feed(Event::Heartbeat).await;
+    }
+
+    /// A turn is about to be handed over.
+    fn note_turn(&mut self, delivery: &Delivery) {
+        let session = delivery.session.clone();
+        self.turns.handed(delivery.turn, session, now());
+        let times = self.cpu_times();
+        self.meter.begin(delivery.turn, times);
+    }
+
+    /// What the present child had of the processors so far. Asked for as a turn begins and as it ends, and answered from
+    /// counters: a few microseconds.
+    fn cpu_times(&self) -> CpuTimes {
+        self.clock.as_ref().map(CpuMeter::read).unwrap_or_default()
+    }
+
+    fn share(&self) -> Share {
+        let own = self.child.as_ref().map(Child::pid);
+        meter::share(&self.caps, own, &self.setup.sampler.latest())
     }
 
     /// Ends a link on which the agent does what it must not.
@@ -646,6 +695,16 @@ fn excess(message: &ToSupervisor) -> Option<&'static str> {
             ..
         } if name.len() > TOOL_NAME_MAX_BYTES => {
             Some("it sent the name of a tool that is longer than it may be")
+        }
+        ToSupervisor::Finished { trace, .. } => {
+            let too_long = |span: &TurnSpan| match &span.what {
+                SpanKind::Tool(name) => name.len() > TOOL_NAME_MAX_BYTES,
+                SpanKind::Asked(_) => false,
+            };
+            (trace.spans.len() > SPANS_MAX
+                || trace.model.len() > MODEL_NAME_MAX_BYTES
+                || trace.spans.iter().any(too_long))
+            .then_some("it sent an account of a turn that is longer than it may be")
         }
         _ => None,
     }

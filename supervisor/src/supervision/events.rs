@@ -35,7 +35,8 @@ pub struct LifecycleEvent {
     /// `over-cap`, `left-behind`; of one that another supervisor has started `adopted`, `not-adopted`, `leaving`;
     /// of a cap that holds it back `pids-denied`, `throttled`, `throttled-over`,
     /// `memory-high`, `memory-high-over`; of a configuration that was read again `config`, and of the supervisor
-    /// `reloaded` and `reload-refused`; of schedules `schedule-missed` and `schedule-set-back`.
+    /// `reloaded` and `reload-refused`; of schedules `schedule-missed` and `schedule-set-back`;
+    /// `budget` when one runs out.
     pub kind: &'static str,
     /// More, in words.
     pub detail: Option<String>,

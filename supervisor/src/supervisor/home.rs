@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 use kennel_shared::cage::UserIds;
@@ -78,13 +78,14 @@ pub enum HomeError {
 /// The right to be the supervisor of these directories, until it is dropped.
 #[derive(Debug)]
 pub struct Home {
-    lock: Flock<File>,
+    /// Locked until its last copy is closed: nothing unlocks it before, since a program may go back to the one before it.
+    lock: File,
 }
 
 impl Home {
     /// A copy of the lock's descriptor: it is held for as long as that is open.
     pub fn copy_lock(&self) -> io::Result<OwnedFd> {
-        Handover::copy(&*self.lock)
+        Handover::copy(&self.lock)
     }
 
     /// Makes the directories, readable by this user only, and takes the lock, or goes on with that which is `held`. Where agents have users
@@ -203,12 +204,12 @@ fn directory_of(path: &Path, uid: u32) -> Result<(), HomeError> {
 }
 
 /// Takes the lock, or goes on with one that the program before in this process holds.
-fn lock(path: &Path, held: Option<OwnedFd>) -> Result<Flock<File>, HomeError> {
+fn lock(path: &Path, held: Option<OwnedFd>) -> Result<File, HomeError> {
     let failed = |source| HomeError::Lock {
         path: path.to_owned(),
         source,
     };
-    let file = match held {
+    let mut file = match held {
         Some(held) => File::from(held),
         None => OpenOptions::new()
             .read(true)
@@ -219,14 +220,14 @@ fn lock(path: &Path, held: Option<OwnedFd>) -> Result<Flock<File>, HomeError> {
             .open(path)
             .map_err(failed)?,
     };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(mut lock) => {
-            lock.set_len(0).map_err(failed)?;
-            lock.rewind().map_err(failed)?;
-            writeln!(lock, "{}", std::process::id()).map_err(failed)?;
-            Ok(lock)
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            file.set_len(0).map_err(failed)?;
+            file.rewind().map_err(failed)?;
+            writeln!(file, "{}", std::process::id()).map_err(failed)?;
+            Ok(file)
         }
-        Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut pid = String::new();
             // What it says is for people; the lock itself is what counts.
             let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut pid);
@@ -234,7 +235,7 @@ fn lock(path: &Path, held: Option<OwnedFd>) -> Result<Flock<File>, HomeError> {
                 pid: pid.trim().to_owned(),
             })
         }
-        Err((_, errno)) => Err(failed(errno.into())),
+        Err(errno) => Err(failed(errno.into())),
     }
 }
 

@@ -326,6 +326,7 @@ pub(super) const RETIRING_LOG: Rotation = Rotation {
 pub(super) fn retiring_spec() -> SpecSource {
     Arc::new(|| {
         Ok(AgentSpec {
+            cheaper: None,
             model: ModelSpec {
                 provider: "none".into(),
                 model: "none".into(),

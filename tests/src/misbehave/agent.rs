@@ -12,7 +12,7 @@ use kennel_shared::{
     link::{Incoming, Link, Session, say_hello},
     protocol::{
         DELTA_MAX_BYTES, Delivery, Heartbeat, Hello, LinkId, PROTOCOL, Position, REPLY_MAX_BYTES,
-        Spent, ToAgent, ToSupervisor, TurnOutcome,
+        Spent, ToAgent, ToSupervisor, Trace, TurnOutcome,
     },
     secret::Token,
 };
@@ -150,7 +150,7 @@ impl Agent {
 
     async fn on_message(&mut self, message: ToAgent) -> Option<ExitCode> {
         match message {
-            ToAgent::Deliver(delivery) => {
+            ToAgent::Deliver(delivery) | ToAgent::DeliverCheaper(delivery) => {
                 *self.seen.entry(delivery.delivery).or_default() += 1;
                 match self.fault {
                     Fault::Reconnect => self.answer_in_pieces(&delivery).await,
@@ -188,6 +188,7 @@ impl Agent {
             turn: delivery.turn,
             outcome: TurnOutcome::Replied(text),
             spent: Spent::default(),
+            trace: Trace::default(),
         });
     }
 

@@ -94,6 +94,7 @@ async fn fill(disk: &Path) {
             tokens: Tokens::default(),
         },
         sends: Vec::new(),
+        turn: None,
     };
     let leased = journal.submit(lease).unwrap();
     let settled = journal.submit(settle).unwrap();

@@ -164,6 +164,7 @@ async fn work(journal: &Journal, random: &mut fastrand::Rng) -> Vec<Told> {
                     tokens: Tokens::default(),
                 },
                 sends: Vec::new(),
+                turn: None,
             };
             let settled = journal.put(settle).await.unwrap();
             assert!(matches!(settled, Answer::Settled { before: None, .. }));

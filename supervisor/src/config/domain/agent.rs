@@ -7,6 +7,7 @@ use std::time::Duration;
 use kennel_shared::protocol::{SYSTEM_PROMPT_MAX_BYTES, Tool};
 
 use crate::dispatch::gather::Queueing;
+use crate::turns::budget;
 
 use super::{AgentId, Enforcement, Limits, ProviderId, Sandbox, UserRef};
 
@@ -57,6 +58,23 @@ pub struct AgentConfig {
     pub context: ContextWindow,
     /// Its captured output.
     pub log: LogRotation,
+    /// What it may spend.
+    pub budget: Budget,
+}
+
+/// What an agent may spend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// The time zone of its calendar.
+    pub zone: String,
+    /// The model for turns after a warning.
+    pub downgrade: Option<ModelRef>,
+    /// In an hour.
+    pub hour: budget::Limits,
+    /// In a day.
+    pub day: budget::Limits,
+    /// In a month.
+    pub month: budget::Limits,
 }
 
 /// `"provider/model"`.

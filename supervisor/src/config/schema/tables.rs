@@ -1,5 +1,6 @@
 //! The tables.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
@@ -44,6 +45,32 @@ pub struct SupervisorTable {
     pub fleet: Option<FleetTable>,
     /// What is kept of messages that are done with.
     pub journal: Option<JournalTable>,
+    /// What models cost, by `provider/model`, in units of whatever money is meant. What has no price has no cost.
+    pub prices: Option<BTreeMap<String, PriceTable>>,
+    /// A collector of OpenTelemetry that is told of every turn. Without this table nobody is.
+    pub otlp: Option<OtlpTable>,
+}
+
+/// What a million tokens of a model cost.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceTable {
+    /// That it reads; at most six decimal places.
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub input: f64,
+    /// That it writes.
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub output: f64,
+}
+
+/// A collector of OpenTelemetry.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OtlpTable {
+    /// Where it takes OTLP over HTTP, as in `http://127.0.0.1:4318`; `/v1/traces` is added.
+    pub endpoint: String,
+    /// Headers to send along, at most 16. Their values are secrets.
+    pub headers: Option<BTreeMap<String, Secret>>,
 }
 
 /// By which means agents are held.
@@ -100,6 +127,11 @@ pub struct JournalTable {
     pub keep_poison: Option<TimeText>,
     /// What operators did. Default: 30d.
     pub keep_audit: Option<TimeText>,
+    /// What turns took. Default: 30d.
+    pub keep_turns: Option<TimeText>,
+    /// The last so many turns, at most. Default: 100000.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub max_turns: Option<u64>,
     /// Above this size the oldest go earlier. Default: 256MiB.
     pub max_size: Option<SizeText>,
 }
@@ -278,6 +310,43 @@ pub struct AgentTable {
     pub context: Option<ContextTable>,
     /// How its captured output is kept.
     pub log: Option<LogTable>,
+    /// What it may spend in an hour, a day and a month.
+    pub budget: Option<BudgetTable>,
+}
+
+/// What an agent may spend. Windows are those of the calendar.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetTable {
+    /// Where the calendar is, as in `Europe/Vienna`. Default: UTC.
+    pub time_zone: Option<String>,
+    /// The model for turns after a warning, until the window ends, as in `provider/model`. Default: the agent's own.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9_-]{0,63}/.+$"))]
+    pub downgrade: Option<String>,
+    /// From the hour to the next.
+    pub hour: Option<BudgetWindowTable>,
+    /// From midnight to midnight.
+    pub day: Option<BudgetWindowTable>,
+    /// From the first of the month to the next.
+    pub month: Option<BudgetWindowTable>,
+}
+
+/// How much may be spent in one window. Without a limit, nothing limits it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetWindowTable {
+    /// From so many tokens on, read and written, it is said that the budget runs out.
+    #[schemars(range(min = 1))]
+    pub warn_tokens: Option<u64>,
+    /// From so many tokens on messages are refused until the window ends.
+    #[schemars(range(min = 1))]
+    pub max_tokens: Option<u64>,
+    /// From so much money on it is said that the budget runs out, by the prices of `[supervisor.prices]`.
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub warn_cost: Option<f64>,
+    /// From so much money on messages are refused until the window ends.
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub max_cost: Option<f64>,
 }
 
 /// How the messages of a chat wait that come while others of their session wait or run.

@@ -7,17 +7,18 @@ use kennel_shared::protocol::{SYSTEM_PROMPT_MAX_BYTES, Tool};
 
 use super::super::diagnostic::Location;
 use super::super::domain::{
-    AgentConfig, AgentId, Backoff, ContextWindow, Enforcement, LogRotation, ModelRef,
+    AgentConfig, AgentId, Backoff, Budget, ContextWindow, Enforcement, LogRotation, ModelRef,
     NetworkAccess, ProviderId, QueuePatch, RestartMode, RestartPolicy, Sampling, SystemPrompt,
     Timeouts, Tools, UserRef, classes,
 };
 use super::super::reader::{Node, Table, UserSite};
 use super::super::value::{self, Placed, placed};
-use super::{limits, queue, sandbox};
+use super::{budget, limits, queue, sandbox};
 use crate::dispatch::{
     gather::{DropPolicy, Mode},
     lanes::{INTERACTIVE, USUAL_WEIGHT},
 };
+use crate::turns::budget::Limits;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -114,6 +115,11 @@ patch! {
         context_bytes: u64,
         log_max_size: u64,
         log_keep: u32,
+        budget_zone: String,
+        budget_downgrade: Placed<ModelRef>,
+        budget_hour: Limits,
+        budget_day: Limits,
+        budget_month: Limits,
     }
 }
 
@@ -174,11 +180,13 @@ pub(in super::super) fn read(node: Node<'_>, dotted: String) -> Option<AgentPatc
     table.optional("sandbox", |node| sandbox::read(node, sandbox, &mut patch));
     table.optional("context", |node| read_context(node, context, &mut patch));
     table.optional("log", |node| read_log(node, log, &mut patch));
+    let budget = table.path_of("budget");
+    table.optional("budget", |node| budget::read(node, budget, &mut patch));
     table.finish();
     Some(patch)
 }
 
-fn model(node: Node<'_>) -> Option<ModelRef> {
+pub(super) fn model(node: Node<'_>) -> Option<ModelRef> {
     let written = value::line(node)?;
     let parts = written
         .split_once('/')
@@ -189,9 +197,12 @@ fn model(node: Node<'_>) -> Option<ModelRef> {
             model: model.to_owned(),
         }),
         _ => node.fail(
-            "`model` must name a provider and its model",
+            format!("`{}` must name a provider and its model", node.key),
             "not \"provider/model\"",
-            "write `model = \"provider/model\"`, the provider being one of [providers.*]",
+            format!(
+                "write `{} = \"provider/model\"`, the provider being one of [providers.*]",
+                node.key
+            ),
         ),
     }
 }
@@ -361,6 +372,13 @@ impl AgentPatch {
             log: LogRotation {
                 max_size: self.log_max_size.unwrap_or(10 * MIB),
                 keep: self.log_keep.unwrap_or(5),
+            },
+            budget: Budget {
+                zone: self.budget_zone.unwrap_or_else(|| "UTC".to_owned()),
+                downgrade: self.budget_downgrade.map(|placed| placed.value),
+                hour: self.budget_hour.unwrap_or_default(),
+                day: self.budget_day.unwrap_or_default(),
+                month: self.budget_month.unwrap_or_default(),
             },
         }
     }

@@ -12,6 +12,8 @@ use super::super::reader::{Node, Table};
 use super::super::value::{self, Placed, placed};
 use super::limits::FleetDraft;
 use super::secret::secret;
+use super::telemetry;
+use crate::turns::Prices;
 
 /// `[supervisor]` before its names are looked up.
 pub(in super::super) struct SupervisorDraft {
@@ -56,6 +58,8 @@ pub(in super::super) fn absent(directories: &Directories) -> SupervisorDraft {
             containment: Backend::default(),
             fleet: FleetLimits::default(),
             journal: JournalKeep::default(),
+            prices: Prices::default(),
+            otlp: None,
         },
         default_agent: None,
         fleet: FleetDraft::default(),
@@ -114,6 +118,10 @@ pub(in super::super) fn read(node: Node<'_>, directories: &Directories) -> Optio
     if let Some(keep) = table.optional("journal", journal) {
         supervisor.journal = keep;
     }
+    if let Some(prices) = table.optional("prices", telemetry::prices) {
+        supervisor.prices = prices;
+    }
+    supervisor.otlp = table.optional("otlp", telemetry::otlp);
     table.finish();
     Some(draft)
 }
@@ -148,12 +156,16 @@ fn journal(node: Node<'_>) -> Option<JournalKeep> {
     let ended = table.optional("keep", value::duration);
     let poison = table.optional("keep_poison", value::duration);
     let audit = table.optional("keep_audit", value::duration);
+    let turns = table.optional("keep_turns", value::duration);
+    let max_turns = table.optional("max_turns", value::integer(1..=100_000_000));
     let max_size = table.optional("max_size", value::size(MIB..=MIB * MIB));
     table.finish();
     Some(JournalKeep {
         ended: ended.unwrap_or(usual.ended),
         poison: poison.unwrap_or(usual.poison),
         audit: audit.unwrap_or(usual.audit),
+        turns: turns.unwrap_or(usual.turns),
+        max_turns: max_turns.unwrap_or(usual.max_turns),
         max_size: max_size.unwrap_or(usual.max_size),
     })
 }

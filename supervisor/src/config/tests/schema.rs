@@ -15,6 +15,9 @@ const EVERY_TABLE: &str = r#"
 [supervisor.http]
 [supervisor.fleet]
 [supervisor.journal]
+[supervisor.prices]
+"a/b" = {}
+[supervisor.otlp]
 [classes.c]
 [providers]
 a = { kind = "openai" }
@@ -29,6 +32,7 @@ queue = {}
 sandbox = {}
 context = {}
 log = {}
+budget = { hour = {} }
 [channels]
 t = { kind = "telegram" }
 i = { kind = "irc", sasl = {} }
@@ -167,8 +171,12 @@ fn both_take_and_refuse_alike() {
         with("backoff = { zzz = 1 }"),
         with("sandbox = { zzz = 1 }"),
         with("[supervisor.fleet]\nzzz = 1"),
+        with("[supervisor.prices]\n\"echo/x\" = { input = 1, output = 1, zzz = 1 }"),
+        with("[supervisor.otlp]\nendpoint = \"http://127.0.0.1:1\"\nzzz = 1"),
         with("context = { zzz = 1 }"),
         with("log = { zzz = 1 }"),
+        with("budget = { zzz = 1 }"),
+        with("budget = { day = { zzz = 1 } }"),
         with("[supervisor]\nzzz = 1"),
         with("[classes.c]\nzzz = 1"),
         with("[supervisor.http]\nlisten = \"127.0.0.1:1\"\nzzz = 1"),
@@ -210,12 +218,18 @@ system_prompt_file = "p.md"
 limits = { memory = "1GiB", memory_high = "1GiB", cpu = 1, cpu_weight = 1, pids = 1, open_files = 16, io_weight = 1 }
 user = "agent"
 sandbox = { write = ["w"], network = [443, 80] }
+budget = { time_zone = "Europe/Vienna", downgrade = "p/n", hour = { warn_tokens = 1, max_tokens = 2, warn_cost = 0.5, max_cost = 1 }, day = {}, month = {} }
 [agents.b]
 model = "p/m"
 limits = { memory = "none", memory_high = "none", cpu = "none", cpu_weight = "none", pids = "none", open_files = "none", io_weight = "none" }
 user = 1001
 enforcement = "best-effort"
 sandbox = { network = "closed" }
+[supervisor.prices]
+"p/m" = { input = 0.25, output = 1 }
+[supervisor.otlp]
+endpoint = "http://127.0.0.1:4318"
+headers = { authorization = { env = "A" } }
 [supervisor.fleet]
 memory = "4GiB"
 cpu = 2.5

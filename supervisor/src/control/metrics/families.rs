@@ -17,6 +17,11 @@ use crate::{
     containment::{Pressure, Reading},
     journal::Health,
     supervision::sampler::{Counters, LifeSample, Waits},
+    turns::{
+        Histograms, Window,
+        budget::{Limits, Spent},
+        histogram::Histogram,
+    },
 };
 
 const STATES: [AgentState; 9] = [
@@ -33,6 +38,9 @@ const STATES: [AgentState; 9] = [
 
 const RESOURCES: [&str; 3] = ["cpu", "memory", "io"];
 
+/// As [`Histograms::waits`] has them.
+const LANES: [&str; 5] = ["session", "agent", "class", "fleet", "held"];
+
 pub(super) fn write(page: &mut Page, scene: &Scene) {
     supervisor(page, scene);
     host(page, scene);
@@ -43,11 +51,20 @@ pub(super) fn write(page: &mut Page, scene: &Scene) {
     memory(page, agents);
     others(page, agents);
     work(page, agents);
+    turns(page, agents);
+    budgets(page, agents);
+    spans(page, scene.spans);
     fairness::write(page, scene.fairness.as_ref());
     journal(page, &scene.journal);
     channels(page, scene);
     schedules::write(page, &scene.schedules);
 }
+
+/// One figure of a window.
+type OfBudget = fn(&Limits, &Spent) -> Option<f64>;
+
+/// One histogram of all.
+type OfTurns = fn(&Histograms) -> &Histogram;
 
 /// The name of a family, its help, and where its values are.
 type Told<T, V> = (&'static str, &'static str, fn(&T) -> V);
@@ -501,6 +518,114 @@ fn work(page: &mut Page, agents: Agents<'_>) {
                 ("input", Some(float(counts.input_tokens))),
                 ("output", Some(float(counts.output_tokens))),
             ]
+        }),
+    );
+}
+
+fn turns(page: &mut Page, agents: Agents<'_>) {
+    let known = agents.0.iter().filter_map(|agent| {
+        let turns = agent.turns.as_deref()?;
+        Some((agent.id.as_str(), turns))
+    });
+    let waits = known.clone().flat_map(|(id, turns)| {
+        let lanes = LANES.into_iter().zip(&turns.waits);
+        lanes.map(move |(lane, histogram)| (vec![("agent", id), ("lane", lane)], histogram))
+    });
+    page.histograms(
+        "kennel_turn_queue_seconds",
+        "Time that turns waited before they were handed out, by what they waited for.",
+        waits,
+    );
+    let others: [(&str, &str, OfTurns); 6] = [
+        (
+            "kennel_turn_dispatch_seconds",
+            "Time from the lane until the agent had the turn.",
+            |turns| &turns.dispatch,
+        ),
+        (
+            "kennel_turn_provider_seconds",
+            "Time that turns waited for the provider.",
+            |turns| &turns.provider,
+        ),
+        (
+            "kennel_turn_first_token_seconds",
+            "Time from the agent's having a turn to the first piece of its answer.",
+            |turns| &turns.first_token,
+        ),
+        (
+            "kennel_turn_tools_seconds",
+            "Time in tools, of turns that ran some.",
+            |turns| &turns.tools,
+        ),
+        (
+            "kennel_turn_cpu_seconds",
+            "CPU time of the agent and all that it started, during a turn.",
+            |turns| &turns.cpu,
+        ),
+        (
+            "kennel_turn_duration_seconds",
+            "Time from the acceptance of a message to the end of its turn.",
+            |turns| &turns.total,
+        ),
+    ];
+    for (name, help, of) in others {
+        let samples = known.clone();
+        let samples = samples.map(|(id, turns)| (vec![("agent", id)], of(turns)));
+        page.histograms(name, help, samples);
+    }
+}
+
+fn budgets(page: &mut Page, agents: Agents<'_>) {
+    let families: [(&str, &str, OfBudget); 4] = [
+        (
+            "kennel_agent_budget_tokens",
+            "Tokens that it has spent in this hour, day and month.",
+            |limits, spent| (*limits != Limits::default()).then(|| float(spent.tokens)),
+        ),
+        (
+            "kennel_agent_budget_tokens_limit",
+            "Tokens that it may spend.",
+            |limits, _| limits.max_tokens.map(float),
+        ),
+        (
+            "kennel_agent_budget_cost",
+            "Money that it has spent, in units of the prices.",
+            |limits, spent| (*limits != Limits::default()).then(|| units(spent.cost)),
+        ),
+        (
+            "kennel_agent_budget_cost_limit",
+            "Money that it may spend.",
+            |limits, _| limits.max_cost.map(units),
+        ),
+    ];
+    for (name, help, of) in families {
+        let samples = agents.by("window", |agent| {
+            let windows = agent.budget.as_ref().map(|budget| &budget.windows);
+            [0, 1, 2].map(|at| {
+                let value = windows.and_then(|windows| {
+                    let (_, limits, spent, _) = &windows[at];
+                    of(limits, spent)
+                });
+                (Window::ALL[at].as_str(), value)
+            })
+        });
+        page.family(Gauge, name, help, samples);
+    }
+}
+
+/// Money in units.
+fn units(micros: u64) -> f64 {
+    float(micros) / 1e6
+}
+
+fn spans(page: &mut Page, spans: Option<(u64, u64)>) {
+    page.family(
+        Counter,
+        "kennel_otlp_turns",
+        "Turns that the collector of traces has (sent), and those that it will not get (dropped).",
+        spans.into_iter().flat_map(|(sent, dropped)| {
+            [("sent", sent), ("dropped", dropped)]
+                .map(|(result, count)| (vec![("result", result)], float(count)))
         }),
     );
 }

@@ -11,6 +11,10 @@ use crate::{
     fairness::{AgentShare, ClassShare, Fairness},
     journal::health::Size,
     supervision::sampler::{Counters, FleetSample, HostSample, LifeSample, Waits},
+    turns::{
+        Window,
+        budget::{Limits, Spent},
+    },
 };
 
 fn reading() -> Reading {
@@ -87,6 +91,28 @@ fn agent(id: &str, sample: &AgentSample) -> Agent {
             output_tokens: 200,
         },
         sample: *sample,
+        budget: alive.then(|| {
+            let limits = Limits {
+                max_tokens: Some(5000),
+                max_cost: Some(2_500_000),
+                ..Limits::default()
+            };
+            let spent = Spent {
+                tokens: 1200,
+                cost: 1_250_000,
+            };
+            let bounds = Window::Day.around(0, &jiff::tz::TimeZone::UTC);
+            BudgetView {
+                windows: Window::ALL.map(|window| (window, limits, spent, bounds)),
+                decision: crate::turns::Decision::Free,
+                downgrades: false,
+            }
+        }),
+        turns: alive.then(|| {
+            let mut turns = Histograms::default();
+            turns.total.count(2_000_000);
+            turns.into()
+        }),
     }
 }
 
@@ -165,6 +191,7 @@ fn scene() -> Scene {
             },
             ..Health::default()
         },
+        spans: Some((30, 2)),
         fairness: Some(fairness()),
         agents: vec![
             agent("hexa", &alive),

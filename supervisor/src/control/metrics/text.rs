@@ -4,7 +4,9 @@
 //! tools that check read the older one (Prometheus 0.0.4). They differ in where the suffix of a counter
 //! stands, in units, and in the end mark; the ready libraries write one of the two each.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
+
+use crate::turns::histogram::{BOUNDS, Histogram};
 
 /// Units that are spelled out for readers of the newer format, by the end of a family's name.
 const UNITS: [&str; 3] = ["seconds", "bytes", "ratio"];
@@ -42,13 +44,15 @@ pub(super) enum Kind {
     Gauge,
     /// Always 1, and tells by its labels; its samples end in `_info`.
     Info,
+    /// Counts by size; added by [`Page::histograms`].
+    Histogram,
 }
 
 impl Kind {
     fn suffix(self) -> &'static str {
         match self {
             Self::Counter => "_total",
-            Self::Gauge => "",
+            Self::Gauge | Self::Histogram => "",
             Self::Info => "_info",
         }
     }
@@ -57,6 +61,7 @@ impl Kind {
         match (self, format) {
             (Self::Counter, _) => "counter",
             (Self::Info, Format::OpenMetrics) => "info",
+            (Self::Histogram, _) => "histogram",
             (Self::Gauge | Self::Info, _) => "gauge",
         }
     }
@@ -91,8 +96,17 @@ impl Page {
             return;
         }
         let series = format!("{name}{}", kind.suffix());
+        self.header(kind, name, &series, help);
+        for (labels, value) in samples {
+            self.text.push_str(&series);
+            self.labels(&labels);
+            writeln!(self.text, " {value}").expect(STRING);
+        }
+    }
+
+    fn header(&mut self, kind: Kind, name: &str, series: &str, help: &str) {
         let family = match self.format {
-            Format::Prometheus => &series,
+            Format::Prometheus => series,
             Format::OpenMetrics => name,
         };
         let word = kind.word(self.format);
@@ -102,10 +116,39 @@ impl Page {
         {
             writeln!(self.text, "# UNIT {family} {unit}").expect(STRING);
         }
-        for (labels, value) in samples {
-            self.text.push_str(&series);
+    }
+
+    /// Adds a family of histograms of times; `name` ends in `_seconds`. One without samples is left out.
+    pub(super) fn histograms<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Vec<(&'static str, &'a str)>, &'a Histogram)>,
+    ) {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return;
+        }
+        self.header(Kind::Histogram, name, name, help);
+        for (labels, histogram) in samples {
+            let mut count = 0;
+            for (bucket, more) in histogram.counts.iter().enumerate() {
+                count += more;
+                let bound = BOUNDS.get(bucket);
+                let bound =
+                    bound.map_or_else(|| "+Inf".to_owned(), |us| format!("{:?}", seconds(*us)));
+                let mut labels: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (*n, *v)).collect();
+                labels.push(("le", &bound));
+                write!(self.text, "{name}_bucket").expect(STRING);
+                self.labels(&labels);
+                writeln!(self.text, " {count}").expect(STRING);
+            }
+            write!(self.text, "{name}_sum").expect(STRING);
             self.labels(&labels);
-            writeln!(self.text, " {value}").expect(STRING);
+            writeln!(self.text, " {}", seconds(histogram.sum_us)).expect(STRING);
+            write!(self.text, "{name}_count").expect(STRING);
+            self.labels(&labels);
+            writeln!(self.text, " {count}").expect(STRING);
         }
     }
 
@@ -139,6 +182,10 @@ impl Page {
 }
 
 const STRING: &str = "a string takes everything";
+
+fn seconds(us: u64) -> f64 {
+    Duration::from_micros(us).as_secs_f64()
+}
 
 /// The unit that a name ends in.
 fn unit(name: &str) -> Option<&'static str> {

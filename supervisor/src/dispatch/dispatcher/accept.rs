@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     dispatch::{
-        gather::{self, Mode},
+        gather::{self, Mode, Queueing},
         lanes::{Refused, Ticket},
         turn::TurnEnd,
     },
@@ -28,7 +28,7 @@ use crate::{
 
 impl Dispatcher {
     /// Whether a message may be handed in now.
-    fn admissible(&self, agent: &str, origin: &Origin) -> Result<(), Rejected> {
+    fn admissible(&mut self, agent: &str, origin: &Origin) -> Result<(), Rejected> {
         if self.leaving {
             return Err(Rejected::Leaving);
         }
@@ -47,6 +47,12 @@ impl Dispatcher {
         {
             let agent = agent.to_owned();
             return Err(Rejected::Resting { agent, state });
+        }
+        // As well.
+        if let Origin::Caller { .. } = origin
+            && let Some(rejected) = self.over_budget(agent)
+        {
+            return Err(rejected);
         }
         Ok(())
     }
@@ -101,6 +107,8 @@ impl Dispatcher {
             // Only what waits for itself needs a place.
             None => match self.room(new.session.agent_str()) {
                 Ok(()) => (None, None),
+                // It makes room for itself.
+                Err(_) if interrupts(queueing) => (None, None),
                 Err(rejected) => {
                     let _ = reply.send(Err(rejected));
                     return;
@@ -165,6 +173,10 @@ impl Dispatcher {
             _ => {}
         }
         if let Some(held) = accepting.held.take() {
+            if answer.is_err() {
+                // It may be on the disk all the same: then it is in the text of the other.
+                self.forget_text(held.delivery);
+            }
             self.let_go(&held);
         }
         let error = match answer {
@@ -198,12 +210,13 @@ impl Dispatcher {
             text,
             ..
         } = *new;
+        self.heard = self.heard.max(seq);
         let outlasts = sink.outlasts();
         let ticket = Ticket {
             delivery,
             session: session.clone(),
         };
-        if queueing.is_some_and(|queueing| queueing.mode == Mode::Interrupt) {
+        if interrupts(queueing) {
             self.stop_session(&session);
         }
         let accepted = Accepted {
@@ -219,9 +232,10 @@ impl Dispatcher {
             Some(TurnEnd::Cancelled)
         } else if self.is_going(agent.as_str()) {
             Some(removed(agent))
+        } else if let Some(state) = self.tally(agent).resting {
+            Some(resting(agent, state))
         } else {
-            let state = self.tally(agent).resting;
-            state.map(|state| resting(agent, state))
+            self.refusal(agent)
         };
         let job = Job::new(ticket.clone(), Some(Text { sender, text }), sink);
         if let Some(end) = end {
@@ -287,11 +301,10 @@ impl Dispatcher {
         let NewDelivery { sender, text, .. } = *new;
         let mut job = Job::new(ticket, Some(Text { sender, text }), sink);
         (job.lease, job.attempts) = (first.lease, first.attempts);
-        if on_disk {
-            (job.text, job.on_disk) = (None, true);
+        job.text = None;
+        job.on_disk = on_disk;
+        if on_disk || self.lanes.admit_in_place(&job.ticket) {
             self.jobs.insert(delivery, job);
-        } else {
-            self.hold(job, first.seq);
         }
     }
 
@@ -304,6 +317,9 @@ impl Dispatcher {
 
     /// Takes a job in, at the end of its queue. `seq` is its place in the journal.
     pub(super) fn hold(&mut self, job: Job, seq: Seq) {
+        self.heard = self.heard.max(seq);
+        // Behind it, nothing joins what was there before.
+        self.heads.remove(&job.ticket.session);
         if self.is_behind(&job.ticket.session.agent()) {
             self.leave_on_disk(job, seq);
         } else {
@@ -326,4 +342,8 @@ impl Dispatcher {
         self.jobs.insert(delivery, job);
         self.limit_waiting(delivery);
     }
+}
+
+fn interrupts(queueing: Option<Queueing>) -> bool {
+    queueing.is_some_and(|queueing| queueing.mode == Mode::Interrupt)
 }

@@ -4,13 +4,14 @@ use std::time::SystemTime;
 
 use kennel_shared::{
     ids::{AgentId, DeliveryId, Generation, TurnId},
-    protocol::{FailureKind, Spent, TurnOutcome},
+    protocol::{FailureKind, TurnOutcome},
 };
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
-    Dispatcher, Nobody, OFFER_AGAIN, deadlines::Late, handle::AgentEvent, job, ledger::Then,
-    resting, tell,
+    Dispatcher, Nobody, OFFER_AGAIN, account::Said, deadlines::Late, handle::AgentEvent, job,
+    ledger::Then, resting, tell,
 };
 use crate::{
     dispatch::{
@@ -40,6 +41,9 @@ impl Dispatcher {
             AgentEvent::Resting(state) => self.on_resting(agent, state),
             AgentEvent::Started(turn) => {
                 if let Some(delivery) = self.delivery_of(agent, turn) {
+                    if let Some(job) = self.jobs.get_mut(&delivery) {
+                        job.clock.started(Instant::now());
+                    }
                     self.limit_silence(delivery, turn);
                 }
                 self.with_sinks(agent, turn, |sink| sink.started());
@@ -53,8 +57,10 @@ impl Dispatcher {
                 delivery,
                 outcome,
                 spent,
+                told,
             } => {
-                self.on_finished(agent, delivery, outcome, spent);
+                let said = Said { spent, told: *told };
+                self.on_finished(agent, delivery, outcome, said);
             }
         }
     }
@@ -91,7 +97,7 @@ impl Dispatcher {
         agent: &AgentId,
         delivery: DeliveryId,
         outcome: TurnOutcome,
-        spent: Spent,
+        said: Said,
     ) {
         if !self.belongs(delivery, agent) {
             debug!(agent.id = %agent, delivery.id = %delivery, "an unknown delivery was finished");
@@ -105,9 +111,11 @@ impl Dispatcher {
             // An earlier supervisor handed it out. It is handed out again in its turn, and answered
             // again then: so the answers of a session keep their order.
             debug!(agent.id = %agent, delivery.id = %delivery, "a delivery was finished before its turn");
+            self.keep_account(delivery, said);
             return;
         }
         // What a model has read and written costs, however the turn ended.
+        let spent = self.take_account(delivery, said);
         let tally = self.tally(agent);
         tally.input_tokens += u64::from(spent.input_tokens);
         tally.output_tokens += u64::from(spent.output_tokens);
@@ -136,6 +144,7 @@ impl Dispatcher {
         if let Some(turn) = job.turn.take() {
             self.turns.remove(&turn);
         }
+        job.clock.returned(Instant::now());
         let lease = job.lease.take();
         if job.cancelled {
             let end = job.cancelled_end();
@@ -184,6 +193,7 @@ impl Dispatcher {
             self.turns.remove(&turn);
         }
         job.loading = false;
+        job.clock.returned(Instant::now());
         let leased = job
             .lease
             .is_some_and(|lease| lease.generation == generation);

@@ -8,18 +8,21 @@
 //!              counted, left in the journal ┘
 //! ```
 //!
+//! The window is of an agent, not of a session: where one session has more than a window of messages that wait, others of
+//! the agent wait for it. What `cap` bounds does not come so far.
+//!
 //! Invariant: what waits in memory was accepted before all that is left on the disk, so every session keeps its order. A
 //! caller who holds a line has its job in memory all the same, since nobody else knows whom to tell; its ticket comes into
 //! the lane when the queue has come so far.
 
 use futures::FutureExt;
-use kennel_shared::ids::{AgentId, DeliveryId};
+use kennel_shared::{ids::AgentId, session_key::SessionKey};
 
 use tracing::warn;
 
 use super::{Dispatcher, READ_AGAIN, job::Job, roster::removed};
 use crate::{
-    dispatch::lanes::Ticket,
+    dispatch::{lanes::Ticket, turn::TurnEnd},
     journal::{
         ReadError,
         entry::Seq,
@@ -84,8 +87,16 @@ impl Dispatcher {
         backlog.is_some_and(|backlog| backlog.len > 0 || backlog.reading)
     }
 
-    /// Leaves on the disk what was found there: so many, from this one on.
-    pub(super) fn find_on_disk(&mut self, agent: &AgentId, len: usize, first: Option<Seq>) {
+    /// Leaves on the disk what was found there: so many, from `first` on. `last` is the last of all that was found.
+    pub(super) fn find_on_disk(
+        &mut self,
+        agent: &AgentId,
+        len: usize,
+        first: Option<Seq>,
+        last: Option<Seq>,
+    ) {
+        // All of it was accepted before.
+        self.heard = self.heard.max(last.unwrap_or(Seq(0)));
         let backlog = &mut self.tally(agent).backlog;
         if backlog.len == 0 {
             backlog.after = first.map(|first| Seq(first.0 - 1));
@@ -126,6 +137,8 @@ impl Dispatcher {
             let backlog = &mut tally.backlog;
             if backlog.len == 0 && !backlog.reading {
                 self.behind.remove(&agent);
+                self.stopped
+                    .retain(|session, _| session.agent_str() != agent.as_str());
                 continue;
             }
             if backlog.reading || self.leaving || (room * 2 < self.window && !going) {
@@ -163,15 +176,24 @@ impl Dispatcher {
                 return;
             }
         };
-        if let Some(last) = entries.last() {
+        // Of what is newer, it will be heard that it was accepted.
+        let (heard, read) = (self.heard, entries.len());
+        let ours: Vec<Waiting> = entries
+            .into_iter()
+            .take_while(|entry| entry.seq <= heard)
+            .collect();
+        let more = next.is_some() && ours.len() == read;
+        if let Some(last) = ours.last() {
             backlog.after = Some(last.seq);
         }
-        for entry in entries {
+        for entry in ours {
             self.take_from_disk(&agent, entry);
         }
         let backlog = &mut self.tally(&agent).backlog;
-        if next.is_none() && !backlog.grown {
-            // Whatever was counted: this was all.
+        // Whatever was counted: the disk knows.
+        if more {
+            backlog.len = backlog.len.max(1);
+        } else if !backlog.grown {
             backlog.len = 0;
         }
         self.forget_if_done(&agent);
@@ -179,6 +201,7 @@ impl Dispatcher {
 
     fn take_from_disk(&mut self, agent: &AgentId, entry: Waiting) {
         let Waiting {
+            seq,
             delivery,
             session,
             attempts,
@@ -206,15 +229,25 @@ impl Dispatcher {
         if self.lanes.admit(&ticket) {
             self.limit_waiting(delivery);
         }
+        let stopped = self.stopped.get(&ticket.session);
         if self.is_going(agent.as_str()) {
             self.end(delivery, removed(agent));
+        } else if stopped.is_some_and(|upto| seq <= *upto) {
+            self.end(delivery, TurnEnd::Cancelled);
         }
     }
 
-    /// A delivery that only the disk had was taken out of it.
-    pub(super) fn dropped_from_disk(&mut self, agent: &AgentId, delivery: DeliveryId) {
-        if !self.jobs.contains_key(&delivery) && self.tally(agent).backlog.len > 0 {
-            self.no_more_on_disk(agent);
+    /// A delivery may have been taken out that only the disk had. It may not have been counted either, so the count stays:
+    /// one that is too large is put right at the end of the queue.
+    pub(super) fn dropped_from_disk(&mut self, agent: &AgentId) {
+        let backlog = &mut self.tally(agent).backlog;
+        backlog.stale = backlog.reading;
+    }
+
+    /// What is on the disk of a session is not wanted any more.
+    pub(super) fn stop_on_disk(&mut self, session: &SessionKey) {
+        if self.has_backlog(&session.agent()) {
+            self.stopped.insert(session.clone(), self.heard);
         }
     }
 }

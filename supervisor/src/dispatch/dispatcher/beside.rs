@@ -84,11 +84,9 @@ impl Dispatcher {
         let Accepting {
             new, reply, held, ..
         } = accepting;
-        if let Some(job) = head.and_then(|head| self.jobs.get_mut(&head))
-            && let Some(text) = job.text.take()
-        {
+        if let Some(head) = head {
             // It is read again, with what has joined it.
-            self.bytes_at_hand -= text.text.len();
+            self.forget_text(head);
         }
         if let Some(held) = held {
             self.still_talking(held.delivery);
@@ -115,10 +113,15 @@ impl Dispatcher {
         let agent = accepting.new.session.agent();
         let delivery = accepting.new.delivery;
         self.take_in(accepting, seq, &agent);
+        // What is written tells of the one before, too.
+        self.forget_text(delivery);
+    }
+
+    /// The text of a delivery is read when its turn comes.
+    pub(super) fn forget_text(&mut self, delivery: DeliveryId) {
         if let Some(job) = self.jobs.get_mut(&delivery)
             && let Some(text) = job.text.take()
         {
-            // What is written tells of the one before, too.
             self.bytes_at_hand -= text.text.len();
         }
     }
@@ -216,7 +219,9 @@ impl Dispatcher {
     }
 
     /// Cancels all that waits and runs in a session; how many that were.
+    /// What of it is on the disk, and not counted, is ended when it is read.
     pub(super) fn stop_session(&mut self, session: &SessionKey) -> usize {
+        self.stop_on_disk(session);
         let mut all = self.lanes.waiting_in(session);
         let running = self.lanes.running(&session.agent());
         all.extend(running.into_iter().filter(|one| one.session == *session));

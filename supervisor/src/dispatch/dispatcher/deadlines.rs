@@ -14,7 +14,7 @@ use kennel_shared::ids::{DeliveryId, TurnId};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::Dispatcher;
+use super::{Dispatcher, OFFER_AGAIN};
 use crate::{
     dispatch::turn::{EndKind, TurnEnd},
     supervision::driver::Command,
@@ -38,6 +38,8 @@ pub struct TimeLimits {
 pub(super) enum Late {
     /// It waits.
     Queue,
+    /// Its agent could not be told to end the turn.
+    Cancel(TurnId),
     /// The model is silent.
     FirstToken(TurnId),
     /// The turn.
@@ -113,9 +115,18 @@ impl Dispatcher {
         }
     }
 
-    /// An agent was told to end a turn.
-    pub(super) fn limit_grace(&mut self, delivery: DeliveryId, turn: TurnId) {
-        if let Some(limits) = self.limits_of(delivery) {
+    /// Tells an agent to end a turn; from then on it has its grace.
+    pub(super) fn send_cancel(&mut self, delivery: DeliveryId, turn: TurnId) {
+        let agent = self
+            .jobs
+            .get(&delivery)
+            .map(|job| job.ticket.session.agent());
+        let commands = agent.and_then(|agent| self.agents.get(&agent));
+        let told =
+            commands.is_some_and(|commands| commands.try_send(Command::Cancel(turn)).is_ok());
+        if !told {
+            self.expect(delivery, Late::Cancel(turn), OFFER_AGAIN);
+        } else if let Some(limits) = self.limits_of(delivery) {
             self.expect(delivery, Late::Grace(turn), limits.cancel_grace);
         }
     }
@@ -138,12 +149,15 @@ impl Dispatcher {
             match late {
                 Late::Queue => {
                     let waits = job.turn.is_none() && !job.loading;
-                    // Its own wait is over in a moment, one way or the other.
-                    if waits && !self.leaving && !self.holds.contains_key(&delivery) {
+                    if waits && self.holds.contains_key(&delivery) {
+                        // Something is being done with it.
+                        self.expect(delivery, Late::Queue, OFFER_AGAIN);
+                    } else if waits && !self.leaving {
                         let limit = self.limits_of(delivery).and_then(|limits| limits.queue);
                         self.end(delivery, waited(limit.unwrap_or_default()));
                     }
                 }
+                Late::Cancel(turn) => self.send_cancel(delivery, turn),
                 Late::FirstToken(turn) => {
                     let limit = self
                         .limits_of(delivery)
@@ -156,11 +170,14 @@ impl Dispatcher {
                     if matches!(late, Late::Turn(_)) && job.because.is_none() {
                         job.because = Some(overdue());
                     }
-                    if let Some(commands) = self.agents.get(&agent)
-                        && commands.try_send(Command::Unstick).is_err()
+                    if let Some(lease) = job.lease
+                        && let Some(commands) = self.agents.get(&agent)
+                        && commands
+                            .try_send(Command::Unstick(lease.generation))
+                            .is_err()
                     {
                         // A driver with a full queue is asked again in a moment.
-                        self.expect(delivery, late, super::OFFER_AGAIN);
+                        self.expect(delivery, late, OFFER_AGAIN);
                     }
                 }
             }

@@ -106,6 +106,9 @@ impl Dispatcher {
     /// Puts what could not be handed out back, and its agent aside for a moment.
     pub(super) fn put_off(&mut self, ticket: &Ticket, pause: Duration) {
         let agent = ticket.session.agent();
+        if let Some(job) = self.jobs.get_mut(&ticket.delivery) {
+            job.clock.returned(Instant::now());
+        }
         self.lanes.requeue(ticket);
         if self.lanes.is_open(&agent) {
             self.lanes.close(&agent);
@@ -117,6 +120,16 @@ impl Dispatcher {
 
     pub(super) fn hand_out(&mut self, ticket: &Ticket) {
         let agent = ticket.session.agent();
+        // What it has in hand already was begun.
+        let is_new = self
+            .jobs
+            .get(&ticket.delivery)
+            .is_some_and(|job| job.lease.is_none());
+        if is_new && let Some(refusal) = self.refusal(&agent) {
+            self.end(ticket.delivery, refusal);
+            return;
+        }
+        let sparing = self.is_sparing(&agent);
         let generation = self.tally(&agent).generation;
         let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
             return;
@@ -138,12 +151,17 @@ impl Dispatcher {
             text: text.text,
         });
         let commands = self.agents.get(&agent).expect("a lane has an agent");
-        if let Err(error) = commands.try_send(Command::Deliver(delivery)) {
+        let command = if sparing {
+            Command::DeliverCheaper(delivery)
+        } else {
+            Command::Deliver(delivery)
+        };
+        if let Err(error) = commands.try_send(command) {
             let (full, command) = match error {
                 mpsc::error::TrySendError::Full(command) => (true, command),
                 mpsc::error::TrySendError::Closed(command) => (false, command),
             };
-            if let Command::Deliver(delivery) = command {
+            if let Command::Deliver(delivery) | Command::DeliverCheaper(delivery) = command {
                 self.bytes_at_hand += delivery.text.len();
                 job.text = Some(Text {
                     sender: delivery.sender,

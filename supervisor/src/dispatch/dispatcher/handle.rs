@@ -1,17 +1,17 @@
 //! The ways to the dispatcher's task, and what goes along them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kennel_shared::{
     envelope::Sender,
     ids::{AgentId, DeliveryId, Generation, TurnId},
-    protocol::{Spent, TurnOutcome},
+    protocol::{Spent, Trace, TurnOutcome},
     session_key::SessionKey,
 };
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::roster::Change;
+use super::{roster::Change, spending::BudgetView};
 use crate::dispatch::gather::Queueing;
 use crate::{
     dispatch::{
@@ -22,6 +22,7 @@ use crate::{
         JournalError,
         entry::{CallerKey, Origin, State},
     },
+    turns::{Histograms, Machine},
 };
 
 /// Reports of one agent that may wait, so that one with much to say takes no more of the queue than
@@ -63,7 +64,18 @@ pub enum AgentEvent {
         outcome: TurnOutcome,
         /// What it took.
         spent: Spent,
+        /// And more of that.
+        told: Box<Told>,
     },
+}
+
+/// What is told of a turn beside its end.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its steps, as the agent says.
+    pub trace: Trace,
+    /// What the machine had of it, as its driver has read.
+    pub machine: Machine,
 }
 
 /// A message for an agent.
@@ -118,6 +130,16 @@ pub enum Rejected {
         agent: String,
         /// In which state.
         state: &'static str,
+    },
+    /// It has spent what it may.
+    #[error("agent `{agent}`: {why}")]
+    OverBudget {
+        /// Whose.
+        agent: String,
+        /// What it has spent, of how much, and until when.
+        why: String,
+        /// How long that is.
+        wait: Duration,
     },
     /// It could not be written down.
     #[error(transparent)]
@@ -212,6 +234,12 @@ pub(super) enum Request {
     },
     Counts {
         reply: oneshot::Sender<HashMap<AgentId, AgentCounts>>,
+    },
+    Budgets {
+        reply: oneshot::Sender<HashMap<AgentId, BudgetView>>,
+    },
+    Histograms {
+        reply: oneshot::Sender<HashMap<AgentId, Arc<Histograms>>>,
     },
     Usage {
         reply: oneshot::Sender<Usage>,
@@ -348,6 +376,24 @@ impl DispatcherHandle {
     pub async fn counts(&self) -> HashMap<AgentId, AgentCounts> {
         let (reply, answer) = oneshot::channel();
         match self.requests.send(Request::Counts { reply }).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => HashMap::new(),
+        }
+    }
+
+    /// What agents may spend and have spent, of those that have a budget.
+    pub async fn budgets(&self) -> HashMap<AgentId, BudgetView> {
+        let (reply, answer) = oneshot::channel();
+        match self.requests.send(Request::Budgets { reply }).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => HashMap::new(),
+        }
+    }
+
+    /// How long the turns of each agent took that has had some.
+    pub async fn histograms(&self) -> HashMap<AgentId, Arc<Histograms>> {
+        let (reply, answer) = oneshot::channel();
+        match self.requests.send(Request::Histograms { reply }).await {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => HashMap::new(),
         }

@@ -8,7 +8,7 @@ use kennel_shared::{
 
 use tokio::time::Instant;
 
-use super::deadlines::Late;
+use super::{account::Said, clock::Clock, deadlines::Late};
 use crate::{
     dispatch::{
         lanes::Ticket,
@@ -44,6 +44,11 @@ pub(super) struct Job {
     pub(super) cancelled: bool,
     /// It is here only for whoever holds a line: its turn comes when the queue was read so far.
     pub(super) on_disk: bool,
+    pub(super) clock: Clock,
+    /// What was said of its turn.
+    pub(super) said: Option<Box<Said>>,
+    /// What its chat is told beside the answer.
+    pub(super) note: Option<String>,
     /// How it ends when its turn was cancelled, if not just so.
     pub(super) because: Option<TurnEnd>,
     /// When something of it is late.
@@ -74,6 +79,9 @@ impl Job {
             attempts: 0,
             cancelled: false,
             on_disk: false,
+            clock: Clock::new(),
+            said: None,
+            note: None,
             because: None,
             deadlines: Vec::new(),
         }

@@ -150,8 +150,10 @@ impl Ledger {
         loop {
             let (beginning, telling) = (&mut self.beginning, &mut self.telling);
             let written = tokio::select! {
-                Some(written) = telling.next(), if !telling.is_empty() => Some(written),
+                // What was found to be open is heard of before its end is.
+                biased;
                 Some(written) = beginning.next(), if !beginning.is_empty() => Some(written),
+                Some(written) = telling.next(), if !telling.is_empty() => Some(written),
                 // Others have taken all places.
                 () = tokio::time::sleep(KEPT_AGAIN), if !self.kept.is_empty() => None,
                 else => std::future::pending().await,

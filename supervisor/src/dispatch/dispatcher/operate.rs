@@ -69,7 +69,7 @@ impl Dispatcher {
                 Err(OperationError::Journal(error))
             }
             (Operation::Drop, Ok(_)) => {
-                self.dropped_from_disk(&ticket.session.agent(), ticket.delivery);
+                self.dropped_from_disk(&ticket.session.agent());
                 let job = self.take_out(ticket.delivery);
                 let end = TurnEnd::Failed {
                     kind: EndKind::Stopped,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use kennel_shared::ids::{AgentId, Generation};
 
-use super::{Dispatcher, backlog, job::Job, ledger::Then};
+use super::{Dispatcher, account, backlog, job::Job, ledger::Then};
 use crate::{
     dispatch::lanes::Ticket,
     journal::{
@@ -67,6 +67,7 @@ impl Dispatcher {
                 session: entry.session,
             };
             let mut job = Job::found(ticket.clone());
+            job.clock.waited_before(account::age(entry.delivery));
             job.attempts = entry.attempts;
             if entry.state == State::Leased {
                 restored.leased += 1;
@@ -78,7 +79,7 @@ impl Dispatcher {
             }
         }
         restored.queued += found.more;
-        self.find_on_disk(agent, found.more, found.first_left);
+        self.find_on_disk(agent, found.more, found.first_left, found.last);
         // They were first, and are again: an adopted agent is at work on them.
         for mut job in leased.into_iter().rev() {
             let lease = job
@@ -109,6 +110,8 @@ pub struct Found {
     more: usize,
     /// The first of those.
     first_left: Option<Seq>,
+    /// The last of all.
+    last: Option<Seq>,
 }
 
 /// What the journal has for an agent. Reads from the disk.
@@ -117,6 +120,7 @@ pub fn waiting_for(reader: &Reader, agent: &AgentId) -> Result<Found, ReadError>
     loop {
         let window = reader.waiting(agent, after, WINDOW)?;
         for entry in window.entries {
+            found.last = Some(entry.seq);
             if entry.state == State::Queued {
                 if queued == backlog::WINDOW {
                     found.more += 1;

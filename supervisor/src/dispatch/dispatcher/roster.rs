@@ -13,6 +13,7 @@ use super::{Dispatcher, EndKind, Limits, TurnEnd, restore::Found};
 use crate::{
     dispatch::lanes::{Shares, Ticket},
     supervision::driver::Command,
+    turns::{Books, Budget, Prices},
 };
 
 /// A change of who there is, or of how much may run at once.
@@ -40,6 +41,15 @@ pub enum Change {
     },
     /// Another number of turns at once for the fleet.
     LimitFleet(usize),
+    /// What an agent may spend and, as the journal says, has; nothing limits it without.
+    Budget {
+        /// Whose.
+        agent: AgentId,
+        /// How much.
+        budget: Option<Box<(Budget, Books)>>,
+    },
+    /// Other prices, for the turns that end from now on.
+    Prices(Prices),
     /// Other shares of the fleet for classes.
     Classes(BTreeMap<String, Shares>),
     /// An agent takes no more: what waits for it is ended, and what runs goes on.
@@ -83,6 +93,8 @@ impl Dispatcher {
                 tally.time = limits.time;
             }
             Change::LimitFleet(max_running) => self.lanes.limit_fleet(max_running),
+            Change::Budget { agent, budget } => self.budget(&agent, budget.map(|both| *both)),
+            Change::Prices(prices) => self.prices = prices,
             Change::Classes(classes) => self.lanes.set_classes(&classes),
             Change::Retire(agent) => {
                 self.tally(&agent).going = Going::Retired;

@@ -124,6 +124,7 @@ impl Bench {
                 delivery,
                 outcome,
                 spent: Spent::default(),
+                told: Box::default(),
             },
         )
         .await;

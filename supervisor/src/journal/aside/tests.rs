@@ -15,7 +15,7 @@ use crate::journal::{
     tests::{home, lease, message, replied},
 };
 
-const PAGE: u64 = 4096;
+const PAGE: u64 = super::super::schema::PAGE_BYTES.cast_unsigned();
 
 /// Damages the file.
 type Way = fn(&Path);

@@ -224,6 +224,7 @@ impl Step {
                     _ => End::Cancelled,
                 },
                 sends: vec![some_send(); sends.into()],
+                turn: None,
             },
             Self::Drop(number) => Op::Drop {
                 delivery: delivery(number),
@@ -593,7 +594,7 @@ proptest! {
         // Once more, all that was settled: nothing is said twice.
         let sends = memory.sends().len();
         for standing in memory.standings().iter().filter(|standing| !standing.state.is_open()) {
-            let op = Op::Settle { delivery: standing.delivery, end: End::Cancelled, sends: vec![some_send()] };
+            let op = Op::Settle { delivery: standing.delivery, end: End::Cancelled, sends: vec![some_send()], turn: None };
             let Ok(answer) = apply(&mut memory, &op, 1001);
             let expected = Answer::Settled { sends: Vec::new(), before: Some(standing.state) };
             prop_assert_eq!(answer, expected);

@@ -19,6 +19,7 @@ fn a_new_journal_is_closed_to_others_and_durable() {
     assert_eq!(pragma(connection, "journal_mode"), "wal".to_owned().into());
     assert_eq!(pragma(connection, "synchronous"), 2.into());
     assert_eq!(pragma(connection, "auto_vacuum"), 2.into());
+    assert_eq!(pragma(connection, "page_size"), schema::PAGE_BYTES.into());
     assert_eq!(pragma(connection, "user_version"), VERSION.into());
     for path in [options.path.clone(), wal(&options.path)] {
         let mode = std::fs::metadata(path).unwrap().permissions().mode();
@@ -98,6 +99,16 @@ fn every_step_leads_to_the_same_tables() {
     }
 }
 
+/// What is on another page is lost with it, and all tables with that.
+#[test]
+fn the_schema_is_on_one_page() {
+    let (_home, options) = home();
+    drop(JournalFile::open(&options.path, &options.fail_points).unwrap());
+    let file = std::fs::read(&options.path).unwrap();
+    // Behind the header of 100 bytes a page says what it is: a leaf of a table, or one that leads to others.
+    assert_eq!(file[100], 0x0d);
+}
+
 #[test]
 fn what_was_left_of_a_half_made_journal_is_no_hindrance() {
     let (_home, options) = home();
@@ -147,6 +158,14 @@ fn a_statement_of_ours_uses_an_index() {
         (
             "SELECT id FROM outbox WHERE channel = ?1 AND id > ?2 AND state IN (0, 1, 4) ORDER BY id LIMIT ?3",
             "outbox_open",
+        ),
+        (
+            "SELECT record, id FROM turns WHERE agent = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+            "turns_by_agent",
+        ),
+        (
+            "SELECT record, id FROM turns WHERE turn >= ?1 AND turn < ?2 LIMIT 2",
+            "sqlite_autoindex_turns_1",
         ),
     ] {
         let plan = plan(sql);

@@ -1,4 +1,4 @@
-use kennel_shared::ids::Generation;
+use kennel_shared::ids::{DeliveryId, Generation};
 
 use super::*;
 use crate::journal::{
@@ -168,4 +168,73 @@ fn a_reader_cannot_write_and_a_missing_file_is_said() {
     drop(JournalFile::open(&options.path, &options.fail_points).unwrap());
     let reader = Reader::open(&options.path).unwrap();
     assert!(reader.connection.execute("DELETE FROM inbox", ()).is_err());
+}
+
+/// A turn of `agent` that answered `delivery` at `ended_ms`.
+fn record(agent: &str, delivery: DeliveryId, ended_ms: i64) -> TurnRecord {
+    let mut record = crate::turns::record::tests::record(agent);
+    (record.delivery, record.ended_ms) = (delivery, ended_ms);
+    (record.took.input_tokens, record.took.output_tokens) = (100, 20);
+    record.cost = Some(7);
+    record
+}
+
+#[test]
+fn turns_are_put_down_with_their_ends_once() {
+    let (_home, options) = home();
+    let mut file = JournalFile::open(&options.path, &options.fail_points)
+        .unwrap()
+        .file;
+    let mut records = Vec::new();
+    for number in 0..6_i64 {
+        let agent = if number % 2 == 0 { "a" } else { "b" };
+        let new = message(agent, &number.to_string());
+        let delivery = new.delivery;
+        let record = record(agent, delivery, number * 1000);
+        let Op::Settle { end, sends, .. } = replied(delivery, "yes") else {
+            unreachable!("it is one")
+        };
+        let settle = Op::Settle {
+            delivery,
+            end,
+            sends,
+            turn: Some(Box::new(record.clone())),
+        };
+        // After a doubt an operation is handed in again.
+        let lease = Op::Lease {
+            delivery,
+            generation: Generation(1),
+            turn: record.turn,
+        };
+        let ops = [Op::Accept(Box::new(new)), lease, settle.clone(), settle];
+        file.commit(ops.iter(), 0).unwrap();
+        records.push(record);
+    }
+    let reader = Reader::open(&options.path).unwrap();
+    let turns = |agent: Option<&str>, before, limit| -> Vec<TurnRecord> {
+        let agent = agent.map(|agent| agent.parse().unwrap());
+        let found = reader.turns(agent.as_ref(), before, limit).unwrap();
+        found.into_iter().map(|(turn, _)| turn).collect()
+    };
+    let newest =
+        |of: &[usize]| -> Vec<TurnRecord> { of.iter().map(|at| records[*at].clone()).collect() };
+    assert_eq!(turns(None, None, 10), newest(&[5, 4, 3, 2, 1, 0]));
+    assert_eq!(turns(Some("b"), None, 2), newest(&[5, 3]));
+    let (_, last) = reader.turns(None, None, 2).unwrap().pop().unwrap();
+    assert_eq!(turns(None, Some(last), 2), newest(&[3, 2]));
+    let find = |id: &str| reader.find_turns(id).unwrap();
+    assert_eq!(find(&records[2].turn.to_string()), newest(&[2]));
+    assert_eq!(find(&records[2].delivery.to_string()), newest(&[2]));
+    assert_eq!(find("0").len(), 2, "as many as tell that it is not enough");
+    assert_eq!(find("ffff"), []);
+    // Each counts once, however often it was handed in.
+    let spent: (i64, i64, i64, i64) = file
+        .connection()
+        .query_row(
+            "SELECT sum(turns), sum(input), sum(output), sum(cost) FROM spendings",
+            (),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )
+        .unwrap();
+    assert_eq!(spent, (6, 600, 120, 42));
 }

@@ -63,6 +63,11 @@ const AGENT: &[&[&str]] = &[
     &["weight = 50", "weight = 51"],
     &["context = { max_messages = 2 }"],
     &["log = { keep = 2 }"],
+    &["budget.time_zone = 'Europe/Vienna'"],
+    &["budget.downgrade = 'far/y'"],
+    &["budget.hour = { max_tokens = 5 }"],
+    &["budget.day = { warn_cost = 1 }"],
+    &["budget.month = { max_cost = 2 }"],
 ];
 
 /// The same of the supervisor; but for `state_dir`, with which no plan is made.
@@ -77,6 +82,8 @@ const SUPERVISOR: &[&[&str]] = &[
     &["containment = 'best-effort'"],
     &["runtime_dir = '/other'"],
     &["journal.keep = '2d'"],
+    &["prices.'echo/x' = { input = 1, output = 2 }"],
+    &["otlp.endpoint = 'http://127.0.0.1:1'"],
     &["fleet.memory = '64GiB'"],
     &["fleet.cpu = 0.5"],
     &["fleet.cpu_weight = 5"],
@@ -320,6 +327,8 @@ fn every_key_of_the_supervisor_is_known_by_its_name() {
         let (name, _) = line.split_once(" = ").unwrap();
         let name = name.replace("http.listen", "http");
         let name = name.replace("journal.keep", "journal");
+        let name = name.replace("prices.'echo/x'", "prices");
+        let name = name.replace("otlp.endpoint", "otlp");
         let (old, new) = (base.replace("XXX", ""), base.replace("XXX", line));
         let plan = Plan::between(&setting(&old, &[]), &setting(&new, &[]));
         let names: Vec<_> = plan

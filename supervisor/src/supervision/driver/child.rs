@@ -14,7 +14,7 @@ use super::{
     guard::Guard, now, slot::LinkSlot, wait,
 };
 use crate::{
-    containment::{Caps, Group, Unenforced},
+    containment::{Caps, CpuMeter, Group, Unenforced},
     dispatch::AgentEvent,
     supervision::{
         capture::Source,
@@ -253,6 +253,7 @@ impl Driver {
             seen.started_at = Some(started_at);
         });
         self.sample(&group, generation, child.pid());
+        self.clock = Some(CpuMeter::of(&group, child.pid()));
         self.group = Some(group);
         self.child = Some(child);
         Ok(())
@@ -317,6 +318,8 @@ impl Driver {
             Exit::Unknown
         });
         self.link = LinkSlot::default();
+        self.clock = None;
+        self.meter.clear();
         self.deleting.end();
         let captures = std::mem::take(&mut self.captures);
         tokio::spawn(async move {

@@ -26,8 +26,6 @@ impl Deleting {
         self.0.retain(|(_, waiting)| !waiting.is_closed());
         let refused = if !link.is_up() {
             Deleted::NotRunning
-        } else if link.is_older() {
-            Deleted::Older
         } else if self.0.len() >= WAITING {
             Deleted::TooMany
         } else {

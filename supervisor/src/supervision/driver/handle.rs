@@ -43,10 +43,12 @@ pub enum Command {
     },
     /// Hand this to the agent.
     Deliver(Box<Delivery>),
+    /// The same, for the cheaper model where there is one.
+    DeliverCheaper(Box<Delivery>),
     /// Have the agent stop this turn.
     Cancel(TurnId),
-    /// A turn does not stop: have another process of the agent.
-    Unstick,
+    /// A turn of this life does not stop: have another process of the agent.
+    Unstick(Generation),
     /// Hold the agent to these caps from now on.
     SetCaps {
         /// All of them: what is not set is lifted.
@@ -97,8 +99,6 @@ pub enum Deleted {
     NotRunning,
     /// It has enough of these to do.
     TooMany,
-    /// It is of an earlier version, which does not know how.
-    Older,
 }
 
 /// What others see of an agent.

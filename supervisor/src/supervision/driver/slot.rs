@@ -12,7 +12,7 @@ use std::{
 };
 
 use kennel_shared::{
-    link::{Incoming, Link, LinkError, Session, Violation},
+    link::{Incoming, Link, LinkError, Session, Violation, before},
     protocol::{Hello, LinkId, PROTOCOL_BEFORE, Position, Refusal, ToAgent, ToSupervisor},
     secret::Token,
 };
@@ -162,8 +162,7 @@ impl LinkSlot {
         let Connection::Down(session) = &mut self.connection else {
             unreachable!("just lost");
         };
-        // The version before has no names for links, and cannot begin one anew.
-        let goes_on = hello.link == self.id || hello.protocol == PROTOCOL_BEFORE;
+        let goes_on = hello.link == self.id;
         self.peer = if goes_on {
             hello.resume
         } else {
@@ -186,11 +185,12 @@ impl LinkSlot {
             return Ok(());
         }
         if let Connection::Down(session) = &mut self.connection {
-            self.connection = Connection::Up(Box::new(Link::resume(
-                stream,
-                std::mem::take(session),
-                self.peer,
-            )?));
+            let link = Link::resume(stream, std::mem::take(session), self.peer)?;
+            self.connection = Connection::Up(Box::new(if self.is_older {
+                link.reading(before::read)
+            } else {
+                link
+            }));
             self.beats = None;
             self.progress = None;
         }

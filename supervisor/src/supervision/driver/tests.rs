@@ -59,6 +59,7 @@ fn policy() -> Policy {
 
 fn spec() -> AgentSpec {
     AgentSpec {
+        cheaper: None,
         model: ModelSpec {
             provider: "echo".into(),
             model: "echo".into(),
@@ -339,6 +340,7 @@ fn what_an_agent_says_is_bounded() {
         turn: TurnId::new(),
         outcome,
         spent: kennel_shared::protocol::Spent::default(),
+        trace: kennel_shared::protocol::Trace::default(),
     };
     let reply = |bytes: usize| finished(TurnOutcome::Replied("x".repeat(bytes)));
     assert_eq!(excess(&reply(REPLY_MAX_BYTES)), None);

@@ -237,6 +237,7 @@ impl Fleet {
             found,
         };
         self.stage.dispatcher.change(change).await;
+        self.budget(id).await;
         Some((handle, agent.autostart))
     }
 
@@ -265,6 +266,37 @@ impl Fleet {
             limits: plan::lane_limits(agent),
         };
         self.stage.dispatcher.change(change).await;
+        self.budget(id).await;
+    }
+
+    /// What it may spend from now on. A journal that cannot be read leaves what was.
+    async fn budget(&self, id: &AgentId) {
+        let Some(agent) = self.config.agents.get(id) else {
+            return;
+        };
+        let own = id.clone();
+        let budget = match plan::budget(agent) {
+            None => None,
+            Some(budget) => {
+                let read = self.stage.journal.read(move |reader| {
+                    let books = plan::books(reader, &own, &budget, plan::unix_ms())?;
+                    Ok(Box::new((budget, books)))
+                });
+                match read.await {
+                    Ok(both) => Some(both),
+                    Err(error) => {
+                        let error = crate::error_chain(&error);
+                        warn!(agent.id = %id, error, "it is not known what an agent has spent; its budget stays as it was");
+                        return;
+                    }
+                }
+            }
+        };
+        let change = Change::Budget {
+            agent: id.clone(),
+            budget,
+        };
+        self.stage.dispatcher.change(change).await;
     }
 
     /// What of the supervisor itself changes while it runs.
@@ -272,6 +304,10 @@ impl Fleet {
         let (old, new) = (&before.supervisor, &self.config.supervisor);
         if old.max_concurrent != new.max_concurrent {
             let change = Change::LimitFleet(new.max_concurrent as usize);
+            self.stage.dispatcher.change(change).await;
+        }
+        if old.prices != new.prices {
+            let change = Change::Prices(new.prices.clone());
             self.stage.dispatcher.change(change).await;
         }
         if before.classes != self.config.classes {

@@ -15,7 +15,7 @@ use kennel_shared::{
     envelope::Sender,
     ids::{AgentId, DeliveryId, TurnId},
     link::{Incoming, Link, Message, Packet, Session, WINDOW_BYTES},
-    protocol::{Delivery, Position, Spent, ToAgent, ToSupervisor, TurnOutcome},
+    protocol::{Delivery, Position, Spent, ToAgent, ToSupervisor, Trace, TurnOutcome},
     session_key::SessionKey,
 };
 
@@ -73,6 +73,7 @@ pub(super) async fn echo(directory: &Path) -> anyhow::Result<()> {
                 turn: delivery.turn,
                 outcome: TurnOutcome::Replied(delivery.text),
                 spent: Spent::default(),
+                trace: Trace::default(),
             };
             send(&mut link, finished)?;
         }

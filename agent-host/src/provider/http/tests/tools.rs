@@ -8,6 +8,7 @@ use crate::tool::{Definition, Toolbox};
 
 fn definitions(tools: &[Tool]) -> Vec<Definition> {
     let spec = AgentSpec {
+        cheaper: None,
         model: super::spec(ModelApi::OpenAi, String::new()),
         system_prompt: None,
         context: ContextSpec {

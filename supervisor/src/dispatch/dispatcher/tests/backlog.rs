@@ -75,7 +75,6 @@ async fn what_an_operator_drops_from_the_disk_is_gone() {
     let session = bench.shown(heard[10]).await.listed.session;
     let dropped = bench.handle.operate(Operation::Drop, heard[10], session);
     assert_eq!(dropped.await, Ok(heard[10]));
-    assert_eq!(bench.waiting().await, 11);
     // Heard once more, it is known.
     let again = bench.hear_as("n11", "n11", Some(FOLLOWUP)).await;
     assert!(again.unwrap().repeat);
@@ -133,4 +132,38 @@ async fn the_bound_of_a_queue_counts_the_disk() {
         max: 10,
     };
     assert_eq!(refused, Err(full));
+}
+
+#[tokio::test]
+async fn a_session_is_stopped_on_the_disk_too() {
+    let mut bench = Bench::with_room(1000);
+    let heard = bench.hear_many(0..20).await;
+    let session = bench.shown(heard[0]).await.listed.session;
+    bench.handle.stop_session(session).await;
+    bench.hear_many(20..23).await;
+    bench.up(1).await;
+    bench.answer_all(20..23).await;
+    for delivery in heard {
+        assert_eq!(bench.shown(delivery).await.listed.state, State::Cancelled);
+    }
+    assert_eq!(bench.waiting().await, 0);
+}
+
+/// Others than those that were counted are dropped: nothing is left behind for it.
+#[tokio::test]
+async fn a_count_that_is_wrong_is_put_right() {
+    let mut bench = Bench::with_room(1000);
+    let heard = bench.hear_many(0..12).await;
+    let session = bench.shown(heard[0]).await.listed.session;
+    for _ in 0..20 {
+        let again = bench
+            .handle
+            .operate(Operation::Drop, heard[11], session.clone());
+        assert_eq!(again.await, Ok(heard[11]));
+    }
+    bench.up(1).await;
+    bench.answer_all(0..11).await;
+    bench.hear_many(12..14).await;
+    bench.answer_all(12..14).await;
+    assert_eq!(bench.waiting().await, 0);
 }

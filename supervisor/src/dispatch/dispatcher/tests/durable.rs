@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use kennel_shared::{
     envelope::{Peer, PeerKind},
     ids::ChannelId,
-    protocol::{FailureKind, TurnFailure},
+    protocol::{FailureKind, Trace, TurnFailure},
 };
 
 use super::*;
@@ -14,6 +14,7 @@ use crate::journal::{
     entry::{Digest, NewSend, Origin, SendState, State},
     reader::{Shown, View},
 };
+use crate::turns::{Machine, Price};
 
 /// Answers go to a chat.
 struct Chat;
@@ -61,6 +62,7 @@ pub(super) fn outside() -> (Outside, Arc<Mutex<usize>>) {
         }),
         ring: Arc::new(move |_| *counter.lock().unwrap() += 1),
         events: Events::default(),
+        ..Outside::default()
     };
     (outside, rung)
 }
@@ -462,6 +464,7 @@ async fn what_an_agent_has_no_place_for_is_offered_again_and_nobody_is_to_blame(
             delivery,
             outcome,
             spent: Spent::default(),
+            told: Box::default(),
         };
         bench.report("a", finished).await;
     }
@@ -522,6 +525,7 @@ async fn a_repeat_that_meets_the_end_does_not_bring_it_back() {
                 delivery: delivery.delivery,
                 outcome: TurnOutcome::Cancelled,
                 spent: Spent::default(),
+                told: Box::default(),
             };
             bench.report("a", finished).await;
         }
@@ -531,4 +535,71 @@ async fn a_repeat_that_meets_the_end_does_not_bring_it_back() {
     bench.handle.flushed().await;
     let open = bench.read().list(View::Open, None, None, 10).unwrap();
     assert_eq!(open.entries, []);
+}
+
+/// What lanes, agent and driver know of a turn comes together in the commit of its end.
+#[tokio::test]
+async fn the_account_of_a_turn_is_put_down_with_its_end() {
+    let priced = Price {
+        input: 3_000_000,
+        output: 15_000_000,
+    };
+    let outside = Outside {
+        prices: [("p/m".to_owned(), priced)].into_iter().collect(),
+        ..outside().0
+    };
+    let mut bench = Bench::over(tempfile::tempdir().unwrap(), 10, outside, &HashSet::new());
+    let first = bench.ask("a", "one").await.unwrap();
+    bench.up(1).await;
+    let one = bench.delivery("a").await;
+    bench.report("a", AgentEvent::Started(one.turn)).await;
+    let second = bench.ask("a", "two").await.unwrap();
+    let spent = Spent {
+        provider_us: 5,
+        input_tokens: 1000,
+        output_tokens: 100,
+        asked: 1,
+        ..Spent::default()
+    };
+    let finished = AgentEvent::Finished {
+        delivery: one.delivery,
+        outcome: TurnOutcome::Replied("yes".into()),
+        spent,
+        told: Box::new(Told {
+            trace: Trace {
+                model: "p/m".into(),
+                ..Trace::default()
+            },
+            machine: Machine {
+                cpu_us: Some(7),
+                ..Machine::default()
+            },
+        }),
+    };
+    bench.report("a", finished).await;
+    assert_eq!(replied(&first.finish().await), "yes");
+    let two = bench.delivery("a").await;
+    bench.reply("a", two.delivery, "no").await;
+    assert_eq!(replied(&second.finish().await), "no");
+    // One that waits and is cancelled was no turn.
+    bench.report("a", AgentEvent::Closed).await;
+    let third = bench.ask("a", "three").await.unwrap();
+    assert!(bench.handle.cancel(third.delivery()).await);
+    bench.handle.flushed().await;
+
+    let turns = bench.read().turns(None, None, 10).unwrap();
+    let turns: Vec<_> = turns.into_iter().map(|(turn, _)| turn).collect();
+    let [no, yes] = &turns[..] else {
+        panic!("{turns:?}")
+    };
+    assert_eq!((yes.turn, yes.delivery), (one.turn, one.delivery));
+    assert_eq!((yes.cost, yes.machine.cpu_us), (Some(4_500), Some(7)));
+    assert_eq!(yes.model.as_deref(), Some("p/m"));
+    assert!(yes.waits.held_us > 0, "its agent was not up: {yes:?}");
+    assert_eq!(no.delivery, two.delivery);
+    assert!(no.waits.session_us > 0, "it waited for the first: {no:?}");
+    assert_eq!((no.model.as_deref(), no.cost), (None, None));
+    let histograms = bench.handle.histograms().await;
+    let total: u64 = histograms[&agent("a")].total.counts.iter().sum();
+    assert_eq!((total, histograms.len()), (2, 1));
 }

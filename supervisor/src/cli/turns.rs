@@ -1,0 +1,53 @@
+//! `turns` and `why`: what turns took, and what held one up.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{
+    args,
+    exit::{Exit, Outcome},
+    output::Output,
+    table, why,
+};
+use crate::{client::Client, control::wire::TurnsQuery};
+
+pub(super) async fn run(client: &Client, args: &args::Turns, out: &Output) -> Outcome {
+    if let Some(agent) = &args.agent {
+        // A name that nobody has is no agent without turns.
+        client.agent(agent).await?;
+    }
+    let query = TurnsQuery {
+        agent: args.agent.clone(),
+        limit: args.limit,
+        before: args.before,
+    };
+    let turns = client.turns(&query).await?;
+    if args.json {
+        out.line(turns.json.trim_end())?;
+        return Ok(Exit::Ok);
+    }
+    let turns = turns.value;
+    if turns.turns.is_empty() {
+        out.note("no turn has ended, as far as is kept");
+    } else {
+        out.text(table::turns(&turns.turns, Output::width(), now()))?;
+    }
+    if let Some(next) = turns.next {
+        out.note(format_args!("there may be more: --before {next}"));
+    }
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn why(client: &Client, args: &args::Why, out: &Output) -> Outcome {
+    let turn = client.turn_detail(&args.turn).await?;
+    if args.json {
+        out.line(turn.json.trim_end())?;
+    } else {
+        out.text(why::draw(&turn.value, Output::width().unwrap_or(80)))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,147 @@
+//! What a turn that ends has taken: put together from what the lanes, the agent and its driver know, counted, and handed
+//! on.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use kennel_shared::{
+    ids::{AgentId, DeliveryId},
+    protocol::{Spent, Trace},
+};
+use tokio::time::Instant;
+
+use super::{Dispatcher, handle::Told, job::Job};
+use crate::{
+    dispatch::{lanes::Started, turn::TurnEnd},
+    turns::{Histograms, Machine, Outcome, Took, TurnRecord, Waits, record},
+};
+
+/// What an agent and its driver say of a turn.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) spent: Spent,
+    pub(super) told: Told,
+}
+
+impl Said {
+    /// Whether it speaks of an end that was only said again: nothing was done for it.
+    fn is_repeat(&self) -> bool {
+        self.spent.provider_us == 0
+            && self.spent.tools_us == 0
+            && self.told.trace == Trace::default()
+    }
+}
+
+impl Dispatcher {
+    /// Takes what is said of a turn, or what was said of it before its turn in the order of its session came.
+    pub(super) fn take_account(&mut self, delivery: DeliveryId, said: Said) -> Spent {
+        let Some(job) = self.jobs.get_mut(&delivery) else {
+            return said.spent;
+        };
+        let said = match job.said.take() {
+            Some(before) if said.is_repeat() => before,
+            _ => Box::new(said),
+        };
+        let spent = said.spent;
+        job.said = Some(said);
+        spent
+    }
+
+    /// Keeps what is said of a turn that is handed out again before it counts.
+    pub(super) fn keep_account(&mut self, delivery: DeliveryId, said: Said) {
+        if let Some(job) = self.jobs.get_mut(&delivery) {
+            job.said = Some(Box::new(said));
+        }
+    }
+
+    /// A ticket leaves its lane for the agent.
+    pub(super) fn clock_out(&mut self, started: &Started) {
+        if let Some(job) = self.jobs.get_mut(&started.ticket.delivery) {
+            let waits = &started.waits;
+            let waits = Waits {
+                session_us: record::micros(waits.session),
+                agent_us: record::micros(waits.agent),
+                class_us: record::micros(waits.class),
+                fleet_us: record::micros(waits.fleet),
+                held_us: record::micros(waits.held),
+            };
+            job.clock.handed(waits, Instant::now());
+        }
+    }
+
+    /// The account of a job that has ended; `None` of one that no agent had. Counted already.
+    pub(super) fn account(&mut self, job: &mut Job, end: &TurnEnd) -> Option<Box<TurnRecord>> {
+        job.clock.handed_at?;
+        let turn = job.turn?;
+        let Said { spent, told } = job.said.take().map(|said| *said).unwrap_or_default();
+        let Told { trace, machine } = told;
+        let (dispatch_us, run_us) = job.clock.run(spent.context_us, Instant::now());
+        let model = (!trace.model.is_empty()).then(|| trace.model.clone());
+        let cost = model.as_ref().and_then(|model| {
+            self.prices
+                .cost(model, spent.input_tokens, spent.output_tokens)
+        });
+        let (spans, spans_left_out) = record::spans(trace);
+        let record = TurnRecord {
+            turn,
+            delivery: job.ticket.delivery,
+            session: job.ticket.session.clone(),
+            generation: job.lease.map(|lease| lease.generation).unwrap_or_default(),
+            outcome: Outcome::from(end),
+            model,
+            ended_ms: unix_ms(),
+            waits: job.clock.waits,
+            lost_us: job.clock.lost_us,
+            dispatch_us,
+            run_us,
+            took: Took::from(&spent),
+            spans,
+            spans_left_out,
+            machine,
+            cost,
+            attempts: job.attempts,
+        };
+        let tally = self.tally(&job.ticket.session.agent());
+        tally.histograms.get_or_insert_default().count(&record);
+        job.note = self.spend(&record);
+        let record = Box::new(record);
+        if let Some(spans) = &self.outside.spans {
+            spans.offer(&record);
+        }
+        Some(record)
+    }
+
+    /// How long the turns of each agent took.
+    pub(super) fn histograms(&self) -> HashMap<AgentId, Arc<Histograms>> {
+        let tallies = self.tallies.iter();
+        let known = tallies.filter_map(|(agent, tally)| {
+            let histograms = tally.histograms.as_deref()?;
+            Some((agent.clone(), Arc::new(*histograms)))
+        });
+        known.collect()
+    }
+}
+
+/// How long ago a delivery was made, by its id.
+pub(super) fn age(delivery: DeliveryId) -> Duration {
+    let made = u64::try_from(unix_ms()).unwrap_or(0);
+    Duration::from_millis(made.saturating_sub(delivery.made_ms()))
+}
+
+pub(super) fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// For an agent of which nothing is told.
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            trace: Trace::default(),
+            machine: Machine::default(),
+        }
+    }
+}
