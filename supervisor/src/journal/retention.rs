@@ -20,10 +20,10 @@ const BUDGET: Duration = Duration::from_millis(2);
 const CHUNK: i64 = 8;
 
 /// Pages given back to the disk in one step.
-const VACUUM_PAGES: u32 = 64;
+const VACUUM_PAGES: u32 = 32;
 
 /// Pages that stay in the file for what comes next: 1 MiB.
-const SLACK_PAGES: i64 = 256;
+const SLACK_PAGES: i64 = 128;
 
 /// What ended this recently is kept even when the journal is larger than it may be: platforms and
 /// callers repeat what was not confirmed within minutes.
