@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use kennel_tests::{fake_telegram::FakeTelegram, harness::Kennel};
+use kennel_tests::{
+    fake_telegram::FakeTelegram,
+    harness::{Kennel, eventually},
+};
 use nix::sys::signal::Signal;
 
 const TOKEN: &str = "111:one";
@@ -60,6 +63,14 @@ async fn until_running(kennel: &Kennel) {
     kennel
         .until("one", "is at work", |agent| agent.running == 1)
         .await;
+}
+
+/// The CPU time of a process in user mode, in hundredths of a second.
+fn ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let behind_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let user = behind_name.split(' ').nth(11);
+    user.and_then(|user| user.parse().ok()).unwrap_or(0)
 }
 
 #[tokio::test]
@@ -228,7 +239,12 @@ async fn an_agent_that_does_not_stop_is_replaced() {
     let limits = [("cancel_grace", "'300ms'"), ("watchdog", "'1m'")];
     let kennel = limited(&chat, &limits).await;
     chat.say("!busy 60000 never").await;
-    until_running(&kennel).await;
+    // Not only handed out: told to stop before it begins, it would just not begin.
+    let pid = kennel.agent_pid("one").await;
+    eventually("the agent is busy", || async {
+        (ticks(pid) > 10).then_some(())
+    })
+    .await;
     chat.say("/stop").await;
     assert_eq!(chat.hear().await, "Stopped.");
     kennel.until_reborn("one", 1).await;

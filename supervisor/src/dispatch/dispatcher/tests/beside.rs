@@ -203,7 +203,10 @@ async fn quiet_is_waited_for_and_not_for_ever() {
         }
     };
     // A machine that is slow may have paused for them.
-    assert!(began.elapsed() >= pause * 5 || longest >= pause, "{longest:?}");
+    assert!(
+        began.elapsed() >= pause * 5 || longest >= pause,
+        "{longest:?}"
+    );
     assert!(
         delivery.text.starts_with("word 1\n\nword 2"),
         "{}",
