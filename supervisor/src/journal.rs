@@ -313,9 +313,15 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<Jo
         .spawn(work)
 }
 
-fn now_ms() -> UnixMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+/// A time as the journal writes it.
+pub(crate) fn unix_ms(at: SystemTime) -> UnixMs {
+    let since = at.duration_since(UNIX_EPOCH);
     UnixMs::try_from(since.unwrap_or_default().as_millis()).unwrap_or(UnixMs::MAX)
+}
+
+/// Now, as the journal writes it.
+pub(crate) fn now_ms() -> UnixMs {
+    unix_ms(SystemTime::now())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use kennel_shared::{
@@ -119,12 +119,6 @@ pub fn budget(agent: &AgentConfig) -> Option<Budget> {
         limits,
         downgrades: own.downgrade.is_some(),
     })
-}
-
-/// Milliseconds since 1970.
-pub fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What an agent has spent of it, as the journal says. Reads from the disk.

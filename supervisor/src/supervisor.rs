@@ -761,7 +761,7 @@ fn budgets(
     }
     let reader = Reader::open(journal.path()).map_err(RunError::Restore)?;
     for (agent, budget) in limited {
-        let books = plan::books(&reader, agent, &budget, plan::unix_ms());
+        let books = plan::books(&reader, agent, &budget, journal::now_ms());
         let books = books.map_err(RunError::Restore)?;
         dispatcher.budget(agent, Some((budget, books)));
     }

@@ -21,6 +21,15 @@ async fn chat() -> FakeTelegram {
     telegram
 }
 
+/// One agent, who answers there.
+async fn answering(telegram: &FakeTelegram) -> Kennel {
+    Kennel::builder()
+        .agents(&["one"])
+        .telegram("tg", &telegram.url(), TOKEN, "one")
+        .start()
+        .await
+}
+
 fn texts(telegram: &FakeTelegram) -> Vec<String> {
     let sent = telegram.sent(TOKEN).into_iter();
     sent.map(|sent| sent.text).collect()
@@ -51,11 +60,7 @@ async fn ask(client: &Client, key: &str, text: &str) -> (u16, Value) {
 #[tokio::test]
 async fn a_killed_supervisor_loses_no_message_and_repeats_no_answer() {
     let telegram = chat().await;
-    let mut kennel = Kennel::builder()
-        .agents(&["one"])
-        .telegram("tg", &telegram.url(), TOKEN, "one")
-        .start()
-        .await;
+    let mut kennel = answering(&telegram).await;
     telegram.say(TOKEN, ADA, "!sleep 300 first");
     let second = telegram.say(TOKEN, ADA, "second");
     assert!(
@@ -99,11 +104,7 @@ async fn a_killed_supervisor_loses_no_message_and_repeats_no_answer() {
 #[tokio::test]
 async fn a_supervisor_that_is_ended_leaves_what_waits_to_the_next() {
     let telegram = chat().await;
-    let mut kennel = Kennel::builder()
-        .agents(&["one"])
-        .telegram("tg", &telegram.url(), TOKEN, "one")
-        .start()
-        .await;
+    let mut kennel = answering(&telegram).await;
     telegram.say(TOKEN, ADA, "!sleep 400 first");
     let last = telegram.say(TOKEN, ADA, "second");
     assert!(
@@ -175,11 +176,7 @@ async fn a_key_gets_one_answer_whoever_dies_and_another_request_is_a_conflict() 
 #[tokio::test]
 async fn a_long_answer_goes_on_behind_its_last_part() {
     let telegram = chat().await;
-    let mut kennel = Kennel::builder()
-        .agents(&["one"])
-        .telegram("tg", &telegram.url(), TOKEN, "one")
-        .start()
-        .await;
+    let mut kennel = answering(&telegram).await;
     let slow = FaultRule::new(Fault::Slow(Duration::from_millis(100))).on("sendMessage");
     telegram.fault(TOKEN, slow);
     telegram.say(TOKEN, ADA, "!repeat 5000 abcd");

@@ -1,12 +1,11 @@
 //! `budget`: what agents may spend, and have.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::{
     args,
     exit::{Exit, Outcome},
     output::Output,
     table,
+    units::now,
 };
 use crate::client::Client;
 
@@ -27,9 +26,7 @@ pub(super) async fn run(client: &Client, args: &args::Budget, out: &Output) -> O
     if agents.is_empty() {
         out.note("nothing limits what is spent; `budget` of an agent does");
     } else {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
-        out.text(table::budgets(&agents, Output::width(), now))?;
+        out.text(table::budgets(&agents, Output::width(), now()))?;
     }
     Ok(Exit::Ok)
 }

@@ -1,12 +1,12 @@
 //! `turns` and `why`: what turns took, and what held one up.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::{
     args,
     exit::{Exit, Outcome},
     output::Output,
-    table, why,
+    table,
+    units::now,
+    why,
 };
 use crate::{client::Client, control::wire::TurnsQuery};
 
@@ -45,9 +45,4 @@ pub(super) async fn why(client: &Client, args: &args::Why, out: &Output) -> Outc
         out.text(why::draw(&turn.value, Output::width().unwrap_or(80)))?;
     }
     Ok(Exit::Ok)
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

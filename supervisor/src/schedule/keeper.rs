@@ -13,7 +13,7 @@ mod run;
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use kennel_shared::ids::{DeliveryId, Generation};
@@ -32,7 +32,7 @@ use super::{Schedule, ScheduleId, planner::Missed, timetable::DueTimes as _};
 use crate::{
     dispatch::{DispatcherHandle, Rejected},
     journal::{
-        Answer, Journal, JournalError, Op,
+        self, Answer, Journal, JournalError, Op,
         entry::UnixMs,
         op::{Refusal, ScheduleChange},
     },
@@ -56,10 +56,7 @@ pub type WallClock = Arc<dyn Fn() -> UnixMs + Send + Sync>;
 
 /// The machine's.
 pub fn wall_clock() -> WallClock {
-    Arc::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        UnixMs::try_from(since.unwrap_or_default().as_millis()).unwrap_or(UnixMs::MAX)
-    })
+    Arc::new(journal::now_ms)
 }
 
 /// What the keeper is given.

@@ -133,12 +133,6 @@ pub fn made_of(cage: &CageSpec) -> Digest {
     Digest::of(&[&serde_json::to_vec(&cage).expect("paths and numbers serialize")])
 }
 
-/// In milliseconds, for the journal.
-pub(crate) fn unix_ms(at: SystemTime) -> UnixMs {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH);
-    UnixMs::try_from(since.unwrap_or_default().as_millis()).unwrap_or(UnixMs::MAX)
-}
-
 /// The time that the journal writes in milliseconds.
 pub(crate) fn at(unix_ms: UnixMs) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0))

@@ -1,11 +1,7 @@
 //! What a turn that ends has taken: put together from what the lanes, the agent and its driver know, counted, and handed
 //! on.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kennel_shared::{
     ids::{AgentId, DeliveryId},
@@ -16,6 +12,7 @@ use tokio::time::Instant;
 use super::{Dispatcher, handle::Told, job::Job};
 use crate::{
     dispatch::{lanes::Started, turn::TurnEnd},
+    journal::now_ms,
     turns::{Histograms, Machine, Outcome, Took, TurnRecord, Waits, record},
 };
 
@@ -92,7 +89,7 @@ impl Dispatcher {
             generation: job.lease.map(|lease| lease.generation).unwrap_or_default(),
             outcome: Outcome::from(end),
             model,
-            ended_ms: unix_ms(),
+            ended_ms: now_ms(),
             waits: job.clock.waits,
             lost_us: job.clock.lost_us,
             dispatch_us,
@@ -127,13 +124,8 @@ impl Dispatcher {
 
 /// How long ago a delivery was made, by its id.
 pub(super) fn age(delivery: DeliveryId) -> Duration {
-    let made = u64::try_from(unix_ms()).unwrap_or(0);
+    let made = u64::try_from(now_ms()).unwrap_or(0);
     Duration::from_millis(made.saturating_sub(delivery.made_ms()))
-}
-
-pub(super) fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
 /// For an agent of which nothing is told.

@@ -50,15 +50,19 @@ pub(super) struct Backlog {
 pub(super) type Refill = (AgentId, Result<Window<Waiting, Seq>, ReadError>);
 
 impl Dispatcher {
+    fn backlog_of(&self, agent: &AgentId) -> Option<&Backlog> {
+        self.tallies.get(agent).map(|tally| &tally.backlog)
+    }
+
     /// Whether what comes now for an agent stays on the disk.
     pub(super) fn is_behind(&self, agent: &AgentId) -> bool {
-        let backlog = self.tallies.get(agent).map(|tally| &tally.backlog);
+        let backlog = self.backlog_of(agent);
         backlog.is_some_and(|backlog| backlog.len > 0) || self.lanes.counts(agent).0 >= self.window
     }
 
     /// Whether a delivery is among those that are left on the disk.
     pub(super) fn is_on_disk(&self, agent: &AgentId, seq: Seq) -> bool {
-        let backlog = self.tallies.get(agent).map(|tally| &tally.backlog);
+        let backlog = self.backlog_of(agent);
         backlog
             .is_some_and(|backlog| backlog.len > 0 && backlog.after.is_none_or(|after| seq > after))
     }
@@ -83,7 +87,7 @@ impl Dispatcher {
 
     /// Whether something of an agent's queue is on the disk, or on its way from there.
     pub(super) fn has_backlog(&self, agent: &AgentId) -> bool {
-        let backlog = self.tallies.get(agent).map(|tally| &tally.backlog);
+        let backlog = self.backlog_of(agent);
         backlog.is_some_and(|backlog| backlog.len > 0 || backlog.reading)
     }
 

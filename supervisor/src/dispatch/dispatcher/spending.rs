@@ -5,10 +5,10 @@ use std::{collections::HashMap, time::SystemTime};
 use kennel_shared::ids::AgentId;
 use tracing::{info, warn};
 
-use super::{Dispatcher, account::unix_ms, handle::Rejected};
+use super::{Dispatcher, handle::Rejected};
 use crate::{
     dispatch::turn::{EndKind, TurnEnd},
-    journal::{Op, entry::NewAudit},
+    journal::{Op, entry::NewAudit, now_ms},
     supervision::events::LifecycleEvent,
     turns::{
         Books, Budget, Decision, Exhausted, TurnRecord, Window,
@@ -49,7 +49,7 @@ impl Dispatcher {
         let Some((budget, books)) = tally.and_then(|tally| tally.budget.as_deref_mut()) else {
             return Decision::Free;
         };
-        let now_ms = unix_ms();
+        let now_ms = now_ms();
         books.roll(budget, now_ms);
         books.decide(budget, now_ms)
     }
@@ -59,7 +59,7 @@ impl Dispatcher {
         match self.decide(agent) {
             Decision::Refused(exhausted) => Some(Rejected::OverBudget {
                 agent: agent.to_owned(),
-                wait: exhausted.wait(unix_ms()),
+                wait: exhausted.wait(now_ms()),
                 why: words(&exhausted),
             }),
             Decision::Free | Decision::Sparing(_) => None,
@@ -132,7 +132,7 @@ impl Dispatcher {
 
     /// Every budget that there is.
     pub(super) fn budgets(&mut self) -> HashMap<AgentId, BudgetView> {
-        let now_ms = unix_ms();
+        let now_ms = now_ms();
         let tallies = self.tallies.iter_mut();
         let known = tallies.filter_map(|(agent, tally)| {
             let (budget, books) = tally.budget.as_deref_mut()?;

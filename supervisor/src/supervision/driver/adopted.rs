@@ -10,7 +10,7 @@ use super::{Driver, Newborn, NoStart, now, slot::LinkSlot};
 use crate::{
     containment::Stat,
     dispatch::AgentEvent,
-    journal::{Op, entry},
+    journal::{self, Op, entry},
     supervision::{
         adoption::{self, Adoptee},
         child::Child,
@@ -101,7 +101,7 @@ impl Driver {
             tokens: news.tokens,
             group,
             made_of: self.setup.cage.as_ref().ok().map(adoption::made_of),
-            started: adoption::unix_ms(at),
+            started: journal::unix_ms(at),
             ended: None,
         };
         self.note(Op::ChildStarted(Box::new(entry)), move || {

@@ -279,7 +279,7 @@ impl Fleet {
             None => None,
             Some(budget) => {
                 let read = self.stage.journal.read(move |reader| {
-                    let books = plan::books(reader, &own, &budget, plan::unix_ms())?;
+                    let books = plan::books(reader, &own, &budget, crate::journal::now_ms())?;
                     Ok(Box::new((budget, books)))
                 });
                 match read.await {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{durable::outside, *};
+use super::*;
 use crate::{
     dispatch::gather::{DropPolicy, Mode, Queueing},
     journal::entry::State,
@@ -171,12 +171,7 @@ async fn an_interruption_ends_what_runs_and_what_waits() {
 
 #[tokio::test]
 async fn quiet_is_waited_for_and_not_for_ever() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        100,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::with_room(100);
     bench.up(1).await;
     let pause = Duration::from_millis(60);
     let queueing = Queueing {

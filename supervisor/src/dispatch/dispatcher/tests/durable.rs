@@ -372,12 +372,7 @@ async fn an_operator_drops_what_waits_and_has_it_tried_again() {
 
 #[tokio::test]
 async fn what_is_not_kept_in_memory_is_read_when_its_turn_comes() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        100,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::with_room(100);
     let text = |n: u32| format!("{n} {}", "x".repeat(AT_HAND_BYTES / 8));
     for n in 0..20 {
         bench.hear(&n.to_string(), &text(n)).await.unwrap();
@@ -495,12 +490,7 @@ async fn a_request_with_a_key_waits_out_a_stop_of_its_agent() {
 /// Whoever asks while the end is on its way to the disk gets that end, and starts nothing.
 #[tokio::test]
 async fn a_repeat_that_meets_the_end_does_not_bring_it_back() {
-    let mut bench = Bench::over(
-        tempfile::tempdir().unwrap(),
-        100,
-        outside().0,
-        &HashSet::new(),
-    );
+    let mut bench = Bench::with_room(100);
     bench.up(1).await;
     for n in 0..50 {
         let text = format!("hi {n}");
