@@ -42,6 +42,9 @@ use crate::{
 /// Events of turns that wait for the wire. Turns wait when it is full.
 const EVENTS: usize = 64;
 
+/// Messages that wait for a turn to take them in. What is more is delivered by itself, later.
+const STEERS: usize = 32;
+
 /// How long commits may take after a stop signal.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
@@ -57,6 +60,8 @@ struct Running {
     turn: TurnId,
     delivery: DeliveryId,
     session: SessionKey,
+    /// What it may take in at its next tool boundary.
+    steers: mpsc::Sender<Delivery>,
     /// Taken when it is used.
     stop: Option<oneshot::Sender<Stop>>,
 }
@@ -135,6 +140,7 @@ impl<C: Connector> Agent<C> {
             ToAgent::DeliverCheaper(delivery) => {
                 self.deliver(delivery, self.equipment.clone().sparing());
             }
+            ToAgent::Steer(delivery) => self.steer(delivery),
             ToAgent::Cancel(turn) => self.cancel(turn),
             ToAgent::DeleteSession(session) => self.delete_session(session),
             ToAgent::Drain => {
@@ -176,13 +182,15 @@ impl<C: Connector> Agent<C> {
             return;
         }
         let (stop_tx, stop) = oneshot::channel();
+        let (steers_tx, steers) = mpsc::channel(STEERS);
         let running = Running {
             turn: delivery.turn,
             delivery: delivery.delivery,
             session: delivery.session.clone(),
+            steers: steers_tx,
             stop: Some(stop_tx),
         };
-        let task = turn::run(equipment, delivery, stop);
+        let task = turn::run(equipment, delivery, turn::Wishes { stop, steers });
         let handle = self.tasks.spawn(task);
         self.running.insert(handle.id(), running);
     }
@@ -199,6 +207,16 @@ impl<C: Connector> Agent<C> {
         running
             .any(|running| running.session == delivery.session)
             .then_some("a turn of this session is running")
+    }
+
+    /// Offers a message to the turn of its session. Nobody misses it who is not there to take it: it is delivered later.
+    fn steer(&mut self, delivery: Delivery) {
+        let mut running = self.running.values();
+        let turn = running.find(|running| running.session == delivery.session);
+        let id = delivery.delivery;
+        if turn.is_none_or(|running| running.steers.try_send(delivery).is_err()) {
+            debug!(delivery.id = %id, "no turn to be steered by this");
+        }
     }
 
     fn cancel(&mut self, turn: TurnId) {

@@ -7,6 +7,8 @@
 //! - A turn's messages, its reply and its delivery are committed in one transaction.
 //! - While a turn runs, each answer of the model that has calls, each call and each result is a step of
 //!   its own, committed before the next begins. A delivery that is handed out again finds them.
+//! - A delivery that is taken into a turn that runs is a step of that and known from then on, in one
+//!   transaction: it is never a turn of its own after it.
 //! - Of a turn that failed or was cancelled only the delivery is kept, with how it ended: when the
 //!   person asks again, the model sees the question once.
 //! - A turn that was abandoned because the process ends leaves its steps, so it goes on where it was when
@@ -121,6 +123,20 @@ pub(crate) enum Step {
         call: String,
         result: Option<String>,
     },
+    /// The person has said more.
+    Steered { delivery: DeliveryId, text: String },
+}
+
+/// A delivery that a turn takes in.
+#[derive(Debug)]
+pub(crate) struct NewSteer {
+    pub(crate) delivery: DeliveryId,
+    /// The delivery of the turn.
+    pub(crate) into: DeliveryId,
+    /// Of the step that it is there.
+    pub(crate) number: u32,
+    /// As the model reads it.
+    pub(crate) text: String,
 }
 
 /// A step to be written down.
@@ -172,6 +188,10 @@ enum Request {
         number: u32,
         step: NewStep,
         reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+    Steer {
+        steer: NewSteer,
+        reply: oneshot::Sender<Result<bool, StoreError>>,
     },
     Commit {
         record: Box<Record>,
@@ -240,6 +260,11 @@ impl Store {
             reply,
         })
         .await
+    }
+
+    /// Writes down that a turn takes a delivery in; false, and nothing is written, when that has its end already.
+    pub(crate) async fn steer(&self, steer: NewSteer) -> Result<bool, StoreError> {
+        self.ask(|reply| Request::Steer { steer, reply }).await
     }
 
     /// Writes a turn down. It is committed when this returns; once asked for, it happens even when
@@ -347,6 +372,9 @@ fn serve(file: &mut StoreFile, request: Request) {
             reply,
         } => {
             let _ = reply.send(file.step(delivery, number, step));
+        }
+        Request::Steer { steer, reply } => {
+            let _ = reply.send(file.steer(&steer));
         }
         Request::Commit { record, reply } => {
             let _ = reply.send(file.commit(&record));

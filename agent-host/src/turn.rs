@@ -6,6 +6,9 @@
 //!      └ known: Finished with the stored outcome, nothing is asked
 //! ```
 //!
+//! What the person says meanwhile may be taken in at a tool boundary: before the next tool is run, or the model is asked
+//! again. It is written down as a step of this turn and as the end of its own delivery, in one commit.
+//!
 //! A turn runs as a task on the event loop's thread and reports through a bounded queue: when the link
 //! does not take more, the turn waits, and with it the reading from the model. `Finished` is the last
 //! that it says, whatever happens to it, unless it is told to [`Stop::Abandon`].
@@ -25,6 +28,7 @@ mod work;
 use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use kennel_shared::ids::DeliveryId;
 use kennel_shared::protocol::{
     AgentSpec, DELTA_MAX_BYTES, Delivery, FailureKind, Spent, ToSupervisor, Trace, TurnFailure,
     TurnOutcome,
@@ -37,7 +41,7 @@ use tracing::{debug, error, warn};
 
 use crate::{
     provider::{self, Provider, ProviderError},
-    store::{Asked, Begun, Record, Store, StoreError},
+    store::{Asked, Begun, Record, Step, Store, StoreError},
     window::Message,
 };
 use progress::Progress;
@@ -80,12 +84,16 @@ pub(crate) enum Stop {
     Abandon,
 }
 
+/// What others want of a turn while it runs.
+pub(crate) struct Wishes {
+    /// That it ends.
+    pub(crate) stop: oneshot::Receiver<Stop>,
+    /// That it takes these in.
+    pub(crate) steers: mpsc::Receiver<Delivery>,
+}
+
 /// Runs a turn to its end.
-pub(crate) async fn run(
-    equipment: Equipment,
-    delivery: Delivery,
-    mut stop: oneshot::Receiver<Stop>,
-) {
+pub(crate) async fn run(equipment: Equipment, delivery: Delivery, mut wishes: Wishes) {
     let mut turn = Turn {
         begun_at: Instant::now(),
         spent: Spent::default(),
@@ -94,7 +102,7 @@ pub(crate) async fn run(
         equipment: &equipment,
         delivery: &delivery,
     };
-    let caught = AssertUnwindSafe(turn.outcome(&mut stop))
+    let caught = AssertUnwindSafe(turn.outcome(&mut wishes))
         .catch_unwind()
         .await;
     let outcome = match caught {
@@ -216,7 +224,7 @@ struct Replied {
 
 impl Turn<'_> {
     /// The outcome, committed; `None` when the turn is abandoned.
-    async fn outcome(&mut self, stop: &mut oneshot::Receiver<Stop>) -> Option<TurnOutcome> {
+    async fn outcome(&mut self, wishes: &mut Wishes) -> Option<TurnOutcome> {
         let (window, steps) = match self.begin().await {
             Ok(Begun::New { window, steps }) => (window, steps),
             Ok(Begun::Before(outcome)) => {
@@ -226,8 +234,14 @@ impl Turn<'_> {
             Err(error) => return Some(self.store_failed(&error)),
         };
         self.say(ToSupervisor::Started(self.delivery.turn)).await;
+        for step in &steps {
+            // Whoever did not hear of it the first time.
+            if let Step::Steered { delivery, .. } = step {
+                self.say_steered(*delivery).await;
+            }
+        }
         let progress = Progress::new(self.delivery.text.clone(), steps);
-        let worked = self.work_in_time(&window, progress, stop).await;
+        let worked = self.work_in_time(&window, progress, wishes).await;
         let (mut messages, mut last) = (Vec::new(), None);
         let outcome = match worked {
             Worked::Replied(replied) => {
@@ -274,14 +288,15 @@ impl Turn<'_> {
         &mut self,
         window: &[Message],
         progress: Progress,
-        stop: &mut oneshot::Receiver<Stop>,
+        wishes: &mut Wishes,
     ) -> Worked {
         let deadline = self.begun_at + self.turn_timeout();
+        let Wishes { stop, steers } = wishes;
         let work = async {
             tokio::select! {
                 biased;
                 Ok(stop) = stop => Worked::Stopped(stop),
-                worked = timeout_at(deadline, self.work(window, progress)) => match worked {
+                worked = timeout_at(deadline, self.work(window, progress, steers)) => match worked {
                     Ok(worked) => worked,
                     Err(_elapsed) => Worked::TimedOut,
                 },
@@ -331,6 +346,11 @@ impl Turn<'_> {
         }
     }
 
+    async fn say_steered(&self, delivery: DeliveryId) {
+        let into = self.delivery.delivery;
+        self.say(ToSupervisor::Steered { delivery, into }).await;
+    }
+
     async fn say(&self, event: ToSupervisor) {
         let _ = self.equipment.events_tx.send(event).await;
     }
@@ -358,6 +378,7 @@ fn log_end(delivery: &Delivery, outcome: &TurnOutcome, spent: &Spent) {
         TurnOutcome::Replied(_) => "replied",
         TurnOutcome::Failed(_) => "failed",
         TurnOutcome::Cancelled => "cancelled",
+        TurnOutcome::Steered(_) => "taken into another turn",
     };
     debug!(
         turn.id = %delivery.turn,

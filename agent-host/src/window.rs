@@ -208,7 +208,8 @@ impl Window {
 
 /// What a model is sent: the window, then the messages of the turn so far, in at most `max_bytes` if
 /// that can be done by leaving out old exchanges, then old results of this turn. The last answer's
-/// results always stay.
+/// results always stay. What the person said in several messages without an answer between them is one:
+/// the templates of some models want people and model to take turns.
 pub(crate) fn fit(window: &[Message], turn: &[Message], max_bytes: usize) -> Vec<Message> {
     let size = |messages: &[Message]| messages.iter().map(Message::bytes).sum::<usize>();
     let own = size(turn);
@@ -236,6 +237,14 @@ pub(crate) fn fit(window: &[Message], turn: &[Message], max_bytes: usize) -> Vec
             LEFT_OUT.clone_into(text);
         }
     }
+    messages.dedup_by(|next, before| match (before, next) {
+        (Message::User(before), Message::User(next)) => {
+            before.push_str("\n\n");
+            before.push_str(next);
+            true
+        }
+        _ => false,
+    });
     messages
 }
 

@@ -15,7 +15,7 @@
 //! Turns that run when the grace is over are finished first, within their own time limit.
 //!
 //! A supervisor that was not there when the link began knows nothing of it, and begins another. What it
-//! has to know is said again: that this agent is ready, and every end of a turn that nobody acknowledged.
+//! has to know is said again: that this agent is ready, what a turn has taken in, and every end of one that nobody acknowledged.
 //! It hands out again what it misses beyond that, and the store answers for what was done.
 
 use std::{
@@ -334,9 +334,12 @@ impl<C: Connector> Wire<C> {
 /// What is said again on a link that begins anew.
 fn renewed(before: Session<ToSupervisor>) -> Session<ToSupervisor> {
     let mut session = Session::default();
-    let ends = before
-        .into_kept()
-        .filter(|message| matches!(message, ToSupervisor::Finished { .. }));
+    let ends = before.into_kept().filter(|message| {
+        matches!(
+            message,
+            ToSupervisor::Finished { .. } | ToSupervisor::Steered { .. }
+        )
+    });
     for message in std::iter::once(ToSupervisor::Ready).chain(ends) {
         if session.send(message).is_err() {
             // Nothing is lost: the store has it for whoever asks again.

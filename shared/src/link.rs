@@ -14,13 +14,12 @@
 //! sender's own queue is bounded too ([`QUEUE_MAX`]): a full one is reported to the caller, who
 //! waits. Text deltas that wait are merged.
 
-pub mod before;
 mod handshake;
 mod session;
 mod stream;
 
-pub use handshake::{HandshakeError, accept_hello, reply_hello, reply_hello_in, say_hello};
+pub use handshake::{HandshakeError, accept_hello, reply_hello, say_hello};
 pub use session::{
     Message, Packet, QUEUE_MAX, Received, SendError, Session, Violation, WINDOW_BYTES,
 };
-pub use stream::{Decode, Incoming, Link, LinkError};
+pub use stream::{Incoming, Link, LinkError};

@@ -31,11 +31,11 @@ use crate::{
 
 /// The version of everything in this module. An agent speaks this one only; a supervisor also the one
 /// [before](PROTOCOL_BEFORE).
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 
 /// The version that a supervisor still understands: an agent-host of the release before keeps its link.
-/// What differs is in [`link::before`](crate::link), and that it knows nothing of [`ToAgent::DeliverCheaper`].
-pub const PROTOCOL_BEFORE: u16 = 3;
+/// It says everything as this version does, and must not be told [`ToAgent::Steer`], which it does not know.
+pub const PROTOCOL_BEFORE: u16 = 4;
 
 /// The longest reply that travels, in bytes. An agent cuts a longer one, says so at its end, and
 /// keeps the whole in its own store no longer than this either.
@@ -341,6 +341,9 @@ pub enum ToAgent {
     DeleteSession(SessionKey),
     /// Answer this, by the cheaper model if there is one.
     DeliverCheaper(Delivery),
+    /// Take this into the turn that runs in its session, if that comes to a tool boundary. What is not taken is
+    /// forgotten: it is delivered by itself when the turn has ended.
+    Steer(Delivery),
 }
 
 /// A message to answer.
@@ -352,7 +355,7 @@ pub enum ToAgent {
 pub struct Delivery {
     /// Stays the same over redeliveries.
     pub delivery: DeliveryId,
-    /// This attempt.
+    /// This attempt; the turn that is to take it, where it is to [steer](ToAgent::Steer) one.
     pub turn: TurnId,
     /// The conversation.
     pub session: SessionKey,
@@ -405,6 +408,13 @@ pub enum ToSupervisor {
         /// What.
         deletion: Deletion,
     },
+    /// A delivery was taken into a turn that runs, and is answered by that.
+    Steered {
+        /// The one that was taken.
+        delivery: DeliveryId,
+        /// The one whose turn has taken it.
+        into: DeliveryId,
+    },
 }
 
 /// What became of a session that was to be deleted.
@@ -438,6 +448,8 @@ pub enum TurnOutcome {
     Failed(TurnFailure),
     /// On request.
     Cancelled,
+    /// It was taken into the turn of this delivery before, and has no end of its own.
+    Steered(DeliveryId),
 }
 
 /// Why a turn has no answer.

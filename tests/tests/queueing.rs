@@ -113,6 +113,61 @@ async fn an_interruption_is_answered_at_once() {
     kennel.shut_down().await;
 }
 
+/// A turn that uses a tool again and again, for some seconds.
+fn long_turn(steps: usize) -> String {
+    let step = r#"[{"name": "exec", "arguments": {"command": "sleep 0.2"}}]"#;
+    format!("!tools [{}]", vec![step; steps].join(","))
+}
+
+#[tokio::test]
+async fn a_turn_that_runs_is_steered() {
+    let mut chat = Chat::open().await;
+    let keys = [
+        ("queue", "{ mode = 'steer' }"),
+        ("tools", "['exec']"),
+        ("max_steps", "100"),
+    ];
+    let kennel = limited(&chat, &keys).await;
+    chat.say(&long_turn(90)).await;
+    until_running(&kennel).await;
+    chat.say("rather this").await;
+    // The answer of the turn that runs, long before it would have ended.
+    assert_eq!(chat.hear().await, "rather this");
+    chat.say("what now?").await;
+    assert_eq!(chat.hear().await, "what now?");
+    kennel.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_was_said_into_a_turn_is_answered_once_whoever_dies() {
+    for who in ["supervisor", "agent", "both"] {
+        let mut chat = Chat::open().await;
+        let keys = [("queue", "{ mode = 'steer' }"), ("tools", "['exec']")];
+        let mut kennel = limited(&chat, &keys).await;
+        chat.say(&long_turn(20)).await;
+        until_running(&kennel).await;
+        let agent = kennel.agent_pid("one").await;
+        chat.say("!sleep 300 rather this").await;
+        if who != "supervisor" {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(agent), Signal::SIGKILL).unwrap();
+        }
+        if who != "agent" {
+            kennel.signal(Signal::SIGKILL);
+            kennel.until_down().await;
+            kennel.start_again().await;
+        }
+        // By the turn that was running, or after it: a tool amid which it was killed is told of as that.
+        let mut said = chat.hear().await;
+        while said.starts_with("exec: ") {
+            said = chat.hear().await;
+        }
+        assert_eq!(said, "rather this", "{who}");
+        chat.say("what now?").await;
+        assert_eq!(chat.hear().await, "what now?", "{who}");
+        kennel.shut_down().await;
+    }
+}
+
 #[tokio::test]
 async fn what_is_too_much_is_told() {
     let mut chat = Chat::open().await;

@@ -25,6 +25,7 @@ use super::{Agent, Connector, Exit, StopRequests, Wire};
 use crate::{store::Store, wire::Identity};
 
 mod adopted;
+mod steer;
 mod tools;
 
 const PATIENCE: Duration = Duration::from_secs(10);

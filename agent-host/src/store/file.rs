@@ -13,7 +13,7 @@ use kennel_shared::{
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{
-    Begun, NewStep, OpenError, Record, StoreError,
+    Begun, NewSteer, NewStep, OpenError, Record, StoreError,
     encoding::{self, failure_kind, failure_number},
     purge,
     schema::{APPLICATION_ID, VERSION, migrate},
@@ -129,6 +129,9 @@ impl StoreFile {
         if let Some(outcome) = self.outcome(delivery)? {
             return Ok(Begun::Before(outcome));
         }
+        if let Some(into) = steps::steered_into(&self.connection, delivery)? {
+            return Ok(Begun::Before(TurnOutcome::Steered(into)));
+        }
         Ok(Begun::New {
             window: self.window(session, context, new_bytes)?,
             steps: steps::of(&self.connection, delivery)?,
@@ -153,6 +156,10 @@ impl StoreFile {
                 })
             })
             .optional()
+    }
+
+    pub(super) fn steer(&mut self, steer: &NewSteer) -> Result<bool, StoreError> {
+        Ok(steps::steer(&self.connection, steer)?)
     }
 
     fn window(
@@ -223,7 +230,8 @@ impl StoreFile {
                 (0, Some((last, reply)), None)
             }
             TurnOutcome::Failed(failure) => (1, None, Some(failure)),
-            TurnOutcome::Cancelled => (2, None, None),
+            // The second has its end already, and no turn comes to it.
+            TurnOutcome::Cancelled | TurnOutcome::Steered(_) => (2, None, None),
         };
         // Most replies are their last message.
         let more = reply.filter(|(_, reply)| {

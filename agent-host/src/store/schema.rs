@@ -18,7 +18,10 @@ pub(super) const APPLICATION_ID: i32 = 0x4b4e_4c53;
 ///
 /// Since version 3: a session whose key begins with [`DELETED`] is deleted, and its messages are on their
 /// way out. A delivery of it is cancelled (`outcome` 2), so that it is not worked on again.
-pub(super) const STEPS: [&str; 3] = [
+///
+/// Since version 4: `steered` holds the deliveries that were taken into the turn of another (`target`), as which step of it
+/// (`seq`) and with what text; once that turn has ended, without it.
+pub(super) const STEPS: [&str; 4] = [
     "
     CREATE TABLE sessions (
         id         INTEGER PRIMARY KEY,
@@ -72,13 +75,24 @@ pub(super) const STEPS: [&str; 3] = [
     "
     CREATE INDEX deliveries_by_reply ON deliveries (reply);
 ",
+    "
+    CREATE TABLE steered (
+        delivery TEXT    NOT NULL PRIMARY KEY,
+        target   TEXT    NOT NULL,
+        seq      INTEGER NOT NULL,
+        content  TEXT,
+        taken_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX steered_by_target ON steered (target);
+    CREATE INDEX steered_by_time ON steered (taken_ms);
+",
 ];
 
 /// No session key begins like this.
 pub(super) const DELETED: &str = "deleted:";
 
 /// The version that this program writes.
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 4;
 
 const _: () = assert!(
     VERSION.unsigned_abs() as usize == STEPS.len(),

@@ -1,9 +1,9 @@
-//! The table `steps`: how far turns have come.
+//! The tables `steps` and `steered`: how far turns have come, and what they have taken in.
 
 use kennel_shared::ids::DeliveryId;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params, types::Type};
 
-use super::{NewStep, Record, Step, encoding, file::now_ms};
+use super::{NewSteer, NewStep, Record, Step, encoding, file::now_ms};
 
 /// The most rows that are kept of ended turns, beside their time.
 const KEPT: i64 = 50_000;
@@ -11,17 +11,26 @@ const KEPT: i64 = 50_000;
 const ANSWER: i64 = 0;
 const TOOL: i64 = 1;
 
+/// In no column: rows of `steered` among those of `steps`.
+const STEERED: i64 = 2;
+
 /// Those of a delivery that is not finished, in order.
 pub(super) fn of(connection: &Connection, delivery: DeliveryId) -> rusqlite::Result<Vec<Step>> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, content, tools FROM steps WHERE delivery = ?1 ORDER BY seq",
+        "SELECT kind, content, tools, seq FROM steps WHERE delivery = ?1
+         UNION ALL SELECT ?2, content, delivery, seq FROM steered WHERE target = ?1
+         ORDER BY seq",
     )?;
-    let rows = statement.query_map([delivery.to_string()], |row| {
+    let rows = statement.query_map(params![delivery.to_string(), STEERED], |row| {
         let tools: String = row.get(2)?;
         Ok(match row.get(0)? {
             ANSWER => Step::Answer {
                 text: row.get(1)?,
                 calls: encoding::read_calls(&tools)?,
+            },
+            STEERED => Step::Steered {
+                delivery: id(&tools)?,
+                text: row.get(1)?,
             },
             _ => Step::Tool {
                 call: tools,
@@ -30,6 +39,41 @@ pub(super) fn of(connection: &Connection, delivery: DeliveryId) -> rusqlite::Res
         })
     })?;
     rows.collect()
+}
+
+fn id(text: &str) -> rusqlite::Result<DeliveryId> {
+    text.parse::<DeliveryId>()
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.into()))
+}
+
+/// Writes down that a turn takes a delivery in, unless that has its end. One statement, so one transaction.
+pub(super) fn steer(connection: &Connection, steer: &NewSteer) -> rusqlite::Result<bool> {
+    let taken = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO steered (delivery, target, seq, content, taken_ms)
+             SELECT ?1, ?2, ?3, ?4, ?5
+             WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE delivery = ?1)",
+        )?
+        .execute(params![
+            steer.delivery.to_string(),
+            steer.into.to_string(),
+            steer.number,
+            steer.text,
+            now_ms(),
+        ])?;
+    Ok(taken > 0)
+}
+
+/// The delivery whose turn has taken this one in.
+pub(super) fn steered_into(
+    connection: &Connection,
+    delivery: DeliveryId,
+) -> rusqlite::Result<Option<DeliveryId>> {
+    let target: Option<String> = connection
+        .prepare_cached("SELECT target FROM steered WHERE delivery = ?1")?
+        .query_row([delivery.to_string()], |row| row.get(0))
+        .optional()?;
+    target.as_deref().map(id).transpose()
 }
 
 /// One statement, so one transaction.
@@ -79,6 +123,9 @@ pub(super) fn finish(connection: &Connection, record: &Record, now: i64) -> rusq
     connection
         .prepare_cached("UPDATE steps SET content = NULL, tools = NULL WHERE delivery = ?1")?
         .execute([&delivery])?;
+    connection
+        .prepare_cached("UPDATE steered SET content = NULL WHERE target = ?1")?
+        .execute([&delivery])?;
     if let Some((number, asked)) = record.last {
         connection
             .prepare_cached(
@@ -101,6 +148,9 @@ pub(super) fn finish(connection: &Connection, record: &Record, now: i64) -> rusq
 
 /// Forgets what began before, or is beyond what is kept.
 pub(super) fn prune(connection: &Connection, before: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM steered WHERE taken_ms < ?1")?
+        .execute([before])?;
     connection
         .prepare_cached(
             "DELETE FROM steps WHERE began_ms < max(?1, coalesce(

@@ -294,7 +294,7 @@ fn what_is_no_store_is_refused_and_left_as_it_is() {
         refused(&newer),
         OpenError::Newer {
             found: 99,
-            known: 3,
+            known: 4,
             ..
         }
     ));

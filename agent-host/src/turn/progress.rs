@@ -7,6 +7,9 @@
 //!            └─► answer without calls: the end
 //! ```
 //!
+//! Between two of these, what the person has said meanwhile may be taken in: calls that were not begun are not run then,
+//! and the model is asked anew.
+//!
 //! It is made of the question and of the steps of an earlier attempt; a turn that is new has none.
 
 use std::collections::VecDeque;
@@ -22,6 +25,10 @@ const BETWEEN: &str = "\n\n";
 /// What the model is told of a tool that was begun and whose end nobody saw.
 pub(super) const INTERRUPTED: &str = "[interrupted: the agent was restarted while this ran. It may have been done, in part or \
      in whole, or not at all; it was not done again. Look before you repeat it.]";
+
+/// What the model is told of a call that was not begun, since the person had something to say.
+const PUT_OFF: &str =
+    "[not run: a message has come meanwhile, which follows. Decide anew what is to be done.]";
 
 /// What a turn does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +79,7 @@ impl Progress {
                         progress.ended(result);
                     }
                 }
+                Step::Steered { text, .. } => progress.steered(text),
             }
         }
         progress
@@ -108,6 +116,24 @@ impl Progress {
             (None, Some(call)) => Next::Run(self.next, call.clone()),
             (None, None) => Next::Ask,
         }
+    }
+
+    /// Whether something may be taken in now: the model has been asked before, and no tool is being run.
+    pub(super) fn is_at_boundary(&self) -> bool {
+        self.answers > 0 && self.begun.is_none()
+    }
+
+    /// Somebody has said more, and it is taken in.
+    pub(super) fn steered(&mut self, text: String) {
+        for Call { id, name, .. } in self.open.drain(..) {
+            self.messages.push(Message::Result {
+                call: id,
+                name,
+                text: PUT_OFF.to_owned(),
+            });
+        }
+        self.messages.push(Message::User(text));
+        self.next += 1;
     }
 
     /// A piece of what is said to the person; the first of an answer is set apart from the one before.
@@ -162,6 +188,7 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use kennel_shared::ids::DeliveryId;
     use proptest::prelude::*;
 
     use super::*;
@@ -257,7 +284,7 @@ mod tests {
                 .iter()
                 .filter_map(|step| match step {
                     Step::Tool { call, .. } => Some(call.clone()),
-                    Step::Answer { .. } => None,
+                    Step::Answer { .. } | Step::Steered { .. } => None,
                 })
                 .collect();
             let interrupted = matches!(stored.last(), Some(Step::Tool { result: None, .. }));
@@ -278,6 +305,94 @@ mod tests {
             prop_assert_eq!(differ.len(), usize::from(interrupted));
             prop_assert!(differ.iter().all(|(told, _)| told.text() == INTERRUPTED));
         }
+    }
+
+    /// Goes through a turn, taking in what is said at the steps of these numbers; all that is written down, and the
+    /// messages at its end.
+    fn steer_through(
+        mut progress: Progress,
+        script: &[usize],
+        said: &[(u32, String)],
+    ) -> (Vec<Step>, Vec<Message>) {
+        let mut writes = Vec::new();
+        loop {
+            while progress.is_at_boundary()
+                && let Some((_, text)) = said.iter().find(|(at, _)| *at == progress.number())
+            {
+                writes.push(Step::Steered {
+                    delivery: DeliveryId::new(),
+                    text: text.clone(),
+                });
+                progress.steered(text.clone());
+            }
+            match progress.next() {
+                Next::Interrupted(_) => unreachable!("it is not cut within a tool"),
+                Next::Run(_, call) => {
+                    let result = format!("result of {}", call.id);
+                    progress.begun();
+                    progress.ended(result.clone());
+                    writes.push(Step::Tool {
+                        call: call.id,
+                        result: Some(result),
+                    });
+                }
+                Next::Ask => {
+                    let number = progress.answers() as usize;
+                    let Some(calls) = script.get(number) else {
+                        return (writes, progress.finish("done".into()));
+                    };
+                    let calls: Vec<_> = (0..*calls)
+                        .map(|place| call(&format!("{number}-{place}")))
+                        .collect();
+                    let text = format!("answer {number}");
+                    progress.say(&text, true);
+                    progress.answered(text.clone(), calls.clone());
+                    writes.push(Step::Answer { text, calls });
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_in_stands_behind_the_results_of_all_calls_and_stays_there(
+            script in prop::collection::vec(1usize..4, 1..5),
+            at in prop::collection::btree_set(0u32..16, 0..5),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let said: Vec<_> = at.iter().map(|at| (*at, format!("said {at}"))).collect();
+            let new = || Progress::new("question".into(), Vec::new());
+            let (writes, messages) = steer_through(new(), &script, &said);
+            // Each call has one result behind it, before anybody says more.
+            let mut open: Vec<&str> = Vec::new();
+            for message in &messages {
+                match message {
+                    Message::Model { calls, .. } => {
+                        prop_assert!(open.is_empty());
+                        open = calls.iter().map(|call| call.id.as_str()).collect();
+                    }
+                    Message::Result { call, .. } => prop_assert_eq!(open.remove(0), call),
+                    Message::User(_) => prop_assert!(open.is_empty()),
+                }
+            }
+            let steered = |writes: &[Step]| {
+                writes.iter().filter(|step| matches!(step, Step::Steered { .. })).count()
+            };
+            let heard = messages.iter().filter(|message| matches!(message, Message::User(_)));
+            prop_assert_eq!(heard.count(), 1 + steered(&writes));
+            // Cut anywhere, it comes to the same.
+            let cut = cut.index(writes.len() + 1);
+            let resumed = Progress::new("question".into(), writes[..cut].to_vec());
+            prop_assert_eq!(resumed.number(), number_of(&writes[..cut]));
+            let (rest, again) = steer_through(resumed, &script, &said);
+            prop_assert_eq!(rest.len() + cut, writes.len());
+            prop_assert_eq!(again, messages);
+        }
+    }
+
+    /// The number of the step behind these.
+    fn number_of(writes: &[Step]) -> u32 {
+        u32::try_from(writes.len()).unwrap()
     }
 
     #[test]

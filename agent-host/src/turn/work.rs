@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use kennel_shared::protocol::{
-    Asked as AskedSpan, REPLY_MAX_BYTES, SpanKind, ToSupervisor, TurnStep,
+use kennel_shared::{
+    envelope::Sender,
+    protocol::{Asked as AskedSpan, Delivery, REPLY_MAX_BYTES, SpanKind, ToSupervisor, TurnStep},
 };
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, info};
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     provider::{Answer, Fault, ProviderError, Request},
-    store::{self, Asked, NewStep, StoreError},
+    store::{self, Asked, NewSteer, NewStep, StoreError},
     tool::Toolbox,
     window::{self, Call, Message, Part},
 };
@@ -32,7 +33,12 @@ struct Whole {
 
 impl Turn<'_> {
     /// Works until there is an answer.
-    pub(super) async fn work(&mut self, window: &[Message], mut progress: Progress) -> Worked {
+    pub(super) async fn work(
+        &mut self,
+        window: &[Message],
+        mut progress: Progress,
+        steers: &mut mpsc::Receiver<Delivery>,
+    ) -> Worked {
         let toolbox = Toolbox::new(&self.equipment.spec, &self.equipment.home);
         if progress.is_resumed() {
             info!(
@@ -43,6 +49,9 @@ impl Turn<'_> {
             self.show(progress.said()).await;
         }
         loop {
+            if let Err(error) = self.take_in(&mut progress, steers).await {
+                return Worked::Unstored(error);
+            }
             let stored = match progress.next() {
                 Next::Ask => match self.ask(window, &mut progress, &toolbox).await {
                     Ok(whole) if whole.calls.is_empty() => return reply(progress, whole),
@@ -60,6 +69,32 @@ impl Turn<'_> {
                 return Worked::Unstored(error);
             }
         }
+    }
+
+    /// Takes in what the person has said meanwhile, if this is a tool boundary.
+    async fn take_in(
+        &mut self,
+        progress: &mut Progress,
+        steers: &mut mpsc::Receiver<Delivery>,
+    ) -> Result<(), StoreError> {
+        while progress.is_at_boundary()
+            && let Ok(steer) = steers.try_recv()
+        {
+            let delivery = steer.delivery;
+            let text = words_of(steer, &self.delivery.sender);
+            let taking = NewSteer {
+                delivery,
+                into: self.delivery.delivery,
+                number: progress.number(),
+                text: text.clone(),
+            };
+            if self.equipment.store.steer(taking).await? {
+                info!(turn.id = %self.delivery.turn, delivery.id = %delivery, "a message was taken into the turn");
+                progress.steered(text);
+                self.say_steered(delivery).await;
+            }
+        }
+        Ok(())
     }
 
     /// How often the model may be asked.
@@ -216,6 +251,15 @@ impl Turn<'_> {
             self.spans.ended(what, start, took);
         }
     }
+}
+
+/// A message as the model reads it within a turn that somebody has begun: with a name, where that is somebody else.
+fn words_of(steer: Delivery, asker: &Sender) -> String {
+    if steer.sender.id == asker.id {
+        return steer.text;
+    }
+    let name = steer.sender.name.unwrap_or(steer.sender.id);
+    format!("{name}: {}", steer.text)
 }
 
 /// The end of a turn.

@@ -76,6 +76,18 @@ impl Model {
         }
     }
 
+    /// Waits until all requests are counted of agents that are gone: the last may still be on its way.
+    pub(crate) async fn settled(&self) {
+        // Connections are taken in order, this one after theirs.
+        let mut last = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        last.shutdown().await.unwrap();
+        assert_eq!(last.read_u8().await.ok(), None, "nothing was asked");
+        // One here, one with whoever takes connections.
+        while Arc::strong_count(&self.seen) > 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// How often this answer was asked for.
     pub(crate) fn asked(&self, number: usize) -> usize {
         self.seen.lock().unwrap().0.get(&number).map_or(0, Vec::len)

@@ -172,6 +172,7 @@ async fn killed(when: When) -> Option<Left> {
     agent.exit().await;
     drop(link);
     let left = left(&scene.kennel, question.delivery);
+    scene.model.settled().await;
     let before: Vec<_> = (0..3).map(|number| scene.model.asked(number)).collect();
 
     let _next_life = scene.kennel.start();

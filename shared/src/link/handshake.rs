@@ -3,7 +3,7 @@
 //! Nobody is known yet, so a hello may have only [`HELLO_MAX_BYTES`], and the caller sets the time
 //! limit around these calls. They read not a byte beyond their frame.
 //!
-//! Whoever says hello in the version before is answered in it; nobody else has to know.
+//! Whoever says hello in the version before is heard too: it is answered in the same words.
 
 use std::io;
 
@@ -18,8 +18,6 @@ use crate::{
     },
     protocol::{Hello, HelloReply, PROTOCOL, PROTOCOL_BEFORE, Refusal, Welcome},
 };
-
-use super::before;
 
 /// Why there is no link.
 #[derive(Debug, Error)]
@@ -45,30 +43,17 @@ pub enum HandshakeError {
 pub async fn accept_hello<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Hello, HandshakeError> {
     let body = read_body(stream, HELLO_MAX_BYTES).await?;
     match codec::decode_leading::<u16>(&body)? {
-        // The version before has the same.
         PROTOCOL | PROTOCOL_BEFORE => Ok(codec::decode_body(&body)?),
         other => Err(HandshakeError::Protocol(other)),
     }
 }
 
-/// Answers a hello of this version.
+/// Answers a hello, of this version or of the one before.
 pub async fn reply_hello<S: AsyncWrite + Unpin>(
     stream: &mut S,
     reply: &HelloReply,
 ) -> Result<(), HandshakeError> {
     write(stream, reply).await
-}
-
-/// Answers a hello in the version in which it came.
-pub async fn reply_hello_in<S: AsyncWrite + Unpin>(
-    version: u16,
-    stream: &mut S,
-    reply: HelloReply,
-) -> Result<(), HandshakeError> {
-    match version {
-        PROTOCOL_BEFORE => write(stream, &before::HelloReply::from(reply)).await,
-        _ => write(stream, &reply).await,
-    }
 }
 
 /// Says hello and waits for the answer.

@@ -4,6 +4,7 @@
 use std::{
     future::poll_fn,
     io,
+    marker::PhantomData,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -84,12 +85,8 @@ pub struct Link<S, Out, In> {
     taken_in_poll: (u32, usize),
     /// Why nothing can be written any more. What the peer said before it left is read first.
     unwritable: Option<io::Error>,
-    /// Reads a body.
-    decode: Decode<In>,
+    incoming: PhantomData<fn() -> In>,
 }
-
-/// Reads the body of a frame as a packet.
-pub type Decode<In> = fn(&[u8]) -> Result<Packet<In>, DecodeError>;
 
 impl<S, Out, In> Link<S, Out, In>
 where
@@ -108,15 +105,8 @@ where
             outbox: BytesMut::new(),
             taken_in_poll: (0, 0),
             unwritable: None,
-            decode: codec::decode_body,
+            incoming: PhantomData,
         })
-    }
-
-    /// For a peer that speaks another version: how its packets are read.
-    #[must_use]
-    pub fn reading(mut self, decode: Decode<In>) -> Self {
-        self.decode = decode;
-        self
     }
 
     /// Queues a message; [`next`](Self::next) writes it. `Full` hands it back: call `next` and try
@@ -244,7 +234,7 @@ where
         {
             self.taken_in_poll.0 += 1;
             self.taken_in_poll.1 += length;
-            let packet = (self.decode)(&self.inbox[PREFIX_BYTES..PREFIX_BYTES + length])?;
+            let packet = codec::decode_body(&self.inbox[PREFIX_BYTES..PREFIX_BYTES + length])?;
             self.inbox.advance(PREFIX_BYTES + length);
             match self.session.on_packet(packet, length)? {
                 Received::Message(message) => return Ok(Some(Incoming::Message(message))),

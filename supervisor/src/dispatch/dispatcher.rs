@@ -31,6 +31,7 @@
 //! | [`ledger`] | what goes to the journal, and what is to be done when it is there |
 //! | [`restore`] | what an earlier supervisor has left |
 //! | [`roster`] | agents that come and go |
+//! | `steer` | messages that a turn which runs may take in |
 //! | `spending` | what agents may spend |
 
 mod accept;
@@ -48,6 +49,7 @@ mod operate;
 mod restore;
 mod roster;
 mod spending;
+mod steer;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

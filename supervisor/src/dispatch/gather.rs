@@ -5,6 +5,7 @@
 //! | `collect` | joins what waits: one turn answers all of it |
 //! | `followup` | waits for a turn of its own |
 //! | `interrupt` | ends the turn that runs and all that waits, and is next |
+//! | `steer` | is handed to the turn that runs, at its next tool boundary; else it waits for a turn of its own |
 //!
 //! Several messages are kept in the place of one text, with what is needed to drop the oldest: see [`Gathered`].
 
@@ -24,11 +25,13 @@ pub enum Mode {
     Followup,
     /// It ends what runs and what waits.
     Interrupt,
+    /// It goes into the turn that runs.
+    Steer,
 }
 
 impl Mode {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Collect, Self::Followup, Self::Interrupt];
+    pub const ALL: [Self; 4] = [Self::Collect, Self::Followup, Self::Steer, Self::Interrupt];
 
     /// As people write it.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Mode {
             Self::Collect => "collect",
             Self::Followup => "followup",
             Self::Interrupt => "interrupt",
+            Self::Steer => "steer",
         }
     }
 }

@@ -71,6 +71,7 @@ mod tests {
             (" /Queue  followup ", Command::Queue(Mode::Followup)),
             ("/queue collect", Command::Queue(Mode::Collect)),
             ("/queue interrupt", Command::Queue(Mode::Interrupt)),
+            ("/queue steer", Command::Queue(Mode::Steer)),
             ("/queue default", Command::QueueDefault),
             ("/queue nonsense", Command::UnknownMode("nonsense")),
             ("/stop@KennelBot", Command::Stop),

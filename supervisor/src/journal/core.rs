@@ -121,6 +121,7 @@ pub(super) fn apply<R: Rows>(rows: &mut R, op: &Op, now: UnixMs) -> Applied<R> {
             beside,
             notice,
         } => beside::accept(rows, new, *beside, notice.as_deref(), now),
+        Op::Steered { delivery, into } => beside::steered(rows, *delivery, *into, now),
         Op::Lease {
             delivery,
             generation,

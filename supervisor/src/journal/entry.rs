@@ -444,6 +444,7 @@ pub(super) fn mode_code(mode: Mode) -> i64 {
         Mode::Collect => 0,
         Mode::Followup => 1,
         Mode::Interrupt => 2,
+        Mode::Steer => 3,
     }
 }
 

@@ -64,6 +64,13 @@ pub enum Op {
         /// What its turn took, if it had one.
         turn: Option<Box<TurnRecord>>,
     },
+    /// An agent has taken a delivery into the turn of another: it has no end of its own.
+    Steered {
+        /// Which.
+        delivery: DeliveryId,
+        /// Into the turn of this one, of the same session.
+        into: DeliveryId,
+    },
     /// An operator takes out what waits or was set aside.
     Drop {
         /// Which.
@@ -186,10 +193,10 @@ impl Op {
         )
     }
 
-    /// Whether nobody waits for it and little is lost with it: without its lease, a delivery is handed
-    /// out again to an agent that knows it.
+    /// Whether nobody waits for it and little is lost with it: without its lease, or if it was steered, a delivery is
+    /// handed out again to an agent that knows it.
     pub(super) fn is_patient(&self) -> bool {
-        matches!(self, Self::Lease { .. })
+        matches!(self, Self::Lease { .. } | Self::Steered { .. })
     }
 
     /// About how much it will write, in bytes.

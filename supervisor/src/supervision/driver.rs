@@ -281,12 +281,9 @@ impl Driver {
             }
             Command::DeliverCheaper(delivery) => {
                 self.note_turn(&delivery);
-                self.link.send(if self.link.is_older() {
-                    ToAgent::Deliver(*delivery)
-                } else {
-                    ToAgent::DeliverCheaper(*delivery)
-                });
+                self.link.send(ToAgent::DeliverCheaper(*delivery));
             }
+            Command::Steer(delivery) => self.link.offer(ToAgent::Steer(*delivery)),
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
             Command::Unstick(generation) => {
                 // Another life has nothing of it.
@@ -545,6 +542,9 @@ impl Driver {
                 if acts {
                     self.tell(AgentEvent::Acting(turn)).await;
                 }
+            }
+            Incoming::Message(ToSupervisor::Steered { delivery, into }) => {
+                self.tell(AgentEvent::Steered { delivery, into }).await;
             }
             Incoming::Message(ToSupervisor::Finished {
                 delivery,

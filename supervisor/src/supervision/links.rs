@@ -221,7 +221,7 @@ async fn handshake(stream: &mut Stream, drivers: &Doors) -> Result<Greeted, Reje
     let creds = stream.peer_creds().map_err(Rejected::Credentials)?;
     // Nobody's agent: not worth reading what it says.
     if !drivers.values().any(|door| creds.euid() == Some(door.uid)) {
-        return refuse(stream, PROTOCOL, Refusal::Peer).await;
+        return refuse(stream, Refusal::Peer).await;
     }
     let hello = match link::accept_hello(stream).await {
         Ok(hello) => hello,
@@ -233,7 +233,7 @@ async fn handshake(stream: &mut Stream, drivers: &Doors) -> Result<Greeted, Reje
                 peer.protocol = version,
                 "a peer speaks another protocol version"
             );
-            return refuse(stream, PROTOCOL, refusal).await;
+            return refuse(stream, refusal).await;
         }
         Err(error @ HandshakeError::Decode(_)) => {
             let _ = link::reply_hello(stream, &HelloReply::Refuse(Refusal::Malformed)).await;
@@ -241,12 +241,11 @@ async fn handshake(stream: &mut Stream, drivers: &Doors) -> Result<Greeted, Reje
         }
         Err(error) => return Err(error.into()),
     };
-    let version = hello.protocol;
     let Some(door) = drivers.get(&hello.agent) else {
-        return refuse(stream, version, Refusal::UnknownAgent).await;
+        return refuse(stream, Refusal::UnknownAgent).await;
     };
     if creds.euid() != Some(door.uid) {
-        return refuse(stream, version, Refusal::Peer).await;
+        return refuse(stream, Refusal::Peer).await;
     }
     let driver = door.commands.clone();
     let (reply, answer) = oneshot::channel();
@@ -257,16 +256,16 @@ async fn handshake(stream: &mut Stream, drivers: &Doors) -> Result<Greeted, Reje
     };
     driver.send(asked).await.map_err(|_| Rejected::Leaving)?;
     match answer.await.map_err(|_| Rejected::Leaving)? {
-        Err(refusal) => refuse(stream, version, refusal).await,
+        Err(refusal) => refuse(stream, refusal).await,
         Ok((welcome, attempt)) => {
-            link::reply_hello_in(version, stream, HelloReply::Welcome(welcome)).await?;
+            link::reply_hello(stream, &HelloReply::Welcome(welcome)).await?;
             Ok(Greeted { driver, attempt })
         }
     }
 }
 
-async fn refuse<T>(stream: &mut Stream, version: u16, refusal: Refusal) -> Result<T, Rejected> {
+async fn refuse<T>(stream: &mut Stream, refusal: Refusal) -> Result<T, Rejected> {
     let reply = HelloReply::Refuse(refusal.clone());
-    let _ = link::reply_hello_in(version, stream, reply).await;
+    let _ = link::reply_hello(stream, &reply).await;
     Err(Rejected::Refused(refusal))
 }

@@ -172,7 +172,7 @@ impl Agent {
                 }
                 None
             }
-            ToAgent::Cancel(_) | ToAgent::DeleteSession(_) => None,
+            ToAgent::Cancel(_) | ToAgent::DeleteSession(_) | ToAgent::Steer(_) => None,
             ToAgent::Drain if self.fault == Fault::IgnoreTerm => None,
             ToAgent::Drain => {
                 self.say(ToSupervisor::Drained);

@@ -77,7 +77,12 @@ async fn alone_a_flood_of_output_is_its_authors() {
     let noisy = answers(600).await;
 
     let grown = peak_memory_bytes(kennel.pid()).saturating_sub(memory);
-    let (size, files) = log_files(&kennel, "bad-flood-log");
+    // While they are being put aside there is one less.
+    let (size, files) = eventually("all of them", || async {
+        let found = log_files(&kennel, "bad-flood-log");
+        (found.1 == 3).then_some(found)
+    })
+    .await;
     println!(
         "quiet p50 {:?} p99 {:?}; beside a flood p50 {:?} p99 {:?}; memory grew by {} KiB; {files} files, {size} bytes",
         quiet.percentile(50),
@@ -90,10 +95,7 @@ async fn alone_a_flood_of_output_is_its_authors() {
         assert_eq!(figures.failures, Vec::<String>::new());
     }
     // What is written at once may go beyond: no more than a read of the pipe, with its stamps.
-    assert!(
-        files == 3 && size <= 3 * (MAX + 64 * 1024),
-        "{files} files, {size} bytes"
-    );
+    assert!(size <= 3 * (MAX + 64 * 1024), "{files} files, {size} bytes");
     assert!(grown < 16 * 1024 * 1024, "{grown}");
     noisy.assert_beside(&quiet);
     for seen in [before, steady] {

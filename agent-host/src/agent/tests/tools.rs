@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 
-fn spec_with_tools(dir: &TempDir) -> AgentSpec {
+pub(super) fn spec_with_tools(dir: &TempDir) -> AgentSpec {
     let workspace = dir.path().join("work");
     fs::create_dir_all(&workspace).unwrap();
     AgentSpec {
@@ -22,11 +22,11 @@ fn spec_with_tools(dir: &TempDir) -> AgentSpec {
     }
 }
 
-fn script(answers: &Value) -> Delivery {
+pub(super) fn script(answers: &Value) -> Delivery {
     delivery(&format!("!tools {answers}"))
 }
 
-fn exec(command: &str) -> Value {
+pub(super) fn exec(command: &str) -> Value {
     json!({"name": "exec", "arguments": {"command": command}})
 }
 

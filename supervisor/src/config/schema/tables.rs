@@ -353,8 +353,8 @@ pub struct BudgetWindowTable {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QueueTable {
-    /// Whether such a message joins what waits, waits for a turn of its own, or ends what runs and what waits. Default:
-    /// collect.
+    /// Whether such a message joins what waits, waits for a turn of its own, is handed to the turn that runs at its next
+    /// tool boundary, or ends what runs and what waits. Default: collect.
     pub mode: Option<ModeWord>,
     /// How long it must be quiet before what was collected is answered, at most 1m. Default: 0s, that is at once.
     pub debounce: Option<TimeText>,
@@ -372,6 +372,7 @@ pub struct QueueTable {
 pub enum ModeWord {
     Collect,
     Followup,
+    Steer,
     Interrupt,
 }
 

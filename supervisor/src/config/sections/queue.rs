@@ -10,6 +10,7 @@ use crate::dispatch::gather::{DropPolicy, Mode};
 const MODES: &[(&str, Mode)] = &[
     ("collect", Mode::Collect),
     ("followup", Mode::Followup),
+    ("steer", Mode::Steer),
     ("interrupt", Mode::Interrupt),
 ];
 

@@ -237,7 +237,9 @@ impl Dispatcher {
         } else {
             self.refusal(agent)
         };
-        let job = Job::new(ticket.clone(), Some(Text { sender, text }), sink);
+        let mut job = Job::new(ticket.clone(), Some(Text { sender, text }), sink);
+        job.of_chat = queueing.is_some();
+        job.steers = queueing.is_some_and(|queueing| queueing.mode == Mode::Steer);
         if let Some(end) = end {
             self.keep(job);
             self.end(delivery, end);
@@ -247,6 +249,7 @@ impl Dispatcher {
         if let Some(queueing) = queueing {
             self.begin_to_gather(&ticket, queueing);
         }
+        self.steer(&ticket.session);
     }
 
     /// Somebody asks for what was accepted before.

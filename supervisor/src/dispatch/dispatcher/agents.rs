@@ -53,6 +53,7 @@ impl Dispatcher {
                 self.on_spoken(agent, turn);
                 self.with_sinks(agent, turn, |sink| sink.delta(&text));
             }
+            AgentEvent::Steered { delivery, into } => self.on_steered(agent, delivery, into),
             AgentEvent::Finished {
                 delivery,
                 outcome,
@@ -66,7 +67,7 @@ impl Dispatcher {
     }
 
     /// Whether a delivery is this agent's: an agent has no say in those of others.
-    fn belongs(&self, delivery: DeliveryId, agent: &AgentId) -> bool {
+    pub(super) fn belongs(&self, delivery: DeliveryId, agent: &AgentId) -> bool {
         let job = self.jobs.get(&delivery);
         job.is_some_and(|job| job.ticket.session.agent_str() == agent.as_str())
     }
@@ -101,6 +102,10 @@ impl Dispatcher {
     ) {
         if !self.belongs(delivery, agent) {
             debug!(agent.id = %agent, delivery.id = %delivery, "an unknown delivery was finished");
+            return;
+        }
+        if let TurnOutcome::Steered(into) = outcome {
+            self.on_steered(agent, delivery, into);
             return;
         }
         if self

@@ -50,7 +50,7 @@ impl Dispatcher {
                 let join = Beside::Join { head, cap, drop };
                 self.hold_back(&ticket).then_some((join, Some(ticket)))
             }
-            Mode::Followup => {
+            Mode::Followup | Mode::Steer => {
                 let waiting = self.lanes.waiting_in(&new.session);
                 if waiting.len() < cap as usize {
                     return None;
@@ -58,11 +58,17 @@ impl Dispatcher {
                 if drop == DropPolicy::Newest {
                     return Some((Beside::Refuse, None));
                 }
-                let untouched = |job: &Job| job.known && job.lease.is_none() && job.attempts == 0;
+                let untouched = |job: &Job| {
+                    job.known && job.lease.is_none() && job.attempts == 0 && job.offered.is_none()
+                };
                 let oldest = waiting.into_iter().find(|ticket| {
                     let job = self.jobs.get(&ticket.delivery);
                     job.is_some_and(untouched) && !self.holds.contains_key(&ticket.delivery)
-                })?;
+                });
+                let Some(oldest) = oldest else {
+                    // An agent may have them all by now.
+                    return (mode == Mode::Steer).then_some((Beside::Refuse, None));
+                };
                 let replace = Beside::Replace {
                     oldest: oldest.delivery,
                     summarize: drop == DropPolicy::Summarize,

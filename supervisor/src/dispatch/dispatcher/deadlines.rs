@@ -14,7 +14,7 @@ use kennel_shared::ids::{DeliveryId, TurnId};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Dispatcher, OFFER_AGAIN};
+use super::{Dispatcher, OFFER_AGAIN, steer::LOOK_AGAIN};
 use crate::{
     dispatch::turn::{EndKind, TurnEnd},
     supervision::driver::Command,
@@ -152,6 +152,9 @@ impl Dispatcher {
                     if waits && self.holds.contains_key(&delivery) {
                         // Something is being done with it.
                         self.expect(delivery, Late::Queue, OFFER_AGAIN);
+                    } else if waits && self.is_offered(delivery) {
+                        // A turn may have it by now.
+                        self.expect(delivery, Late::Queue, LOOK_AGAIN);
                     } else if waits && !self.leaving {
                         let limit = self.limits_of(delivery).and_then(|limits| limits.queue);
                         self.end(delivery, waited(limit.unwrap_or_default()));

@@ -64,6 +64,7 @@ impl Dispatcher {
         let ticket = job.ticket.clone();
         match message {
             Ok(Some(message)) => {
+                job.of_chat = message.origin.channel().is_some();
                 if !std::mem::replace(&mut job.known, true) {
                     job.sinks.push((self.outside.sink_for)(&message));
                 }
@@ -189,5 +190,6 @@ impl Dispatcher {
             turn,
         };
         self.ledger.tell(lease, Then::Nothing(ticket.delivery));
+        self.steer(&ticket.session);
     }
 }

@@ -56,6 +56,13 @@ pub enum AgentEvent {
         /// What.
         text: String,
     },
+    /// A delivery was taken into a turn that runs.
+    Steered {
+        /// Which.
+        delivery: DeliveryId,
+        /// Of which delivery that turn is.
+        into: DeliveryId,
+    },
     /// A delivery has its outcome.
     Finished {
         /// Which. An agent that was handed it twice may answer with the turn of the first time.

@@ -41,6 +41,12 @@ pub(super) struct Job {
     /// Its text is being read, and then it is handed out.
     pub(super) loading: bool,
     pub(super) attempts: u32,
+    /// A chat is told its end, and only that.
+    pub(super) of_chat: bool,
+    /// It may be taken into the turn that runs in its session.
+    pub(super) steers: bool,
+    /// To which turn it was offered.
+    pub(super) offered: Option<TurnId>,
     pub(super) cancelled: bool,
     /// It is here only for whoever holds a line: its turn comes when the queue was read so far.
     pub(super) on_disk: bool,
@@ -77,6 +83,9 @@ impl Job {
             lease: None,
             loading: false,
             attempts: 0,
+            of_chat: false,
+            steers: false,
+            offered: None,
             cancelled: false,
             on_disk: false,
             clock: Clock::new(),
@@ -107,7 +116,8 @@ impl Job {
 pub(super) fn end_of(outcome: TurnOutcome, spent: Spent) -> TurnEnd {
     match outcome {
         TurnOutcome::Replied(text) => TurnEnd::Replied { text, spent },
-        TurnOutcome::Cancelled => TurnEnd::Cancelled,
+        // One that was steered has no end of its own, and does not come here.
+        TurnOutcome::Cancelled | TurnOutcome::Steered(_) => TurnEnd::Cancelled,
         TurnOutcome::Failed(failure) => TurnEnd::Failed {
             kind: match failure.kind {
                 FailureKind::Provider => EndKind::Provider,

@@ -18,6 +18,7 @@ mod backlog;
 mod beside;
 mod classes;
 mod durable;
+mod steer;
 
 const POISON_AFTER: u32 = 3;
 

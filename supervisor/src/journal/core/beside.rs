@@ -1,11 +1,13 @@
 //! Messages that come while others of their session wait.
 
-use super::{Applied, Closed, Rows, known};
+use kennel_shared::ids::DeliveryId;
+
+use super::{Applied, Closed, Rows, known, refuse};
 use crate::{
     dispatch::gather::Gathered,
     journal::{
         entry::{NewDelivery, NewSend, Seq, Standing, State, UnixMs},
-        op::{Acceptance, Answer, Beside},
+        op::{Acceptance, Answer, Beside, Refusal},
     },
 };
 
@@ -66,6 +68,42 @@ pub(super) fn accept<R: Rows>(
         }
         (_, None) => Ok(Answer::Accepted(Acceptance::New(rows.insert(new, now)?))),
     }
+}
+
+/// Closes a delivery that an agent has taken into the turn of another.
+pub(super) fn steered<R: Rows>(
+    rows: &mut R,
+    delivery: DeliveryId,
+    into: DeliveryId,
+    now: UnixMs,
+) -> Applied<R> {
+    let Some(found) = rows.delivery(delivery)? else {
+        return refuse(Refusal::Unknown);
+    };
+    match found.state {
+        State::Queued | State::Leased => {}
+        State::Gathered => return Ok(Answer::Noted),
+        state => return refuse(Refusal::State(state)),
+    }
+    // From one to the next there is always an end: what is pointed to points to none.
+    let target = rows.delivery(into)?.filter(|target| {
+        target.session == found.session
+            && target.delivery != delivery
+            && target.retried.is_none()
+            && target.state != State::Gathered
+    });
+    if let Some(target) = target {
+        rows.goes_on_as(found.seq, target.delivery)?;
+    }
+    let closed = Closed {
+        state: State::Gathered,
+        attempts: found.attempts,
+        at: now,
+        end: None,
+        keep_answer: false,
+    };
+    rows.set_ended(found.seq, &closed)?;
+    Ok(Answer::Noted)
 }
 
 /// Whether no agent has ever had it: what one has seen is not changed under it.

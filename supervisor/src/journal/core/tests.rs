@@ -58,6 +58,7 @@ enum Step {
     Lease(usize, u64, usize),
     Requeue(usize, u64, Option<u32>),
     Settle(usize, u8, u8),
+    Steered(usize, usize),
     Drop(usize),
     Retry(usize, usize),
     Revive(usize),
@@ -85,6 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (delivery(), 1u64..3, 0usize..3).prop_map(|(d, g, t)| Step::Lease(d, g, t)),
         4 => (delivery(), 1u64..3, proptest::option::of(1u32..3)).prop_map(|(d, g, b)| Step::Requeue(d, g, b)),
         3 => (delivery(), 0u8..3, 0u8..3).prop_map(|(d, end, sends)| Step::Settle(d, end, sends)),
+        3 => (delivery(), delivery()).prop_map(|(d, into)| Step::Steered(d, into)),
         1 => delivery().prop_map(Step::Drop),
         2 => (delivery(), 6usize..10).prop_map(|(d, anew)| Step::Retry(d, anew)),
         1 => delivery().prop_map(Step::Revive),
@@ -96,7 +98,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (delivery(), 0u8..2, proptest::option::weighted(0.9, 1i64..9))
             .prop_map(|(delivery, schedule, due)| Step::Due(delivery, schedule, due)),
         4 => (0u8..2, 0u8..7, 0i64..9).prop_map(|(schedule, what, at)| Step::Schedule(schedule, what, at)),
-        1 => (0u8..3, proptest::option::of(0usize..3)).prop_map(|(chat, mode)| Step::Chat(chat, mode)),
+        1 => (0u8..3, proptest::option::of(0usize..Mode::ALL.len())).prop_map(|(chat, mode)| Step::Chat(chat, mode)),
         1 => Just(Step::Recall),
     ]
 }
@@ -225,6 +227,10 @@ impl Step {
                 },
                 sends: vec![some_send(); sends.into()],
                 turn: None,
+            },
+            Self::Steered(number, into) => Op::Steered {
+                delivery: delivery(number),
+                into: delivery(into),
             },
             Self::Drop(number) => Op::Drop {
                 delivery: delivery(number),
@@ -442,6 +448,13 @@ impl Rules {
                     "settled"
                 }
                 Some(_) => "settled before",
+            },
+            Step::Steered(number, _) => match state(self, number) {
+                Some(State::Queued | State::Leased | State::Gathered) => {
+                    self.state.insert(*number, State::Gathered);
+                    "noted"
+                }
+                _ => "refused",
             },
             Step::Drop(number) => match state(self, number) {
                 Some(State::Queued | State::Poison | State::Dropped) => {

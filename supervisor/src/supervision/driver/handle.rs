@@ -45,6 +45,8 @@ pub enum Command {
     Deliver(Box<Delivery>),
     /// The same, for the cheaper model where there is one.
     DeliverCheaper(Box<Delivery>),
+    /// Offer this to the turn that runs in its session; it may be left out.
+    Steer(Box<Delivery>),
     /// Have the agent stop this turn.
     Cancel(TurnId),
     /// A turn of this life does not stop: have another process of the agent.

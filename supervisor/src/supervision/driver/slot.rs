@@ -12,7 +12,7 @@ use std::{
 };
 
 use kennel_shared::{
-    link::{Incoming, Link, LinkError, Session, Violation, before},
+    link::{Incoming, Link, LinkError, Session, Violation},
     protocol::{Hello, LinkId, PROTOCOL_BEFORE, Position, Refusal, ToAgent, ToSupervisor},
     secret::Token,
 };
@@ -33,6 +33,9 @@ enum Connection {
     Down(Session<ToAgent>),
     Up(Box<Link<LinkStream, ToAgent, ToSupervisor>>),
 }
+
+/// With so many messages on their way to an agent, it is offered nothing that can wait.
+const OFFERS: usize = 64;
 
 /// How a child is let in.
 #[derive(Debug)]
@@ -106,9 +109,14 @@ impl LinkSlot {
         matches!(self.connection, Connection::Up(_))
     }
 
-    /// Whether the agent is of the version before, which knows fewer messages.
-    pub(super) fn is_older(&self) -> bool {
-        self.is_older
+    /// Sends what does no harm if it is left out: to an agent that knows it, and reads what it is sent.
+    pub(super) fn offer(&mut self, message: ToAgent) {
+        if let Connection::Up(link) = &self.connection
+            && !self.is_older
+            && link.unacknowledged() < OFFERS
+        {
+            self.send(message);
+        }
     }
 
     /// Queues a message. More than the queue holds cannot come from a dispatcher that keeps to the
@@ -186,11 +194,7 @@ impl LinkSlot {
         }
         if let Connection::Down(session) = &mut self.connection {
             let link = Link::resume(stream, std::mem::take(session), self.peer)?;
-            self.connection = Connection::Up(Box::new(if self.is_older {
-                link.reading(before::read)
-            } else {
-                link
-            }));
+            self.connection = Connection::Up(Box::new(link));
             self.beats = None;
             self.progress = None;
         }

@@ -10,7 +10,7 @@ use crate::{
     journal::entry::State,
 };
 
-const COLLECT: Queueing = Queueing {
+pub(super) const COLLECT: Queueing = Queueing {
     mode: Mode::Collect,
     debounce: Duration::ZERO,
     cap: 3,
@@ -23,7 +23,7 @@ const FOLLOWUP: Queueing = Queueing {
 };
 
 impl Bench {
-    async fn say(&self, text: &str, queueing: Queueing) -> DeliveryId {
+    pub(super) async fn say(&self, text: &str, queueing: Queueing) -> DeliveryId {
         let accepted = self.hear_as(text, text, Some(queueing)).await;
         accepted.expect("it is taken").delivery
     }

@@ -171,7 +171,7 @@ impl Bench {
             .await;
     }
 
-    async fn down(&self, generation: u64, asked: bool) {
+    pub(super) async fn down(&self, generation: u64, asked: bool) {
         self.handle
             .reports()
             .tell(
