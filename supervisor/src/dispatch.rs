@@ -14,6 +14,6 @@ pub mod turn;
 pub use dispatcher::{
     Accepted, AgentCounts, AgentEvent, BudgetView, Change, Dispatcher, DispatcherHandle, Found,
     Limits, Nobody, Operation, OperationError, Outside, Rejected, Reports, Restored, Submission,
-    TimeLimits, Told, prepare, waiting_for,
+    TimeLimits, Told, Waiting, prepare, waiting_for,
 };
 pub use turn::{EndKind, ReplySink, TurnEnd, TurnEvent, TurnStream};

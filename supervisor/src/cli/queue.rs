@@ -112,6 +112,25 @@ fn detail(shown: &DeliveryDetail, now: u64) -> String {
             .map_or_else(String::new, |channel| format!(" through {channel}")),
         ago(delivery.received_ms),
     );
+    if let Some(waits_for) = delivery.waits_for {
+        writeln!(text, "waits     for {}", waits_for.words()).expect(STRING);
+    }
+    if let Some(waits) = &delivery.waits {
+        let so_far = [
+            ("its session", waits.session_us),
+            ("its agent", waits.agent_us),
+            ("its class", waits.class_us),
+            ("the fleet", waits.fleet_us),
+            ("held", waits.held_us),
+        ];
+        let so_far = so_far.into_iter().filter(|(_, us)| *us >= 1_000);
+        let so_far: Vec<String> = so_far
+            .map(|(name, us)| format!("{name} {}", duration(us / 1_000)))
+            .collect();
+        if !so_far.is_empty() {
+            writeln!(text, "so far    {}", so_far.join(", ")).expect(STRING);
+        }
+    }
     if let Some(generation) = delivery.generation {
         let who = match delivery.state {
             crate::control::wire::DeliveryState::Leased => "with",
@@ -165,7 +184,7 @@ fn detail(shown: &DeliveryDetail, now: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::wire::{Delivery, DeliveryState, Send};
+    use crate::control::wire::{Delivery, DeliveryState, DeliveryWaitsFor, Send, TurnWaits};
 
     fn delivery(state: DeliveryState, text: &str) -> Delivery {
         Delivery {
@@ -180,6 +199,8 @@ mod tests {
             received_ms: 1_000_000,
             preview: text.into(),
             bytes: text.len() as u64,
+            waits_for: None,
+            waits: None,
         }
     }
 
@@ -204,9 +225,37 @@ mod tests {
     }
 
     #[test]
+    fn one_that_waits_says_what_for() {
+        let waits = TurnWaits {
+            session_us: 61_500_000,
+            fleet_us: 400,
+            held_us: 2_000_000,
+            ..TurnWaits::default()
+        };
+        let shown = DeliveryDetail {
+            delivery: Delivery {
+                waits_for: Some(DeliveryWaitsFor::Class),
+                waits: Some(waits),
+                attempts: 0,
+                generation: None,
+                ..delivery(DeliveryState::Queued, "what is the time?")
+            },
+            text: Some("what is the time?".into()),
+            ended_ms: None,
+            end: None,
+            retried: None,
+            sends: Vec::new(),
+        };
+        insta::assert_snapshot!(detail(&shown, 1_120_000));
+    }
+
+    #[test]
     fn lists_fit_their_screens() {
         let deliveries = [
-            delivery(DeliveryState::Queued, "what is\nthe time?"),
+            Delivery {
+                waits_for: Some(DeliveryWaitsFor::Session),
+                ..delivery(DeliveryState::Queued, "what is\nthe time?")
+            },
             delivery(DeliveryState::Leased, &"long ".repeat(40)),
         ];
         for width in [60, 80, 160] {

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::control::wire::{
     AgentBudget, AgentShare, AgentState, AgentStatus, BudgetState, BudgetWindow, ChannelList,
-    ChannelState, ClassShare, Delivery, DeliveryState, Schedule, Status, TurnSummary,
+    ChannelState, ClassShare, Delivery, DeliveryState, DeliveryWaitsFor, Schedule, Status,
+    TurnSummary,
 };
 use crate::turns::{price::money, verdict::words};
 
@@ -310,6 +311,10 @@ pub(super) fn deliveries(deliveries: &[Delivery], width: Option<usize>, now: u64
             duration(now.saturating_sub(d.received_ms))
         })
         .right(),
+        Column::new("WAITS FOR", deliveries, |d| {
+            d.waits_for.map_or("", DeliveryWaitsFor::as_str).to_owned()
+        })
+        .goes(2),
         Column::new("DEATHS", deliveries, |d| d.attempts.to_string())
             .right()
             .goes(2),

@@ -1,5 +1,7 @@
 //! The routes of the queue: what the journal has, and what operators do with it.
 
+use std::collections::HashMap;
+
 use axum::{
     Json,
     extract::{Path, Query, rejection::QueryRejection},
@@ -13,7 +15,7 @@ use super::{
     wire::{self, ErrorCode},
 };
 use crate::{
-    dispatch::{Operation, OperationError},
+    dispatch::{Operation, OperationError, Waiting, lanes::WaitsFor},
     journal::{
         JournalError, ReadError,
         entry::State,
@@ -66,10 +68,15 @@ pub(super) async fn queue(
         Ok((window, reader.counts()?, agent))
     });
     let (window, counts, agent) = read.await.map_err(|error| unreadable(&error))?;
+    let waiting = waiting(&state, window.entries.iter()).await;
     let counts = counts.into_iter();
     let counts = counts.filter(|count| agent.as_ref().is_none_or(|agent| count.agent == *agent));
     Ok(Json(wire::Queue {
-        deliveries: window.entries.into_iter().map(delivery).collect(),
+        deliveries: window
+            .entries
+            .into_iter()
+            .map(|listed| delivery(listed, &waiting))
+            .collect(),
         counts: counts
             .map(|count| wire::QueueCount {
                 agent: count.agent.to_string(),
@@ -105,7 +112,9 @@ pub(super) async fn show(
     state: AppState,
     Path(id): Path<String>,
 ) -> Result<Json<wire::DeliveryDetail>, Failure> {
-    find(&state, &id).await.map(|shown| Json(detail(shown)))
+    let shown = find(&state, &id).await?;
+    let waiting = waiting(&state, [&shown.listed]).await;
+    Ok(Json(detail(shown, &waiting)))
 }
 
 /// Takes out what waits or was set aside.
@@ -219,8 +228,40 @@ pub(super) fn delivery_state(state: State) -> wire::DeliveryState {
     }
 }
 
-fn delivery(listed: Listed) -> wire::Delivery {
+/// What those wait for that wait.
+async fn waiting(
+    app: &App,
+    listed: impl IntoIterator<Item = &Listed>,
+) -> HashMap<DeliveryId, Waiting> {
+    let queued = listed
+        .into_iter()
+        .filter(|listed| listed.state == State::Queued);
+    let queued = queued.map(|listed| (listed.delivery, listed.session.clone()));
+    app.dispatcher.waiting(queued.collect()).await
+}
+
+fn waits_for(waiting: WaitsFor) -> wire::DeliveryWaitsFor {
+    match waiting {
+        WaitsFor::Session => wire::DeliveryWaitsFor::Session,
+        WaitsFor::Held => wire::DeliveryWaitsFor::Held,
+        WaitsFor::Agent => wire::DeliveryWaitsFor::Agent,
+        WaitsFor::Class => wire::DeliveryWaitsFor::Class,
+        WaitsFor::Fleet => wire::DeliveryWaitsFor::Fleet,
+    }
+}
+
+fn delivery(listed: Listed, waiting: &HashMap<DeliveryId, Waiting>) -> wire::Delivery {
+    let waiting = waiting.get(&listed.delivery);
     wire::Delivery {
+        waits_for: waiting.map(|waiting| match waiting {
+            Waiting::Lane(lane, _) => waits_for(*lane),
+            Waiting::Quiet(_) => wire::DeliveryWaitsFor::Quiet,
+            Waiting::Queue => wire::DeliveryWaitsFor::Queue,
+        }),
+        waits: waiting.and_then(|waiting| match waiting {
+            Waiting::Lane(_, waits) | Waiting::Quiet(waits) => Some(super::turns::waits(waits)),
+            Waiting::Queue => None,
+        }),
         id: listed.delivery.to_string(),
         agent: listed.session.agent_str().to_owned(),
         session: listed.session.to_string(),
@@ -235,9 +276,9 @@ fn delivery(listed: Listed) -> wire::Delivery {
     }
 }
 
-fn detail(shown: Shown) -> wire::DeliveryDetail {
+fn detail(shown: Shown, waiting: &HashMap<DeliveryId, Waiting>) -> wire::DeliveryDetail {
     wire::DeliveryDetail {
-        delivery: delivery(shown.listed),
+        delivery: delivery(shown.listed, waiting),
         text: shown.text,
         ended_ms: shown.end.as_ref().map(|end| end.at.unsigned_abs()),
         end: shown.end.and_then(|end| end.text),

@@ -12,7 +12,7 @@ use super::{
     queue::unreadable,
     wire::{self, ErrorCode},
 };
-use crate::turns::{RunnableBy, Span, Step, TurnRecord, verdict::verdict};
+use crate::turns::{RunnableBy, Span, Step, TurnRecord, Waits, verdict::verdict};
 
 /// Turns in one answer, unless the caller says.
 const LIST: u32 = 100;
@@ -101,6 +101,17 @@ fn summary(turn: &TurnRecord) -> wire::TurnSummary {
     }
 }
 
+pub(super) fn waits(waits: &Waits) -> wire::TurnWaits {
+    wire::TurnWaits {
+        session_us: waits.session_us,
+        agent_us: waits.agent_us,
+        class_us: waits.class_us,
+        fleet_us: waits.fleet_us,
+        held_us: waits.held_us,
+        lost_us: 0,
+    }
+}
+
 fn detail(turn: &TurnRecord) -> wire::TurnDetail {
     let (waits, took, machine) = (&turn.waits, &turn.took, &turn.machine);
     wire::TurnDetail {
@@ -108,12 +119,8 @@ fn detail(turn: &TurnRecord) -> wire::TurnDetail {
         generation: turn.generation.0,
         attempts: turn.attempts,
         waits: wire::TurnWaits {
-            session_us: waits.session_us,
-            agent_us: waits.agent_us,
-            class_us: waits.class_us,
-            fleet_us: waits.fleet_us,
-            held_us: waits.held_us,
             lost_us: turn.lost_us,
+            ..self::waits(waits)
         },
         dispatch_us: turn.dispatch_us,
         run_us: turn.run_us,

@@ -38,8 +38,8 @@ pub use self::{
     limits::{AgentLimits, Limits, LimitsPatch, LimitsReply, UnenforcedCap},
     processes::{AgentProcess, ProcessList},
     queue::{
-        Delivery, DeliveryDetail, DeliveryState, Queue, QueueAction, QueueCount, QueueQuery,
-        QueueReply, QueueView, Send,
+        Delivery, DeliveryDetail, DeliveryState, DeliveryWaitsFor, Queue, QueueAction, QueueCount,
+        QueueQuery, QueueReply, QueueView, Send,
     },
     reload::{
         ReloadChange, ReloadDiagnostic, ReloadKey, ReloadOutcome, ReloadReply, ReloadRequest,

@@ -85,7 +85,7 @@ use self::{
 pub use self::{
     handle::{
         Accepted, AgentCounts, AgentEvent, DispatcherHandle, Operation, OperationError, Rejected,
-        Reports, Submission, Told,
+        Reports, Submission, Told, Waiting,
     },
     restore::{Found, Restored, waiting_for},
     roster::Change,
@@ -430,6 +430,11 @@ impl Dispatcher {
             }
             Request::Usage { reply } => {
                 let _ = reply.send(self.lanes.take_usage());
+            }
+            Request::Waiting { tickets, reply } => {
+                let tickets = tickets.into_iter();
+                let waiting = tickets.filter_map(|one| Some((one.delivery, self.look_at(&one)?)));
+                let _ = reply.send(waiting.collect());
             }
             Request::Flush { reply } => {
                 self.flushing.push(reply);

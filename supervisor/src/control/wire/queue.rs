@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::TurnWaits;
+
 /// What to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(default)]
@@ -123,6 +125,65 @@ pub struct Delivery {
     pub preview: String,
     /// The length of its text.
     pub bytes: u64,
+    /// What stands in its way, while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<DeliveryWaitsFor>,
+    /// What it has waited for so far, as far as this supervisor has seen it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<TurnWaits>,
+}
+
+/// What stands in the way of a message: the first of these that does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryWaitsFor {
+    /// Another message of its session is before it.
+    Session,
+    /// Its chat is to be quiet for a moment.
+    Quiet,
+    /// Its agent takes none now, or something is being done with it.
+    Held,
+    /// Its agent has as many turns as it may.
+    Agent,
+    /// Its class has as many turns as it may.
+    Class,
+    /// The fleet has as many turns as it may, or somebody else's turn is first.
+    Fleet,
+    /// Its agent has many: it is read from the journal when those before it are done.
+    Queue,
+    /// One that this reader does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl DeliveryWaitsFor {
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Quiet => "quiet",
+            Self::Held => "held",
+            Self::Agent => "agent",
+            Self::Class => "class",
+            Self::Fleet => "fleet",
+            Self::Queue => "queue",
+            Self::Unknown => "?",
+        }
+    }
+
+    /// In a sentence: "it waits for …".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Session => "the messages before it in its session",
+            Self::Quiet => "its chat to be quiet for a moment",
+            Self::Held => "its agent to be ready",
+            Self::Agent => "a turn of its agent: all that it may have at once run",
+            Self::Class => "a turn of its class: all that it may have at once run",
+            Self::Fleet => "a turn of the fleet: all run, or others are first",
+            Self::Queue => "the messages before it in its agent's queue",
+            Self::Unknown => "something that this program does not know",
+        }
+    }
 }
 
 /// The answer of `GET /queue/{id}`.

@@ -9,9 +9,16 @@ use kennel_shared::{
 };
 use tokio::time::Instant;
 
-use super::{Dispatcher, handle::Told, job::Job};
+use super::{
+    Dispatcher,
+    handle::{Told, Waiting},
+    job::Job,
+};
 use crate::{
-    dispatch::{lanes::Started, turn::TurnEnd},
+    dispatch::{
+        lanes::{self, Started, Ticket},
+        turn::TurnEnd,
+    },
     journal::now_ms,
     turns::{Histograms, Machine, Outcome, Took, TurnRecord, Waits, record},
 };
@@ -57,16 +64,25 @@ impl Dispatcher {
     /// A ticket leaves its lane for the agent.
     pub(super) fn clock_out(&mut self, started: &Started) {
         if let Some(job) = self.jobs.get_mut(&started.ticket.delivery) {
-            let waits = &started.waits;
-            let waits = Waits {
-                session_us: record::micros(waits.session),
-                agent_us: record::micros(waits.agent),
-                class_us: record::micros(waits.class),
-                fleet_us: record::micros(waits.fleet),
-                held_us: record::micros(waits.held),
-            };
-            job.clock.handed(waits, Instant::now());
+            job.clock.handed(written(&started.waits), Instant::now());
         }
+    }
+
+    /// What a delivery waits for; `None` when it does not wait.
+    pub(super) fn look_at(&self, ticket: &Ticket) -> Option<Waiting> {
+        let Some(job) = self.jobs.get(&ticket.delivery).filter(|job| !job.on_disk) else {
+            // It may just be on its way in or out as well; then it is no longer so in a moment.
+            let agent = ticket.session.agent();
+            return self.has_backlog(&agent).then_some(Waiting::Queue);
+        };
+        let (lane, waits) = self.lanes.waits_for(ticket)?;
+        let mut so_far = job.clock.waits;
+        so_far += written(&waits);
+        Some(if self.quiets.contains_key(&ticket.delivery) {
+            Waiting::Quiet(so_far)
+        } else {
+            Waiting::Lane(lane, so_far)
+        })
     }
 
     /// The account of a job that has ended; `None` of one that no agent had. Counted already.
@@ -119,6 +135,17 @@ impl Dispatcher {
             Some((agent.clone(), Arc::new(*histograms)))
         });
         known.collect()
+    }
+}
+
+/// As accounts have it.
+fn written(waits: &lanes::Waits) -> Waits {
+    Waits {
+        session_us: record::micros(waits.session),
+        agent_us: record::micros(waits.agent),
+        class_us: record::micros(waits.class),
+        fleet_us: record::micros(waits.fleet),
+        held_us: record::micros(waits.held),
     }
 }
 

@@ -15,14 +15,14 @@ use super::{roster::Change, spending::BudgetView};
 use crate::dispatch::gather::Queueing;
 use crate::{
     dispatch::{
-        lanes::Usage,
+        lanes::{Ticket, Usage, WaitsFor},
         turn::{ReplySink, TurnStream},
     },
     journal::{
         JournalError,
         entry::{CallerKey, Origin, State},
     },
-    turns::{Histograms, Machine},
+    turns::{Histograms, Machine, Waits},
 };
 
 /// Reports of one agent that may wait, so that one with much to say takes no more of the queue than
@@ -207,6 +207,17 @@ pub struct AgentCounts {
     pub output_tokens: u64,
 }
 
+/// What a delivery waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// This stands in its way, and so long it has waited for what.
+    Lane(WaitsFor, Waits),
+    /// Its chat is to be quiet first.
+    Quiet(Waits),
+    /// It is left on the disk until those before it are done.
+    Queue,
+}
+
 pub(super) type OperationReply = oneshot::Sender<Result<DeliveryId, OperationError>>;
 
 pub(super) enum Request {
@@ -250,6 +261,10 @@ pub(super) enum Request {
     },
     Usage {
         reply: oneshot::Sender<Usage>,
+    },
+    Waiting {
+        tickets: Vec<Ticket>,
+        reply: oneshot::Sender<HashMap<DeliveryId, Waiting>>,
     },
     Flush {
         reply: oneshot::Sender<()>,
@@ -412,6 +427,25 @@ impl DispatcherHandle {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Usage { reply }).await.ok()?;
         answer.await.ok()
+    }
+
+    /// What those of these deliveries wait for that wait.
+    pub async fn waiting(
+        &self,
+        deliveries: Vec<(DeliveryId, SessionKey)>,
+    ) -> HashMap<DeliveryId, Waiting> {
+        let (reply, answer) = oneshot::channel();
+        let deliveries = deliveries.into_iter();
+        let tickets = deliveries.map(|(delivery, session)| Ticket { delivery, session });
+        let tickets = tickets.collect();
+        match self
+            .requests
+            .send(Request::Waiting { tickets, reply })
+            .await
+        {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => HashMap::new(),
+        }
     }
 
     /// How many deliveries somebody holds a line for.

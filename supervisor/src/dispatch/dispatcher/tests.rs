@@ -19,6 +19,7 @@ mod beside;
 mod classes;
 mod durable;
 mod steer;
+mod waits;
 
 const POISON_AFTER: u32 = 3;
 
