@@ -309,3 +309,45 @@ async fn a_collector_is_told_and_never_waited_for() {
     eventually("it is counted", metrics).await;
     kennel.shut_down().await;
 }
+
+#[tokio::test]
+async fn what_has_not_ended_says_what_it_waits_for() {
+    let kennel = Kennel::builder()
+        .supervisor(&[("max_concurrent", "1")])
+        .agents(&["one", "two"])
+        .start()
+        .await;
+    let client = kennel.client();
+    let mut held = Vec::new();
+    for (agent, session) in [("one", "s"), ("one", "s"), ("one", "other"), ("two", "s")] {
+        let mut stream = client.stream(agent, "!hang", Some(session)).await;
+        stream.until("accepted").await;
+        held.push(stream);
+    }
+    kennel
+        .until("one", "is at work", |agent| agent.running == 1)
+        .await;
+    let queue = client.get("/api/v1/queue").await.expect("an answer").body;
+    let all = queue["deliveries"].as_array().expect("deliveries");
+    let waits: Vec<_> = all.iter().map(|one| one["waits_for"].as_str()).collect();
+    assert_eq!(
+        waits,
+        [None, Some("session"), Some("agent"), Some("fleet")],
+        "{queue}"
+    );
+    for (place, expected) in [
+        (0, "its turn runs"),
+        (1, "it waits for the messages before it in its session"),
+        (2, "it waits for a turn of its agent"),
+        (3, "it waits for a turn of the fleet"),
+    ] {
+        let id = all[place]["id"].as_str().expect("an id");
+        let (code, text, _) = kennel.run(&["why", id]).await;
+        assert_eq!(code, Some(0), "{text}");
+        let (first, rest) = text.split_once('\n').expect("lines");
+        assert!(first.contains(expected), "{text}");
+        assert!(rest.contains("!hang"), "{text}");
+    }
+    drop(held);
+    kennel.shut_down().await;
+}

@@ -96,7 +96,7 @@ async fn act(client: &Client, args: &QueueOne, action: QueueAction, out: &Output
 }
 
 /// One message in full. `now` is in milliseconds since 1970.
-fn detail(shown: &DeliveryDetail, now: u64) -> String {
+pub(super) fn detail(shown: &DeliveryDetail, now: u64) -> String {
     const STRING: &str = "a string takes everything";
     let delivery = &shown.delivery;
     let ago = |ms: u64| duration(now.saturating_sub(ms));

@@ -4,11 +4,14 @@ use super::{
     args,
     exit::{Exit, Outcome},
     output::Output,
-    table,
+    queue, table,
     units::now,
     why,
 };
-use crate::{client::Client, control::wire::TurnsQuery};
+use crate::{
+    client::{Answer, Client, ClientError},
+    control::wire::{DeliveryDetail, DeliveryState, ErrorCode, TurnsQuery},
+};
 
 pub(super) async fn run(client: &Client, args: &args::Turns, out: &Output) -> Outcome {
     if let Some(agent) = &args.agent {
@@ -38,11 +41,52 @@ pub(super) async fn run(client: &Client, args: &args::Turns, out: &Output) -> Ou
 }
 
 pub(super) async fn why(client: &Client, args: &args::Why, out: &Output) -> Outcome {
-    let turn = client.turn_detail(&args.turn).await?;
+    let turn = match client.turn_detail(&args.turn).await {
+        Ok(turn) => turn,
+        Err(error) if is_unknown(&error) => {
+            return match client.delivery(&args.turn).await {
+                Ok(open) if is_open(&open.value) => so_far(&open, args.json, out),
+                _ => Err(error.into()),
+            };
+        }
+        Err(error) => return Err(error.into()),
+    };
     if args.json {
         out.line(turn.json.trim_end())?;
     } else {
         out.text(why::draw(&turn.value, Output::width().unwrap_or(80)))?;
     }
+    Ok(Exit::Ok)
+}
+
+fn is_unknown(error: &ClientError) -> bool {
+    matches!(error, ClientError::Api { error, .. } if error.code == ErrorCode::TurnNotFound)
+}
+
+fn is_open(shown: &DeliveryDetail) -> bool {
+    matches!(
+        shown.delivery.state,
+        DeliveryState::Queued | DeliveryState::Leased
+    )
+}
+
+/// What is known of a message whose turn has not ended.
+fn so_far(open: &Answer<DeliveryDetail>, json: bool, out: &Output) -> Outcome {
+    if json {
+        out.line(open.json.trim_end())?;
+        return Ok(Exit::Ok);
+    }
+    let delivery = &open.value.delivery;
+    let what = match (delivery.state, delivery.waits_for) {
+        (DeliveryState::Leased, _) => {
+            "its turn runs: where its time went is known when it has ended".to_owned()
+        }
+        (_, Some(waits_for)) => {
+            format!("its turn has not begun: it waits for {}", waits_for.words())
+        }
+        (_, None) => "its turn has not begun".to_owned(),
+    };
+    out.line(&what)?;
+    out.text(format!("\n{}", queue::detail(&open.value, now())))?;
     Ok(Exit::Ok)
 }
