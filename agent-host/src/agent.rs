@@ -60,8 +60,8 @@ struct Running {
     turn: TurnId,
     delivery: DeliveryId,
     session: SessionKey,
-    /// What it may take in at its next tool boundary.
-    steers: mpsc::Sender<Delivery>,
+    /// What it may take in at its next tool boundary; nothing more, once something was left out: they are taken in order.
+    steers: Option<mpsc::Sender<Delivery>>,
     /// Taken when it is used.
     stop: Option<oneshot::Sender<Stop>>,
 }
@@ -187,7 +187,7 @@ impl<C: Connector> Agent<C> {
             turn: delivery.turn,
             delivery: delivery.delivery,
             session: delivery.session.clone(),
-            steers: steers_tx,
+            steers: Some(steers_tx),
             stop: Some(stop_tx),
         };
         let task = turn::run(equipment, delivery, turn::Wishes { stop, steers });
@@ -209,13 +209,22 @@ impl<C: Connector> Agent<C> {
             .then_some("a turn of this session is running")
     }
 
-    /// Offers a message to the turn of its session. Nobody misses it who is not there to take it: it is delivered later.
+    /// Offers a message to the turn that it is meant for. What that does not take is delivered by itself, later.
     fn steer(&mut self, delivery: Delivery) {
-        let mut running = self.running.values();
-        let turn = running.find(|running| running.session == delivery.session);
-        let id = delivery.delivery;
-        if turn.is_none_or(|running| running.steers.try_send(delivery).is_err()) {
-            debug!(delivery.id = %id, "no turn to be steered by this");
+        let mut running = self.running.values_mut();
+        let meant = |running: &&mut Running| {
+            running.turn == delivery.turn && running.session == delivery.session
+        };
+        let Some(running) = running.find(meant) else {
+            debug!(delivery.id = %delivery.delivery, "no turn to be steered by this");
+            return;
+        };
+        let taken = running
+            .steers
+            .as_ref()
+            .is_some_and(|steers| steers.try_send(delivery).is_ok());
+        if !taken {
+            running.steers = None;
         }
     }
 

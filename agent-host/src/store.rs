@@ -19,7 +19,8 @@
 //! Others may read the file meanwhile ([`Reader`]); nobody else writes.
 //!
 //! `synchronous` is NORMAL: a commit survives the death of this process, and of the supervisor. Only a
-//! power cut may take back the last commits, and then whole.
+//! power cut may take back the last commits, and then whole: what they answered is handed out again. A delivery that is
+//! taken into a turn is not, so that commit is FULL.
 
 mod encoding;
 mod file;

@@ -169,6 +169,49 @@ async fn what_was_said_into_a_turn_is_answered_once_whoever_dies() {
 }
 
 #[tokio::test]
+async fn a_turn_that_has_taken_something_in_goes_on_with_it_whoever_dies() {
+    for who in ["supervisor", "agent", "both"] {
+        let mut chat = Chat::open().await;
+        let keys = [
+            ("queue", "{ mode = 'steer' }"),
+            ("tools", "['exec']"),
+            ("max_steps", "100"),
+        ];
+        let mut kennel = limited(&chat, &keys).await;
+        chat.say(&long_turn(90)).await;
+        until_running(&kennel).await;
+        let agent = kennel.agent_pid("one").await;
+        chat.say("!sleep 2000 rather this").await;
+        eventually("a message that was taken in", || async {
+            let all = kennel
+                .client()
+                .get("/api/v1/queue?view=all")
+                .await
+                .ok()?
+                .body;
+            let states = all["deliveries"].as_array()?.iter();
+            states
+                .map(|one| &one["state"])
+                .any(|state| state == "gathered")
+                .then_some(())
+        })
+        .await;
+        if who != "supervisor" {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(agent), Signal::SIGKILL).unwrap();
+        }
+        if who != "agent" {
+            kennel.signal(Signal::SIGKILL);
+            kennel.until_down().await;
+            kennel.start_again().await;
+        }
+        assert_eq!(chat.hear().await, "rather this", "{who}");
+        chat.say("what now?").await;
+        assert_eq!(chat.hear().await, "what now?", "{who}");
+        kennel.shut_down().await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_too_much_is_told() {
     let mut chat = Chat::open().await;
     let kennel = fleet(&chat, "{ cap = 2 }").await;

@@ -276,6 +276,9 @@ fn base_url(http: &HttpSpec) -> String {
     format!("{url}/")
 }
 
+/// What the model is said to have said between the results of its tools and the person's next word.
+const MEANWHILE: &str = "A message has come meanwhile.";
+
 fn chat_request(request: &Request, api: AdapterKind) -> ChatRequest {
     let mut messages: Vec<ChatMessage> = Vec::with_capacity(request.messages.len());
     let mut results: Vec<ToolResponse> = Vec::new();
@@ -287,11 +290,18 @@ fn chat_request(request: &Request, api: AdapterKind) -> ChatRequest {
                 continue;
             }
         }
-        if !results.is_empty() {
+        let behind_results = !results.is_empty();
+        if behind_results {
             messages.push(ChatMessage::from(std::mem::take(&mut results)));
         }
         match message {
-            Message::User(text) => messages.push(ChatMessage::user(text.as_str())),
+            Message::User(text) => {
+                // Some that speak this API, as Mistral's, refuse a person's word right behind a tool's.
+                if behind_results && api == AdapterKind::OpenAI {
+                    messages.push(ChatMessage::assistant(MEANWHILE));
+                }
+                messages.push(ChatMessage::user(text.as_str()));
+            }
             Message::Model { text, calls } => messages.push(answer(text, calls)),
             Message::Result { .. } => {}
         }

@@ -31,6 +31,9 @@ const PRUNE_EVERY: u32 = 256;
 /// How long to wait for somebody who reads the file from outside, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How commits go to the disk: see the invariants of the store.
+const USUALLY: &str = "NORMAL";
+
 /// Newest first, by the index: the reader stops where its window is full.
 pub(super) const TAIL: &str =
     "SELECT seq, role, octet_length(content), octet_length(tools), content, tools FROM messages
@@ -159,7 +162,12 @@ impl StoreFile {
     }
 
     pub(super) fn steer(&mut self, steer: &NewSteer) -> Result<bool, StoreError> {
-        Ok(steps::steer(&self.connection, steer)?)
+        // Nobody else keeps it from now on, so not even a power cut may take it back.
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        let taken = steps::steer(&self.connection, steer);
+        self.connection
+            .pragma_update(None, "synchronous", USUALLY)?;
+        Ok(taken?)
     }
 
     fn window(
@@ -282,7 +290,7 @@ impl StoreFile {
 /// Small caches: there is one of these per agent, and a turn touches few pages.
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "synchronous", USUALLY)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -256)?;
     connection.pragma_update(None, "journal_size_limit", 4 * 1024 * 1024)?;

@@ -123,6 +123,13 @@ impl Progress {
         self.answers > 0 && self.begun.is_none()
     }
 
+    /// How much the person has said, in bytes.
+    pub(super) fn heard_bytes(&self) -> usize {
+        let said = self.messages.iter();
+        let said = said.filter(|message| matches!(message, Message::User(_)));
+        said.map(Message::bytes).sum()
+    }
+
     /// Somebody has said more, and it is taken in.
     pub(super) fn steered(&mut self, text: String) {
         for Call { id, name, .. } in self.open.drain(..) {

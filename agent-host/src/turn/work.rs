@@ -77,11 +77,21 @@ impl Turn<'_> {
         progress: &mut Progress,
         steers: &mut mpsc::Receiver<Delivery>,
     ) -> Result<(), StoreError> {
+        // The last time that the model may be asked, it has no tools left to act upon it.
         while progress.is_at_boundary()
+            && progress.answers() + 1 < self.most()
             && let Ok(steer) = steers.try_recv()
         {
             let delivery = steer.delivery;
             let text = words_of(steer, &self.delivery.sender);
+            if progress.heard_bytes() + text.len()
+                > self.equipment.spec.context.max_bytes as usize / 2
+            {
+                // What the person says is never cut, so it must leave room for the rest. All that comes now follows.
+                steers.close();
+                while steers.try_recv().is_ok() {}
+                break;
+            }
             let taking = NewSteer {
                 delivery,
                 into: self.delivery.delivery,

@@ -96,10 +96,18 @@ fn any_step() -> impl Strategy<Value = Vec<Message>> {
     })
 }
 
+/// The same, and what the person may have said then.
+fn any_steered_step() -> impl Strategy<Value = Vec<Message>> {
+    let said = prop::collection::vec("[a-z]{0,6}", 0..3);
+    let weighted = prop_oneof![3 => Just(Vec::new()), 1 => said];
+    (any_step(), weighted)
+        .prop_map(|(step, said)| [step, said.into_iter().map(Message::User).collect()].concat())
+}
+
 fn any_exchange() -> impl Strategy<Value = Vec<Message>> {
     let steps = prop_oneof![
         2 => Just(Vec::new()),
-        1 => prop::collection::vec(any_step(), 1..4),
+        1 => prop::collection::vec(any_steered_step(), 1..4),
     ];
     ("[a-zä]{0,12}", steps, "[a-zä]{0,12}").prop_map(|(question, steps, answer)| {
         [
@@ -246,12 +254,24 @@ proptest! {
     fn what_is_sent_is_sound_and_has_the_whole_turn(
         window in any_history(),
         question in "[a-z]{0,10}",
-        steps in prop::collection::vec(any_step(), 0..5),
+        steps in prop::collection::vec(any_steered_step(), 0..5),
         max_bytes in 0usize..400,
     ) {
         let turn = [vec![Message::User(question)], steps.concat()].concat();
         let sent = fit(&window, &turn, max_bytes);
         assert_sound(&sent);
+        let people = |message: &Message| matches!(message, Message::User(_));
+        prop_assert!(!sent.windows(2).any(|two| two.iter().all(people)), "{sent:?}");
+        let mut whole: Vec<Message> = Vec::new();
+        for message in turn {
+            match (whole.last_mut(), message) {
+                (Some(Message::User(said)), Message::User(more)) => {
+                    *said = format!("{said}\n\n{more}");
+                }
+                (_, message) => whole.push(message),
+            }
+        }
+        let turn = whole;
         prop_assert!(sent.first().is_some_and(|first| first.part() == Part::Question));
         let own = &sent[sent.len() - turn.len()..];
         for (sent, said) in own.iter().zip(&turn) {

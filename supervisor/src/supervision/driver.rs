@@ -283,7 +283,7 @@ impl Driver {
                 self.note_turn(&delivery);
                 self.link.send(ToAgent::DeliverCheaper(*delivery));
             }
-            Command::Steer(delivery) => self.link.offer(ToAgent::Steer(*delivery)),
+            Command::Steer(delivery) => self.link.offer(*delivery),
             Command::Cancel(turn) => self.link.send(ToAgent::Cancel(turn)),
             Command::Unstick(generation) => {
                 // Another life has nothing of it.
@@ -554,6 +554,7 @@ impl Driver {
                 trace,
             }) => {
                 self.turns.over(turn);
+                self.link.turn_over(turn);
                 let times = self.cpu_times();
                 let mut machine = self.meter.end(turn, times);
                 if machine.cpu_us.is_some() {

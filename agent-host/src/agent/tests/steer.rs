@@ -5,14 +5,19 @@ use std::fs;
 use kennel_shared::protocol::TurnStep;
 use serde_json::json;
 
+use super::super::STEERS;
 use super::{
     tools::{exec, script, spec_with_tools},
     *,
 };
 
-/// Offers a message to the turn that runs in its session.
-fn steer(link: &mut AgentLink, delivery: &Delivery) {
-    link.send(ToAgent::Steer(delivery.clone())).unwrap();
+/// Offers a message to a turn.
+fn steer(link: &mut AgentLink, delivery: &Delivery, turn: &Delivery) {
+    let offer = Delivery {
+        turn: turn.turn,
+        ..delivery.clone()
+    };
+    link.send(ToAgent::Steer(offer)).unwrap();
 }
 
 /// A turn whose first tool lasts until there is a file `go`, and whose second says that it was run.
@@ -72,10 +77,10 @@ async fn a_message_is_taken_in_between_two_tools() {
         name: Some("Bob".into()),
     };
     for one in &steers {
-        steer(&mut link, one);
+        steer(&mut link, one, &turn);
     }
     // Offered twice, it is there once.
-    steer(&mut link, &steers[0]);
+    steer(&mut link, &steers[0], &turn);
     go(&mut link, &dir).await;
     let (taken, outcome) = taken(&mut link, &turn).await;
     assert_eq!(taken, steers.each_ref().map(|one| one.delivery));
@@ -115,7 +120,7 @@ async fn what_was_taken_in_stays_so_over_the_end_of_the_process() {
     ) {}
     // The model is asked about it, and does not come to an end.
     let late = delivery("!hang");
-    steer(&mut link, &late);
+    steer(&mut link, &late, &turn);
     go(&mut link, &dir).await;
     let said = ToSupervisor::Steered {
         delivery: late.delivery,
@@ -147,8 +152,8 @@ async fn a_turn_without_tools_takes_nothing_in() {
     assert_eq!(next(&mut link).await, ToSupervisor::Started(turn.turn));
     let late = delivery("now what");
     let elsewhere = delivery_in("elsewhere", "hello");
-    steer(&mut link, &late);
-    steer(&mut link, &elsewhere);
+    steer(&mut link, &late, &turn);
+    steer(&mut link, &elsewhere, &turn);
     let (taken, outcome) = taken(&mut link, &turn).await;
     assert_eq!((taken.len(), outcome), (0, replied("slept")));
     for one in [&late, &elsewhere] {
@@ -163,11 +168,61 @@ async fn what_has_its_end_already_is_not_taken_in() {
     let before = delivery("before");
     assert_eq!(answer(&mut link, &before).await, replied("before"));
     let turn = at_its_first_tool(&mut link).await;
-    steer(&mut link, &before);
+    steer(&mut link, &before, &turn);
     go(&mut link, &dir).await;
     let (taken, outcome) = taken(&mut link, &turn).await;
     assert_eq!(taken, []);
     assert!(matches!(outcome, TurnOutcome::Replied(text) if text.contains("exec: ")));
     assert!(dir.path().join("work/second").exists());
     assert_eq!(answer(&mut link, &before).await, replied("before"));
+}
+
+#[tokio::test]
+async fn what_is_meant_for_another_turn_of_the_session_is_left_alone() {
+    let dir = dir();
+    let (_rig, mut link) = Rig::start(&dir, spec_with_tools(&dir)).await;
+    let turn = at_its_first_tool(&mut link).await;
+    let late = delivery("for another");
+    steer(&mut link, &late, &late);
+    go(&mut link, &dir).await;
+    assert_eq!(taken(&mut link, &turn).await.0, []);
+}
+
+#[tokio::test]
+async fn no_more_is_taken_in_than_fits_beside_the_rest_and_none_out_of_order() {
+    let dir = dir();
+    let (_rig, mut link) = Rig::start(&dir, spec_with_tools(&dir)).await;
+    // Of 100,000 bytes of context, half is for what is said.
+    let turn = at_its_first_tool(&mut link).await;
+    let large = "x".repeat(30_000);
+    let steers = [large.as_str(), &large, "a word"].map(delivery);
+    for one in &steers {
+        steer(&mut link, one, &turn);
+    }
+    go(&mut link, &dir).await;
+    assert_eq!(taken(&mut link, &turn).await.0, [steers[0].delivery]);
+
+    // Nor more than wait for it.
+    let turn = at_its_first_tool(&mut link).await;
+    let many: Vec<_> = (0..STEERS + 5).map(|n| delivery(&n.to_string())).collect();
+    for one in &many {
+        steer(&mut link, one, &turn);
+    }
+    go(&mut link, &dir).await;
+    let expected: Vec<_> = many[..STEERS].iter().map(|one| one.delivery).collect();
+    assert_eq!(taken(&mut link, &turn).await.0, expected);
+}
+
+#[tokio::test]
+async fn a_turn_that_may_use_no_more_tools_takes_nothing_in() {
+    let dir = dir();
+    let mut spec = spec_with_tools(&dir);
+    spec.tools.max_steps = 2;
+    let (_rig, mut link) = Rig::start(&dir, spec).await;
+    let turn = at_its_first_tool(&mut link).await;
+    steer(&mut link, &delivery("do more"), &turn);
+    go(&mut link, &dir).await;
+    let (taken, outcome) = taken(&mut link, &turn).await;
+    assert_eq!(taken, []);
+    assert!(matches!(outcome, TurnOutcome::Replied(text) if text.starts_with("exec: ")));
 }

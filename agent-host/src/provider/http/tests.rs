@@ -17,6 +17,7 @@ use super::super::{Answer, Fault, ProviderError, Request, RetryPolicy, Usage};
 use super::Http;
 use crate::window::{Call, Message};
 
+mod roles;
 mod tools;
 
 const KEY: &str = "sk-very-secret";

@@ -181,7 +181,9 @@ impl Dispatcher {
         }
         let error = match answer {
             Ok(Answer::Accepted(Acceptance::New(seq))) => {
+                let session = accepting.new.session.clone();
                 self.take_in(accepting, seq, &agent);
+                self.steer(&session);
                 return;
             }
             Ok(Answer::Accepted(Acceptance::Known { by, first })) => {
@@ -249,7 +251,6 @@ impl Dispatcher {
         if let Some(queueing) = queueing {
             self.begin_to_gather(&ticket, queueing);
         }
-        self.steer(&ticket.session);
     }
 
     /// Somebody asks for what was accepted before.

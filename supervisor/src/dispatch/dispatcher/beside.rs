@@ -58,16 +58,19 @@ impl Dispatcher {
                 if drop == DropPolicy::Newest {
                     return Some((Beside::Refuse, None));
                 }
-                let untouched = |job: &Job| {
-                    job.known && job.lease.is_none() && job.attempts == 0 && job.offered.is_none()
-                };
-                let oldest = waiting.into_iter().find(|ticket| {
+                let untouched = |job: &Job| job.known && job.lease.is_none() && job.attempts == 0;
+                let oldest = waiting.iter().find(|ticket| {
                     let job = self.jobs.get(&ticket.delivery);
-                    job.is_some_and(untouched) && !self.holds.contains_key(&ticket.delivery)
+                    job.is_some_and(untouched)
+                        && !self.holds.contains_key(&ticket.delivery)
+                        && !self.is_offered(ticket.delivery)
                 });
-                let Some(oldest) = oldest else {
-                    // An agent may have them all by now.
-                    return (mode == Mode::Steer).then_some((Beside::Refuse, None));
+                let Some(oldest) = oldest.cloned() else {
+                    // What the turn that runs may have by now is not dropped.
+                    let offered = waiting
+                        .iter()
+                        .all(|ticket| self.is_offered(ticket.delivery));
+                    return offered.then_some((Beside::Refuse, None));
                 };
                 let replace = Beside::Replace {
                     oldest: oldest.delivery,

@@ -2,7 +2,7 @@
 
 use kennel_shared::{
     envelope::Sender,
-    ids::TurnId,
+    ids::{DeliveryId, TurnId},
     protocol::{FailureKind, Spent, TurnOutcome},
 };
 
@@ -45,8 +45,8 @@ pub(super) struct Job {
     pub(super) of_chat: bool,
     /// It may be taken into the turn that runs in its session.
     pub(super) steers: bool,
-    /// To which turn it was offered.
-    pub(super) offered: Option<TurnId>,
+    /// To which turn it was offered, and of which delivery that is.
+    pub(super) offered: Option<(TurnId, DeliveryId)>,
     pub(super) cancelled: bool,
     /// It is here only for whoever holds a line: its turn comes when the queue was read so far.
     pub(super) on_disk: bool,

@@ -25,6 +25,11 @@ impl Dispatcher {
             return;
         }
         let delivery = ticket.delivery;
+        if operation == Operation::Drop && self.is_offered(delivery) {
+            // The turn that runs may have it by now.
+            let _ = reply.send(Err(OperationError::Running));
+            return;
+        }
         let held = operation == Operation::Drop && self.hold_back(&ticket);
         if operation == Operation::Drop && !held && self.jobs.contains_key(&delivery) {
             let _ = reply.send(Err(OperationError::Running));

@@ -100,7 +100,9 @@ impl Dispatcher {
                 self.tally(&agent).going = Going::Retired;
                 self.lanes.close(&agent);
                 self.swamped.remove(&agent);
-                let waiting = self.lanes.waiting(&agent);
+                let mut waiting = self.lanes.waiting(&agent);
+                // What a turn that runs may have is answered by it, or ended when that has.
+                waiting.retain(|ticket| !self.is_offered(ticket.delivery));
                 self.end_removed(&agent, waiting);
             }
             Change::Remove(agent) => {

@@ -31,16 +31,16 @@ impl Dispatcher {
         let running = running.iter().find(|one| one.session == *session);
         let running = running.and_then(|one| self.jobs.get(&one.delivery));
         // The answer goes to whoever asked: to the same chat, or these must wait.
-        let turn = running.filter(|job| job.of_chat && !job.cancelled);
-        let (Some(turn), Some(commands)) = (turn.and_then(|job| job.turn), self.agents.get(&agent))
-        else {
+        let into = running.filter(|job| job.of_chat && !job.cancelled);
+        let into = into.and_then(|job| Some((job.turn?, job.ticket.delivery)));
+        let (Some((turn, into)), Some(commands)) = (into, self.agents.get(&agent)) else {
             return;
         };
         for ticket in self.lanes.waiting_in(session) {
             let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
                 return;
             };
-            if job.offered == Some(turn) {
+            if job.offered == Some((turn, into)) {
                 continue;
             }
             let Some(text) = job.text.as_ref().filter(|_| job.steers && job.known) else {
@@ -59,14 +59,15 @@ impl Dispatcher {
             if commands.try_send(Command::Steer(steer)).is_err() {
                 return;
             }
-            job.offered = Some(turn);
+            job.offered = Some((turn, into));
         }
     }
 
-    /// Whether a turn that runs may have taken a delivery that waits.
+    /// Whether a turn may have taken a delivery that waits: it was offered to one whose delivery is not done with, be it
+    /// that its agent has died meanwhile.
     pub(super) fn is_offered(&self, delivery: DeliveryId) -> bool {
         let offered = self.jobs.get(&delivery).and_then(|job| job.offered);
-        offered.is_some_and(|turn| self.turns.contains_key(&turn))
+        offered.is_some_and(|(_, into)| self.jobs.contains_key(&into))
     }
 
     /// A turn has taken a delivery in: it is done with when that is.

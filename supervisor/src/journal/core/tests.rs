@@ -589,6 +589,15 @@ proptest! {
                 let number = names.deliveries.iter().position(|id| *id == standing.delivery).unwrap();
                 prop_assert_eq!(Some(standing.state), rules.state.get(&number).copied());
                 prop_assert_eq!(standing.state.is_open(), standing.end.is_none());
+                // Where it goes on is another of its session, and that comes to an end.
+                let (mut last, mut steps) = (standing.clone(), 0);
+                while let Some(next) = last.retried {
+                    let all = memory.standings();
+                    last = all.into_iter().find(|other| other.delivery == next).unwrap();
+                    steps += 1;
+                    prop_assert_eq!(&last.session, &standing.session);
+                    prop_assert!(steps <= names.deliveries.len(), "it goes in a circle");
+                }
             }
             prop_assert_eq!(memory.schedules().len(), rules.schedules.len());
             for mark in memory.schedules() {

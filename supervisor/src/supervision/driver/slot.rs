@@ -7,13 +7,17 @@
 //! before this one gave it, begins it.
 
 use std::{
+    collections::HashSet,
     future::pending,
     time::{Duration, Instant},
 };
 
 use kennel_shared::{
+    ids::TurnId,
     link::{Incoming, Link, LinkError, Session, Violation},
-    protocol::{Hello, LinkId, PROTOCOL_BEFORE, Position, Refusal, ToAgent, ToSupervisor},
+    protocol::{
+        Delivery, Hello, LinkId, PROTOCOL_BEFORE, Position, Refusal, ToAgent, ToSupervisor,
+    },
     secret::Token,
 };
 use tokio::time::sleep_until;
@@ -37,6 +41,24 @@ enum Connection {
 /// With so many messages on their way to an agent, it is offered nothing that can wait.
 const OFFERS: usize = 64;
 
+/// Turns to which something could not be offered.
+#[derive(Debug, Default)]
+struct Offers(HashSet<TurnId>);
+
+impl Offers {
+    /// Whether a turn is to be offered something now, of an agent that reads it, or does not.
+    fn may(&mut self, turn: TurnId, reads: bool) -> bool {
+        if !reads {
+            self.0.insert(turn);
+        }
+        !self.0.contains(&turn)
+    }
+
+    fn over(&mut self, turn: TurnId) {
+        self.0.remove(&turn);
+    }
+}
+
 /// How a child is let in.
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -58,6 +80,7 @@ pub(super) struct LinkSlot {
     peer: Position,
     /// Whether that is of the version before.
     is_older: bool,
+    offers: Offers,
     /// Heartbeats in the second that began then.
     beats: Option<(Instant, u32)>,
     /// What the agent had acknowledged, and since when no more with something outstanding.
@@ -76,6 +99,7 @@ impl Default for LinkSlot {
             attempt: 0,
             peer: Position::default(),
             is_older: false,
+            offers: Offers::default(),
             beats: None,
             progress: None,
             allowance: Allowance::default(),
@@ -109,14 +133,21 @@ impl LinkSlot {
         matches!(self.connection, Connection::Up(_))
     }
 
-    /// Sends what does no harm if it is left out: to an agent that knows it, and reads what it is sent.
-    pub(super) fn offer(&mut self, message: ToAgent) {
-        if let Connection::Up(link) = &self.connection
-            && !self.is_older
-            && link.unacknowledged() < OFFERS
-        {
-            self.send(message);
+    /// Offers a message to a turn: of an agent that knows what that is, and reads what it is sent. Once one was left out,
+    /// that turn is offered no more: it takes them in order.
+    pub(super) fn offer(&mut self, delivery: Delivery) {
+        let reads = match &self.connection {
+            Connection::Up(link) => !self.is_older && link.unacknowledged() < OFFERS,
+            Connection::Down(_) => false,
+        };
+        if self.offers.may(delivery.turn, reads) {
+            self.send(ToAgent::Steer(delivery));
         }
+    }
+
+    /// A turn has ended: nothing more is offered to it.
+    pub(super) fn turn_over(&mut self, turn: TurnId) {
+        self.offers.over(turn);
     }
 
     /// Queues a message. More than the queue holds cannot come from a dispatcher that keeps to the
@@ -241,5 +272,21 @@ impl LinkSlot {
             Some((_, since)) if now.duration_since(since) > patience => Err("it stopped reading"),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_was_passed_over_once_is_offered_no_more() {
+        let (mut offers, one, two) = (Offers::default(), TurnId::new(), TurnId::new());
+        assert!(offers.may(one, true));
+        assert!(!offers.may(one, false));
+        assert!(!offers.may(one, true), "it would be out of order");
+        assert!(offers.may(two, true));
+        offers.over(one);
+        assert!(offers.0.is_empty());
     }
 }

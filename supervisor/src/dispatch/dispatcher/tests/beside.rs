@@ -17,7 +17,7 @@ pub(super) const COLLECT: Queueing = Queueing {
     drop: DropPolicy::Summarize,
 };
 
-const FOLLOWUP: Queueing = Queueing {
+pub(super) const FOLLOWUP: Queueing = Queueing {
     mode: Mode::Followup,
     ..COLLECT
 };

@@ -94,7 +94,7 @@ fn sender() -> Sender {
     }
 }
 
-fn session() -> SessionKey {
+pub(super) fn session() -> SessionKey {
     SessionKey::new(&agent("a"), "test").unwrap()
 }
 

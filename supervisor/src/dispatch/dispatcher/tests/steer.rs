@@ -2,7 +2,11 @@
 
 use tokio::time::timeout;
 
-use super::{beside::COLLECT, *};
+use super::{
+    beside::{COLLECT, FOLLOWUP},
+    durable::{outside, session},
+    *,
+};
 use crate::{
     dispatch::gather::{DropPolicy, Mode, Queueing},
     journal::entry::State,
@@ -152,22 +156,110 @@ async fn an_agent_has_no_say_in_what_is_not_its_own() {
 
 #[tokio::test]
 async fn what_a_turn_may_have_is_not_dropped_for_others() {
-    for drop in [DropPolicy::Oldest, DropPolicy::Newest] {
-        let mut bench = Bench::fresh();
-        bench.up(1).await;
-        let steer = Queueing {
-            cap: 1,
-            drop,
-            ..STEER
-        };
-        let first = bench.say("one", steer).await;
-        bench.delivery("a").await;
-        let second = bench.say("two", steer).await;
-        bench.offered().await;
-        let third = bench.say("three", steer).await;
-        assert_eq!(bench.shown(third).await.listed.state, State::Dropped);
-        bench.takes(second, first).await;
-        bench.say("four", steer).await;
-        assert_eq!(bench.offered().await.text, "four");
+    let mut bench = Bench::fresh();
+    bench.up(1).await;
+    let steer = Queueing {
+        cap: 1,
+        drop: DropPolicy::Oldest,
+        ..STEER
+    };
+    let first = bench.say("one", steer).await;
+    bench.delivery("a").await;
+    let second = bench.say("two", steer).await;
+    bench.offered().await;
+    let third = bench.say("three", steer).await;
+    assert_eq!(bench.shown(third).await.listed.state, State::Dropped);
+    let dropped = bench
+        .handle
+        .operate(Operation::Drop, second, session())
+        .await;
+    assert_eq!(dropped, Err(OperationError::Running));
+    bench.takes(second, first).await;
+    bench.say("four", steer).await;
+    assert_eq!(bench.offered().await.text, "four");
+    // The turn has left it, so it is like any other.
+    bench.reply("a", first, "fine").await;
+    let fourth = bench.delivery("a").await;
+    bench.say("five", FOLLOWUP).await;
+    bench
+        .say(
+            "six",
+            Queueing {
+                mode: Mode::Followup,
+                ..steer
+            },
+        )
+        .await;
+    bench.reply("a", fourth.delivery, "fine").await;
+    assert_eq!(bench.delivery("a").await.text, "six");
+}
+
+#[tokio::test]
+async fn one_that_takes_the_place_of_another_tells_of_it_first() {
+    let mut bench = Bench::fresh();
+    bench.up(1).await;
+    let followup = Queueing { cap: 1, ..FOLLOWUP };
+    let first = bench.say("one", followup).await;
+    bench.delivery("a").await;
+    bench.say("two", followup).await;
+    bench
+        .say(
+            "three",
+            Queueing {
+                mode: Mode::Steer,
+                ..followup
+            },
+        )
+        .await;
+    // Its text is read again, with the line about the one before it; so it is not offered.
+    bench.nothing_more().await;
+    bench.reply("a", first, "fine").await;
+    let text = bench.delivery("a").await.text;
+    assert!(
+        text.starts_with("[1 earlier message dropped") && text.ends_with("three"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn the_limit_of_the_wait_holds_only_what_no_turn_may_have() {
+    let home = tempfile::tempdir().unwrap();
+    let mut bench = Bench::over(home, 10, outside().0, &HashSet::new());
+    let time = TimeLimits {
+        queue: Some(Duration::from_millis(50)),
+        first_token: None,
+        turn: Duration::from_mins(1),
+        cancel_grace: Duration::from_mins(1),
+    };
+    let limits = Limits {
+        time: Some(time),
+        ..limits(10)
+    };
+    bench
+        .handle
+        .change(Change::Limit {
+            agent: agent("a"),
+            limits,
+        })
+        .await;
+    bench.up(1).await;
+    let first = bench.say("one", STEER).await;
+    bench.delivery("a").await;
+    let second = bench.say("two", STEER).await;
+    bench.offered().await;
+    let third = bench.say("three", FOLLOWUP).await;
+    eventually_in(&bench, third, State::Failed).await;
+    assert_eq!(bench.shown(second).await.listed.state, State::Queued);
+    bench.takes(second, first).await;
+    assert_eq!(bench.shown(second).await.listed.state, State::Gathered);
+}
+
+async fn eventually_in(bench: &Bench, delivery: DeliveryId, state: State) {
+    for _ in 0..1000 {
+        if bench.shown(delivery).await.listed.state == state {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    panic!("{delivery} does not become {state}");
 }
