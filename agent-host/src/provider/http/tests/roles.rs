@@ -1,6 +1,6 @@
 //! What each API is sent.
 
-use genai::chat::ChatRole;
+use genai::chat::ChatRole::{Assistant, Tool, User};
 
 use super::super::*;
 
@@ -31,7 +31,6 @@ fn a_word_behind_a_result_is_as_each_api_wants_it() {
         tools: Vec::new(),
         may_call: true,
     };
-    use ChatRole::{Assistant, Tool, User};
     for (api, expected) in [
         (
             AdapterKind::OpenAI,
