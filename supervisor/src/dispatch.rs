@@ -13,7 +13,7 @@ pub mod turn;
 
 pub use dispatcher::{
     Accepted, AgentCounts, AgentEvent, BudgetView, Change, Dispatcher, DispatcherHandle, Found,
-    Limits, Nobody, Operation, OperationError, Outside, Rejected, Reports, Restored, Submission,
-    TimeLimits, Told, Waiting, prepare, waiting_for,
+    Limits, Nobody, Operation, OperationError, Outside, Rejected, Reports, Restored,
+    ScheduleClasses, Submission, TimeLimits, Told, Waiting, prepare, waiting_for,
 };
 pub use turn::{EndKind, ReplySink, TurnEnd, TurnEvent, TurnStream};

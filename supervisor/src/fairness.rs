@@ -16,6 +16,7 @@ mod window;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -46,13 +47,14 @@ pub struct CpuUsage {
     pub weight: u32,
 }
 
-/// What there is to know of one agent over a window.
+/// What there is to know of one agent in one class over a window: there is one of these for its own class, and one for each other in
+/// which it wanted or had a slot. What it had of the CPU is said with its own class, and of no other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentShare {
     /// Whose.
     pub agent: AgentId,
-    /// Its class.
-    pub class: Box<str>,
+    /// The class.
+    pub class: Arc<str>,
     /// Its weight in the class.
     pub weight: u32,
     /// Slots that it had, on average.
@@ -95,7 +97,7 @@ pub struct Fairness {
     pub longest_wait: Option<(AgentId, Duration)>,
     /// The classes that have agents, by name.
     pub classes: Vec<ClassShare>,
-    /// The agents that are there, by name.
+    /// The agents that are there, by name, then by class.
     pub agents: Vec<AgentShare>,
 }
 
@@ -108,12 +110,14 @@ pub struct Report {
     pub windows: Vec<Fairness>,
 }
 
+/// An agent in a class.
 #[derive(Debug)]
 struct Known {
     number: u32,
-    class: Box<str>,
+    /// Whether the class is the agent's own.
+    is_own: bool,
     weight: u32,
-    cpu: CpuUsage,
+    cpu_weight: u32,
     slot_time: Duration,
     wanted_time: Duration,
 }
@@ -121,7 +125,8 @@ struct Known {
 /// Adds up what is looked at.
 #[derive(Debug)]
 pub struct Accumulator {
-    agents: BTreeMap<AgentId, Known>,
+    agents: BTreeMap<(AgentId, Arc<str>), Known>,
+    cpu: HashMap<AgentId, CpuUsage>,
     numbers: u32,
     classes: Vec<ClassUsage>,
     slots: usize,
@@ -134,6 +139,7 @@ impl Default for Accumulator {
     fn default() -> Self {
         Self {
             agents: BTreeMap::new(),
+            cpu: HashMap::new(),
             numbers: 0,
             classes: Vec::new(),
             slots: 0,
@@ -152,11 +158,11 @@ impl Accumulator {
         let passed = self.at.map(|at| usage.at.saturating_sub(at));
         self.at = Some(usage.at);
         (self.classes, self.slots) = (usage.classes, usage.slots);
-        let mut sums: Vec<(u32, Box<str>, u32, Sums)> = Vec::with_capacity(usage.agents.len());
+        let mut sums: Vec<(u32, Arc<str>, u32, Sums)> = Vec::with_capacity(usage.agents.len());
         let mut there = BTreeMap::new();
         for agent in usage.agents {
-            let cpu = cpu.get(&agent.agent).copied().unwrap_or_default();
-            let before = self.agents.remove(&agent.agent);
+            let key = (agent.agent, agent.class);
+            let before = self.agents.remove(&key);
             let number = before.as_ref().map_or_else(
                 || {
                     self.numbers += 1;
@@ -164,12 +170,15 @@ impl Accumulator {
                 },
                 |before| before.number,
             );
+            // What it has of the CPU, it has in no class.
+            let cpu = cpu.get(&key.0).filter(|_| agent.is_own);
+            let cpu = cpu.copied().unwrap_or_default();
             if passed.is_some() {
                 // One that is new has used what it has used since.
-                let zero = (Duration::ZERO, Duration::ZERO, CpuUsage::default());
-                let (slot_time, wanted_time, had) = before.map_or(zero, |before| {
-                    (before.slot_time, before.wanted_time, before.cpu)
-                });
+                let zero = (Duration::ZERO, Duration::ZERO);
+                let (slot_time, wanted_time) =
+                    before.map_or(zero, |before| (before.slot_time, before.wanted_time));
+                let had = self.cpu.get(&key.0).copied().unwrap_or_default();
                 let waited = cpu.waited.map(|waited| {
                     let before = had.waited.unwrap_or(waited);
                     seconds(waited.saturating_sub(before))
@@ -182,18 +191,19 @@ impl Accumulator {
                     cpu_waited: waited,
                     longest_wait: seconds(agent.longest_wait),
                 };
-                sums.push((number, agent.class.clone(), agent.weight, one));
+                sums.push((number, Arc::clone(&key.1), agent.weight, one));
             }
             let known = Known {
                 number,
-                class: agent.class,
+                is_own: agent.is_own,
                 weight: agent.weight,
-                cpu,
+                cpu_weight: cpu.weight,
                 slot_time: agent.slot_time,
                 wanted_time: agent.wanted_time,
             };
-            there.insert(agent.agent, known);
+            there.insert(key, known);
         }
+        self.cpu.clone_from(cpu);
         self.agents = there;
         let Some(passed) = passed else { return };
         self.entitle(seconds(passed), &mut sums);
@@ -207,7 +217,7 @@ impl Accumulator {
     }
 
     /// Says what everybody was entitled to of the slots, in `passed` seconds.
-    fn entitle(&self, passed: f64, sums: &mut [(u32, Box<str>, u32, Sums)]) {
+    fn entitle(&self, passed: f64, sums: &mut [(u32, Arc<str>, u32, Sums)]) {
         let all = float(self.slots) * passed;
         let wishes = self.classes.iter().map(|class| {
             let wanted = sums.iter().filter(|(_, of, _, _)| *of == class.class);
@@ -254,11 +264,12 @@ impl Accumulator {
         let agents: Vec<AgentShare> = self
             .agents
             .iter()
-            .map(|(agent, known)| {
+            .filter(|(_, known)| known.is_own || of(known) != Sums::default())
+            .map(|((agent, class), known)| {
                 let sums = of(known);
                 AgentShare {
                     agent: agent.clone(),
-                    class: known.class.clone(),
+                    class: Arc::clone(class),
                     weight: known.weight,
                     slots_used: sums.used / time,
                     slots_entitled: sums.entitled / time,
@@ -304,7 +315,7 @@ impl Accumulator {
             .filter_map(|known| {
                 let sums = sums.get(&known.number)?;
                 sums.cpu_waited?;
-                let weight = known.cpu.weight.max(1);
+                let weight = known.cpu_weight.max(1);
                 Some((known.number, f64::from(weight), *sums))
             })
             .collect();

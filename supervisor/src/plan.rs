@@ -164,6 +164,14 @@ pub fn classes(config: &Config) -> BTreeMap<String, dispatch::lanes::Shares> {
         .collect()
 }
 
+/// The class of each schedule that names one.
+pub fn schedule_classes(config: &Config) -> dispatch::ScheduleClasses {
+    let schedules = config.schedules.iter();
+    schedules
+        .filter_map(|(id, schedule)| Some((id.clone(), schedule.class.clone()?)))
+        .collect()
+}
+
 /// How an agent's log is kept.
 pub fn rotation(agent: &AgentConfig) -> Rotation {
     Rotation {

@@ -394,6 +394,7 @@ impl Running {
         let (dispatcher, mut dispatcher_task) =
             dispatch::prepare(settings.max_concurrent as usize, journal.clone(), outside);
         dispatcher_task.set_classes(&plan::classes(&config));
+        dispatcher_task.set_schedules(plan::schedule_classes(&config));
         let sampler = sampler::start().map_err(|source| RunError::System {
             what: "the sampler cannot be started",
             source,

@@ -228,7 +228,7 @@ impl World {
             self.plan(first, Event::Question(index));
         } else {
             for _ in 0..2 * SESSIONS {
-                self.lanes.admit(&agent.ticket());
+                self.lanes.admit(&agent.ticket(), None);
             }
             self.agents.push(agent);
         }
@@ -246,13 +246,13 @@ impl World {
         }
         self.questions += 1;
         let agent = &mut self.agents[index];
-        self.lanes.admit(&agent.ticket());
+        self.lanes.admit(&agent.ticket(), None);
         let pause = agent.pause();
         self.plan(pause, Event::Question(index));
     }
 
     fn start(&mut self, started: Started) {
-        let Started { ticket, waits } = started;
+        let Started { ticket, waits, .. } = started;
         let id = ticket.session.agent_str();
         let index = self.agents.iter().position(|agent| {
             let own = agent.sessions[0].agent_str();
@@ -274,7 +274,7 @@ impl World {
         self.lanes.finish(&ticket);
         let agent = &mut self.agents[index];
         if agent.class != INTERACTIVE {
-            self.lanes.admit(&agent.ticket());
+            self.lanes.admit(&agent.ticket(), None);
         }
     }
 

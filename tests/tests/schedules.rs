@@ -244,3 +244,77 @@ async fn schedules_change_live_and_answers_are_told() {
     );
     kennel.shut_down().await;
 }
+
+/// The class of a schedule is that of its turns: one that waits for its class keeps nobody waiting who asks its agent something.
+#[tokio::test]
+async fn a_run_waits_for_its_class_while_its_agent_answers_others() {
+    let kennel = Kennel::builder()
+        .supervisor(&[("max_concurrent", "4")])
+        .agent("one", &[("max_concurrent", "2")])
+        .agent("busy", &[("class", "'batch'"), ("max_concurrent", "2")])
+        .schedule(&[
+            ("name", "'night'"),
+            ("cron", "'0 0 1 1 *'"),
+            ("agent", "'one'"),
+            ("prompt", "'tidy up'"),
+            ("class", "'batch'"),
+        ])
+        .start()
+        .await;
+    kennel.edit(|text| text + "\n[classes.batch]\nmax_share = 0.25\n");
+    said(&kennel, &["reload"]).await;
+    // The only slot of the class.
+    let client = kennel.client();
+    let mut work = client.stream("busy", "!hang", None).await;
+    let busy = work.until("accepted").await;
+    work.until("started").await;
+    let reply = said(&kennel, &["schedules", "run", "night", "--json"]).await;
+    let reply: Value = serde_json::from_str(&reply).expect("JSON");
+    let id = reply["id"].as_str().expect("an id").to_owned();
+    // Handed in later, it is answered before.
+    assert_eq!(
+        client
+            .send("one", "hello", Some("agent:one:chat"))
+            .await
+            .reply(),
+        "hello"
+    );
+    let state = |kennel: &Kennel| {
+        let (_, run) = runs(kennel).pop().expect("the run");
+        run.state
+    };
+    assert_eq!(state(&kennel), State::Queued);
+    let queue = client.get("/api/v1/queue").await.expect("an answer").body;
+    let mut queue = queue["deliveries"].as_array().expect("a list").iter();
+    let run = queue.find(|one| one["agent"] == "one").expect("the run");
+    assert_eq!(run["waits_for"], "class", "{run}");
+    let turn = busy["turn_id"].as_str().expect("an id");
+    let cancelled = client.delete(&format!("/api/v1/turns/{turn}")).await;
+    assert_eq!(cancelled.expect("an answer").status, 200);
+    eventually("the run is answered", || async {
+        (state(&kennel) == State::Replied).then_some(())
+    })
+    .await;
+    let turns = said(&kennel, &["turns", "one", "--json"]).await;
+    let turns: Value = serde_json::from_str(&turns).expect("JSON");
+    let turns = turns["turns"].as_array().expect("a list");
+    let class = |session: &str| {
+        let mut turns = turns.iter();
+        turns
+            .find(|turn| turn["session"] == session)
+            .expect("it is there")["class"]
+            .clone()
+    };
+    assert_eq!(class("agent:one:cron:night"), "batch");
+    assert_eq!(class("agent:one:chat"), "interactive");
+    let why = said(&kennel, &["why", &id, "--json"]).await;
+    let why: Value = serde_json::from_str(&why).expect("JSON");
+    assert!(why["waits"]["class_us"].as_u64() > Some(0), "{why}");
+    assert_eq!(
+        (&why["waits"]["agent_us"], &why["waits"]["session_us"]),
+        (&json!(0), &json!(0))
+    );
+    let shown = said(&kennel, &["why", &id]).await;
+    assert!(shown.contains("class     batch"), "{shown}");
+    kennel.shut_down().await;
+}

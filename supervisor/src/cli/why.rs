@@ -63,6 +63,9 @@ pub(super) fn draw(turn: &TurnDetail, width: usize) -> String {
             summary.outcome
         ),
     );
+    if let Some(class) = &summary.class {
+        fact("class", class);
+    }
     if let Some(model) = &summary.model {
         fact("model", model);
     }

@@ -83,6 +83,7 @@ fn summary(turn: &TurnRecord) -> wire::TurnSummary {
         delivery: turn.delivery.to_string(),
         agent: turn.session.agent_str().to_owned(),
         session: turn.session.to_string(),
+        class: turn.class.clone(),
         model: turn.model.clone(),
         outcome: turn.outcome.as_str().to_owned(),
         ended_ms: turn.ended_ms.unsigned_abs(),

@@ -22,6 +22,7 @@
 //! | `accept` | the way in |
 //! | `account`, `clock` | what a turn took, and when |
 //! | `backlog` | what of a long queue stays on the disk |
+//! | [`classes`] | the class of a message |
 //! | `beside` | messages that join others, or wait for quiet |
 //! | `deadlines` | what may take no longer |
 //! | `hand_out` | from a lane to a driver |
@@ -39,6 +40,7 @@ mod account;
 mod agents;
 mod backlog;
 mod beside;
+mod classes;
 mod clock;
 mod deadlines;
 mod hand_out;
@@ -73,7 +75,6 @@ use tokio::{
 };
 use tracing::{debug, error};
 
-pub use self::deadlines::TimeLimits;
 use self::{
     backlog::{Backlog, Refill, WINDOW},
     beside::Quiet,
@@ -82,6 +83,7 @@ use self::{
     job::Job,
     ledger::{Accepting, Ledger, Then},
 };
+pub use self::{classes::ScheduleClasses, deadlines::TimeLimits};
 pub use self::{
     handle::{
         Accepted, AgentCounts, AgentEvent, DispatcherHandle, Operation, OperationError, Rejected,
@@ -234,6 +236,7 @@ pub struct Dispatcher {
     outside: Outside,
     prices: Prices,
     lanes: Lanes,
+    classes: ScheduleClasses,
     agents: HashMap<AgentId, mpsc::Sender<Command>>,
     tallies: HashMap<AgentId, Tally>,
     jobs: HashMap<DeliveryId, Job>,
@@ -283,6 +286,7 @@ pub fn prepare(
         prices: outside.prices.clone(),
         outside,
         lanes: Lanes::new(max_running, Instant::now().into_std()),
+        classes: ScheduleClasses::default(),
         agents: HashMap::new(),
         tallies: HashMap::new(),
         jobs: HashMap::new(),

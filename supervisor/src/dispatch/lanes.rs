@@ -6,6 +6,8 @@
 //! - Between agents of a class, and between classes, slot time is shared by weight: who is furthest behind is next ([`share`]
 //!   says how, and whose idea it is). A class that has less than is guaranteed to it goes before those that have theirs.
 //! - A queue is bounded; a full one refuses.
+//! - A delivery is of the class of its agent, or of one of its own: then its slot is one of that class, where its agent competes as
+//!   if it were another one. Sessions, their order, and the bounds of the agent are the same for all of its deliveries.
 //!
 //! Nobody starves. Say that no turn lasts longer than `L`, that an agent has the weight `w` and runs `k` turns at most, and that
 //! the agents of its class have the weight `W` together, may run `n` turns together, and have `s` slots. Once nothing of its
@@ -23,21 +25,29 @@
 //! | --- | --- |
 //! | [`ticket`] | what goes in and comes out |
 //! | [`queue`] | the messages of one agent that wait, by session |
+//! | [`clocks`] | for how long what stood in an agent's way |
 //! | [`lane`] | one agent |
+//! | [`place`] | the order of an agent's messages, and which may start |
+//! | [`roster`] | agents that come and go |
+//! | [`seat`] | one agent in one class |
 //! | [`class`] | one class |
 //! | [`share`] | who is behind and who is ahead |
 //! | [`shares`] | how many slots each class has |
 
 mod class;
+mod clocks;
 mod lane;
+mod place;
 mod queue;
+mod roster;
+mod seat;
 mod share;
 mod shares;
 mod slab;
 mod ticket;
 mod usage;
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use kennel_shared::{ids::AgentId, session_key::SessionKey};
 
@@ -49,7 +59,9 @@ pub use self::{
 };
 use self::{
     class::{Class, Filed},
-    lane::Lane,
+    clocks::Clocks,
+    lane::{Lane, Left},
+    queue::Queue,
     share::{Clock, nanos},
     slab::Slab,
 };
@@ -92,82 +104,10 @@ impl Lanes {
         self.now = self.now.max(passed);
     }
 
-    /// Adds an agent, closed until [`open`](Self::open).
-    pub fn add(&mut self, agent: AgentId, terms: Terms) {
-        self.remove(&agent);
-        let class = self.class(&terms.class);
-        let class_time = self.classes[class as usize].advance(self.now);
-        let lane = Lane::new(agent.clone(), terms, class, self.now);
-        let number = self.agents.put(lane);
-        self.agents.get_mut(number).join(number, class_time);
-        self.numbers.insert(agent, number);
-        self.classes[class as usize].members += 1;
-        self.share_out();
-    }
-
-    /// Other terms for an agent; false when there is none of the name. What is over its limits has been admitted, and
-    /// goes on.
-    pub fn limit(&mut self, agent: &AgentId, terms: Terms) -> bool {
-        let Some(number) = self.numbers.get(agent).copied() else {
-            return false;
-        };
-        let to = self.class(&terms.class);
-        let now = self.now;
-        let lane = self.advanced(number);
-        let from = lane.class;
-        if lane.terms.weight != terms.weight {
-            lane.account.weigh(terms.weight, now);
-        }
-        lane.terms = terms;
-        let filed = lane.filed.take();
-        lane.class = to;
-        let running: Vec<u64> = lane.running.values().map(|running| running.ahead).collect();
-        let old = &mut self.classes[from as usize];
-        if let Some(filed) = filed {
-            old.unfile(number, filed);
-        }
-        for ahead in &running {
-            old.finish(now, *ahead);
-        }
-        old.members -= 1;
-        let new = &mut self.classes[to as usize];
-        let class_time = new.advance(now);
-        for ahead in running {
-            new.start(now, ahead);
-        }
-        new.members += 1;
-        self.agents.get_mut(number).join(number, class_time);
-        self.file(number);
-        self.share_out();
-        true
-    }
-
     /// Another number of turns at once for the fleet.
     pub fn limit_fleet(&mut self, max_running: usize) {
         self.max_running = max_running;
         self.share_out();
-    }
-
-    /// Forgets an agent and gives what it still had: first what ran, then what waited.
-    pub fn remove(&mut self, agent: &AgentId) -> Vec<Ticket> {
-        let Some(number) = self.numbers.remove(agent) else {
-            return Vec::new();
-        };
-        let now = self.now;
-        let lane = self.agents.take(number);
-        let class = &mut self.classes[lane.class as usize];
-        if let Some(filed) = lane.filed {
-            class.unfile(number, filed);
-        }
-        for running in lane.running.values() {
-            class.finish(now, running.ahead);
-        }
-        class.members -= 1;
-        self.running -= lane.running.len();
-        self.share_out();
-        let mut left = lane.running();
-        left.extend(lane.queue.tickets());
-        left
     }
 
     /// Whether an agent's queue has room for another delivery, beside `coming` ones that are not
@@ -182,51 +122,46 @@ impl Lanes {
         Ok(())
     }
 
-    /// Takes a delivery into its agent's queue, at its end. The bound is [`Lanes::room`]'s: what is on
-    /// the disk is not turned away. False when there is no such agent.
-    pub fn admit(&mut self, ticket: &Ticket) -> bool {
-        let admitted = self.change(ticket, |lane| {
-            let clocks = lane.clocks();
-            lane.queue.push_back(ticket, &clocks);
-        });
-        admitted.is_some()
+    /// Takes a delivery into its agent's queue, at its end. Its turn is of `class`, or else of that of its agent. The bound is
+    /// [`Lanes::room`]'s: what is on the disk is not turned away. False when there is no such agent.
+    pub fn admit(&mut self, ticket: &Ticket, class: Option<&str>) -> bool {
+        self.take_in(ticket, class, Queue::push_back)
     }
 
     /// Takes a delivery in ahead of all that wait. False when there is no such agent.
-    pub fn admit_first(&mut self, ticket: &Ticket) -> bool {
-        let admitted = self.change(ticket, |lane| {
-            let clocks = lane.clocks();
-            lane.queue.push_front(ticket, Waits::default(), &clocks);
-        });
-        admitted.is_some()
+    pub fn admit_first(&mut self, ticket: &Ticket, class: Option<&str>) -> bool {
+        self.take_in(ticket, class, |queue, ticket, own, clocks| {
+            queue.push_front(ticket, own, Waits::default(), clocks);
+        })
     }
 
     /// Takes a delivery in ahead of all that came after it: ids grow with time. False when there is no
     /// such agent.
-    pub fn admit_in_place(&mut self, ticket: &Ticket) -> bool {
-        let admitted = self.change(ticket, |lane| {
-            let clocks = lane.clocks();
-            lane.queue.push_in_place(ticket, &clocks);
-        });
-        admitted.is_some()
+    pub fn admit_in_place(&mut self, ticket: &Ticket, class: Option<&str>) -> bool {
+        self.take_in(ticket, class, Queue::push_in_place)
+    }
+
+    fn take_in(&mut self, ticket: &Ticket, class: Option<&str>, push: Push) -> bool {
+        let Some(number) = self.numbers.get(ticket.session.agent_str()).copied() else {
+            return false;
+        };
+        let own = self.own_class(number, class);
+        let lane = self.agents.get_mut(number);
+        push(&mut lane.queue, ticket, own, &lane.clocks);
+        self.file(number);
+        true
     }
 
     /// Has a waiting delivery not start until [`Lanes::release`]; false when it does not wait, or is held
     /// already.
     pub fn hold(&mut self, ticket: &Ticket) -> bool {
-        let held = self.change(ticket, |lane| {
-            let clocks = lane.clocks();
-            lane.queue.hold(ticket, &clocks)
-        });
+        let held = self.change(ticket, |lane| lane.queue.hold(ticket, &lane.clocks));
         held.unwrap_or(false)
     }
 
     /// Lets a delivery start that was held.
     pub fn release(&mut self, ticket: &Ticket) {
-        self.change(ticket, |lane| {
-            let clocks = lane.clocks();
-            lane.queue.release(ticket, &clocks);
-        });
+        self.change(ticket, |lane| lane.queue.release(ticket, &lane.clocks));
     }
 
     /// Whether an agent's deliveries may start.
@@ -240,25 +175,30 @@ impl Lanes {
             return None;
         }
         let now = self.now;
-        let competing = || (0_usize..).zip(&self.classes).filter(|(_, c)| c.competes);
-        let rank = |(index, class): (usize, &Class)| (class.account.tag(now), class.served, index);
+        let competing = || (0_u32..).zip(&self.classes).filter(|(_, c)| c.competes);
+        let rank = |(index, class): (u32, &Class)| (class.account.tag(now), class.served, index);
         let owed = competing().filter(|(_, class)| class.account.running() < class.min_slots);
         let furthest = competing().map(rank).min()?;
         let (tag, _, class) = owed.map(rank).min().unwrap_or(furthest);
         if class == furthest.2 {
             self.clock.served(tag);
         }
-        let (tag, _, number) = self.classes[class].next(&self.agents, now)?;
+        let (tag, _, number) = self.classes[class as usize].next(class, &self.agents, now)?;
         self.turns += 1;
         let turn = self.turns;
-        let (ticket, waits, ahead) = self.advanced(number).start(turn)?;
-        let class = &mut self.classes[class];
+        let (ticket, waits, ahead) = self.advanced(number).start(class, turn)?;
+        let class = &mut self.classes[class as usize];
         class.clock.served(tag);
         class.served = turn;
         class.start(now, ahead);
+        let class = Arc::clone(&class.name);
         self.running += 1;
         self.file(number);
-        Some(Started { ticket, waits })
+        Some(Started {
+            ticket,
+            waits,
+            class,
+        })
     }
 
     /// A running delivery has ended; false when it was not running.
@@ -268,10 +208,7 @@ impl Lanes {
 
     /// Takes a waiting delivery out; false when it was not waiting.
     pub fn withdraw(&mut self, ticket: &Ticket) -> bool {
-        let withdrawn = self.change(ticket, |lane| {
-            let clocks = lane.clocks();
-            lane.queue.withdraw(ticket, &clocks)
-        });
+        let withdrawn = self.change(ticket, |lane| lane.withdraw(ticket));
         withdrawn.unwrap_or(false)
     }
 
@@ -326,13 +263,7 @@ impl Lanes {
     pub fn waits_for(&self, ticket: &Ticket) -> Option<(WaitsFor, Waits)> {
         let number = self.numbers.get(ticket.session.agent_str())?;
         let lane = self.agents.get(*number);
-        let class = &self.classes[lane.class as usize];
-        lane.looked_at(
-            ticket,
-            self.now,
-            class.full_time_at(self.now),
-            class.is_full(),
-        )
+        lane.looked_at(ticket, self.now, &self.classes)
     }
 
     fn lane(&self, agent: &AgentId) -> Option<&Lane> {
@@ -343,8 +274,7 @@ impl Lanes {
     /// A lane that is to be changed, with all that has come about by now.
     fn advanced(&mut self, number: u32) -> &mut Lane {
         let lane = self.agents.get_mut(number);
-        let class_time = self.classes[lane.class as usize].advance(self.now);
-        lane.advance(self.now, class_time);
+        lane.advance(self.now, &self.classes);
         lane
     }
 
@@ -355,16 +285,16 @@ impl Lanes {
         Some(changed)
     }
 
-    fn end(&mut self, ticket: &Ticket, end: fn(&mut Lane, &Ticket) -> Option<u64>) -> bool {
+    fn end(&mut self, ticket: &Ticket, end: fn(&mut Lane, &Ticket) -> Option<Left>) -> bool {
         let now = self.now;
         let Some(number) = self.numbers.get(ticket.session.agent_str()).copied() else {
             return false;
         };
         let lane = self.advanced(number);
-        let Some(ahead) = end(lane, ticket) else {
+        let Some(Left { class, ahead }) = end(lane, ticket) else {
             return false;
         };
-        let (class, tag) = (lane.class, lane.account.tag(now));
+        let tag = lane.seat(class).account.tag(now);
         let class = &mut self.classes[class as usize];
         class.finish(now, ahead);
         class.clock.ended(tag);
@@ -374,33 +304,43 @@ impl Lanes {
         true
     }
 
-    /// Keeps an agent, and its class, among those that could use a slot, or not.
+    /// Keeps an agent, in each of its classes, among those that could use a slot, or not; and each class, too.
     fn file(&mut self, number: u32) {
         let now = self.now;
         let lane = self.agents.get_mut(number);
-        let class = &mut self.classes[lane.class as usize];
-        let competes = lane.competes();
-        if competes && lane.filed.is_none() {
-            lane.account.lift(now, class.clock.at());
-        }
-        let filed = competes.then(|| match lane.account.running() {
-            0 => Filed::Still(lane.rank(now)),
-            _ => Filed::Moving,
-        });
-        if filed != lane.filed {
-            if let Some(old) = std::mem::replace(&mut lane.filed, filed) {
-                class.unfile(number, old);
+        lane.look();
+        let mut other_members = false;
+        for (index, seat) in lane.seats.iter_mut().enumerate() {
+            let class = &mut self.classes[seat.class as usize];
+            other_members |= seat.count(index == 0 || seat.own > 0, &mut class.members);
+            if seat.competes && seat.filed.is_none() {
+                seat.account.lift(now, class.clock.at());
             }
-            if let Some(new) = filed {
-                class.file(number, new);
+            let filed = seat.competes.then(|| match seat.account.running() {
+                0 => Filed::Still(seat.rank(now, number)),
+                _ => Filed::Moving,
+            });
+            if filed != seat.filed {
+                if let Some(old) = std::mem::replace(&mut seat.filed, filed) {
+                    class.unfile(number, old);
+                }
+                if let Some(new) = filed {
+                    class.file(number, new);
+                }
             }
+            class.settle(now, &self.clock);
         }
-        class.settle(now, &self.clock);
+        if other_members {
+            self.share_out();
+        }
         if self.running == 0 && !self.classes.iter().any(Class::wants) {
             self.clock.idle();
         }
     }
 }
+
+/// How a queue takes something in.
+type Push = fn(&mut Queue, &Ticket, Option<u32>, &Clocks);
 
 #[cfg(test)]
 mod tests;

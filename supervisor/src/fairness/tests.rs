@@ -12,6 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct One {
     name: &'static str,
     class: &'static str,
+    is_own: bool,
     weight: u32,
     /// Slots that it has, and that it could use.
     slots: (f64, f64),
@@ -23,6 +24,7 @@ fn one(name: &'static str, weight: u32, used: f64, wanted: f64) -> One {
     One {
         name,
         class: INTERACTIVE,
+        is_own: true,
         weight,
         slots: (used, wanted),
         cpu: (0.0, None),
@@ -63,6 +65,7 @@ fn watch(
                 .map(|one| AgentUsage {
                     agent: one.name.parse().unwrap(),
                     class: one.class.into(),
+                    is_own: one.is_own,
                     weight: one.weight,
                     slot_time: so_far(one.slots.0),
                     wanted_time: so_far(one.slots.1),
@@ -71,7 +74,7 @@ fn watch(
                 .collect(),
             classes: classes.to_vec(),
         };
-        let cpu = agents.iter().map(|one| {
+        let cpu = agents.iter().filter(|one| one.is_own).map(|one| {
             let usage = CpuUsage {
                 used: so_far(one.cpu.0),
                 waited: one.cpu.1.map(so_far),
@@ -184,6 +187,71 @@ fn the_cpu_that_all_had_is_shared_among_those_who_waited() {
     // Of one it is not known; the others have what they want.
     assert_eq!(report.windows[0].agents[0].cpu_entitled, None);
     assert!(near(report.windows[0].cpu_index.unwrap(), 1.0));
+}
+
+/// What an agent has in another class than its own is said there, and its CPU is said once.
+#[test]
+fn an_agent_in_two_classes_counts_once() {
+    let own = One {
+        cpu: (0.5, Some(0.1)),
+        ..one("a", 100, 1.0, 1.0)
+    };
+    let other = One {
+        class: BATCH,
+        is_own: false,
+        ..one("a", 100, 0.5, 2.0)
+    };
+    let batch = One {
+        class: BATCH,
+        cpu: (0.5, Some(0.1)),
+        ..one("b", 300, 2.5, 3.0)
+    };
+    let classes = [class(INTERACTIVE, 0, 4), class(BATCH, 0, 3)];
+    let agents = [own.clone(), other.clone(), batch.clone()];
+    let mut accumulator = Accumulator::default();
+    watch(&mut accumulator, 4, &classes, &agents, 0..=90);
+    let report = accumulator.report();
+    let window = &report.windows[0];
+    let told: Vec<(&str, &str)> = window
+        .agents
+        .iter()
+        .map(|share| (share.agent.as_str(), &*share.class))
+        .collect();
+    assert_eq!(told, [("a", BATCH), ("a", INTERACTIVE), ("b", BATCH)]);
+    let used = |of: &str| {
+        let class = window.classes.iter().find(|one| *one.class.class == *of);
+        class.unwrap().slots_used
+    };
+    assert!(near(used(INTERACTIVE), 1.0) && near(used(BATCH), 3.0));
+    // The class has three, of which a quarter is its part by weight.
+    assert!(near(window.agents[0].slots_entitled, 0.75), "{window:?}");
+    let cpu: f64 = window.agents.iter().map(|share| share.cpu_used).sum();
+    assert!(near(cpu, 1.0), "{window:?}");
+    assert_eq!(window.agents[0].cpu_entitled, None);
+    let entitled = window.agents.iter().filter_map(|share| share.cpu_entitled);
+    assert!(near(entitled.sum(), 1.0), "{window:?}");
+    // Where it has nothing any more, it has no place, once that was a while ago; and what becomes its own class has not had its CPU
+    // time anew.
+    let moved = [
+        One {
+            slots: (0.0, 0.0),
+            is_own: false,
+            ..own.clone()
+        },
+        One {
+            slots: (0.5, 0.5),
+            is_own: true,
+            cpu: own.cpu,
+            ..other
+        },
+        batch,
+    ];
+    watch(&mut accumulator, 4, &classes, &moved, 91..=180);
+    let report = accumulator.report();
+    let window = &report.windows[0];
+    assert_eq!(window.agents.len(), 2, "{window:?}");
+    assert!(near(window.agents[0].cpu_used, 0.5), "{window:?}");
+    assert!(near(report.windows[1].agents[0].cpu_used, 0.25));
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub(super) trait Rows {
     fn text(&self, seq: Seq) -> Result<String, Self::Error>;
     /// Puts another text in the place of that.
     fn set_text(&mut self, seq: Seq, text: &str) -> Result<(), Self::Error>;
+    /// The schedule that a message is a run of.
+    fn schedule_of(&self, delivery: DeliveryId) -> Result<Option<ScheduleId>, Self::Error>;
     /// Who wrote it.
     fn sender(&self, seq: Seq) -> Result<Sender, Self::Error>;
     /// Writes down as which delivery it goes on.
@@ -377,6 +379,7 @@ fn retry<R: Rows>(rows: &mut R, delivery: DeliveryId, anew: DeliveryId, now: Uni
             seq: done.seq,
             session: done.session,
             state: done.state,
+            schedule: rows.schedule_of(done.delivery)?,
         });
     }
     match found.state {
@@ -389,6 +392,7 @@ fn retry<R: Rows>(rows: &mut R, delivery: DeliveryId, anew: DeliveryId, now: Uni
                 seq,
                 session: found.session,
                 state: State::Queued,
+                schedule: rows.schedule_of(delivery)?,
             })
         }
         state => refuse(Refusal::State(state)),
@@ -409,9 +413,13 @@ fn revive<R: Rows>(rows: &mut R, delivery: DeliveryId, now: UnixMs) -> Applied<R
             rows.set_open(found.seq, open)?;
             let detail = format!("{delivery} was put back in the queue");
             audit(rows, "revive", &found, detail, now)?;
-            Ok(Answer::Noted)
+            let schedule = rows.schedule_of(delivery)?;
+            Ok(Answer::Revived { schedule })
         }
-        State::Queued if found.attempts == 0 => Ok(Answer::Noted),
+        State::Queued if found.attempts == 0 => {
+            let schedule = rows.schedule_of(delivery)?;
+            Ok(Answer::Revived { schedule })
+        }
         state => refuse(Refusal::State(state)),
     }
 }

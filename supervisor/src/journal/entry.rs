@@ -170,6 +170,14 @@ impl Origin {
         }
     }
 
+    /// The schedule that it is a run of.
+    pub fn schedule(&self) -> Option<&ScheduleId> {
+        match self {
+            Self::Schedule { schedule, .. } => Some(schedule),
+            Self::Channel { .. } | Self::Caller { .. } => None,
+        }
+    }
+
     pub(super) fn key(&self) -> Option<&CallerKey> {
         match self {
             Self::Caller { key } => key.as_ref(),

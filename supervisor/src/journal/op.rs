@@ -325,6 +325,13 @@ pub enum Answer {
         session: SessionKey,
         /// How it stands.
         state: State,
+        /// The schedule that it is a run of.
+        schedule: Option<ScheduleId>,
+    },
+    /// To [`Op::Revive`].
+    Revived {
+        /// The schedule that it is a run of.
+        schedule: Option<ScheduleId>,
     },
     /// To [`Op::Enqueue`].
     Enqueued(SendId),

@@ -24,6 +24,7 @@ use super::{
     file::quick_check,
     sql::{self, SqlResult, parsed, parsed_or_null},
 };
+use crate::schedule::ScheduleId;
 
 /// The most bytes of text in one window, beside its first entry.
 const WINDOW_BYTES: usize = 1024 * 1024;
@@ -92,6 +93,8 @@ pub struct Waiting {
     pub attempts: u32,
     /// Who has it.
     pub lease: Option<Lease>,
+    /// The schedule that it is a run of.
+    pub schedule: Option<ScheduleId>,
 }
 
 /// What is needed to hand a delivery out and its answer back.
@@ -259,7 +262,7 @@ impl Reader {
     ) -> Result<Window<Waiting, Seq>, ReadError> {
         let after = after.map_or(0, |seq| seq.0);
         let entries = self.rows(
-            "SELECT seq, delivery, session, state, attempts, generation, turn FROM inbox
+            "SELECT seq, delivery, session, state, attempts, generation, turn, schedule FROM inbox
              WHERE agent = ?1 AND seq > ?2 AND state IN (0, 1) ORDER BY seq LIMIT ?3",
             params![agent.as_str(), after, limit],
             |row| {
@@ -270,6 +273,7 @@ impl Reader {
                     state: sql::state(row, 3)?,
                     attempts: row.get(4)?,
                     lease: sql::lease(row, 5, 6)?,
+                    schedule: parsed_or_null(row, 7)?,
                 })
             },
         )?;

@@ -242,6 +242,15 @@ impl Rows for SqlRows<'_> {
         self.one(STANDING, params![delivery.to_string()], standing)
     }
 
+    fn schedule_of(&self, delivery: DeliveryId) -> SqlResult<Option<ScheduleId>> {
+        let found = self.one(
+            "SELECT schedule FROM inbox WHERE delivery = ?1",
+            params![delivery.to_string()],
+            |row| parsed_or_null(row, 0),
+        )?;
+        Ok(found.flatten())
+    }
+
     fn by_message(&self, channel: &ChannelId, message_id: &str) -> SqlResult<Option<DeliveryId>> {
         self.one(
             "SELECT delivery FROM inbox WHERE channel = ?1 AND message_id = ?2",

@@ -188,6 +188,8 @@ impl Tree<'_> {
         let (provider, model) = names(turn);
         attributes.extend(provider.map(|provider| text("gen_ai.provider.name", provider)));
         attributes.extend(model.map(|model| text("gen_ai.request.model", model)));
+        let class = turn.class.as_deref();
+        attributes.extend(class.map(|class| text("kennel.class", class)));
         attributes.extend(lanes(turn));
         let machine = &turn.machine;
         for (key, us) in [

@@ -28,6 +28,9 @@ pub struct TurnRecord {
     pub outcome: Outcome,
     /// Which model was asked, as `provider/model`.
     pub model: Option<String>,
+    /// The class in which it was started; absent from what was written before that was told.
+    #[serde(default)]
+    pub class: Option<String>,
     /// When it ended, in milliseconds since 1970.
     pub ended_ms: i64,
     /// What it waited for before it was handed out.
@@ -332,6 +335,7 @@ pub(crate) mod tests {
             generation: Generation(1),
             outcome: Outcome::Replied,
             model: Some("p/m".into()),
+            class: Some("interactive".into()),
             ended_ms: 1_000,
             waits: Waits::default(),
             lost_us: 0,

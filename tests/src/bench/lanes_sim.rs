@@ -84,7 +84,7 @@ fn bytes_of_a_ticket(sessions: usize) -> anyhow::Result<(f64, Lanes)> {
     for n in 0..QUEUED {
         let session = format!("agent:a:tg-hexa:direct:{:010}", n % sessions).parse()?;
         let delivery = DeliveryId::new();
-        lanes.admit(&Ticket { delivery, session });
+        lanes.admit(&Ticket { delivery, session }, None);
     }
     let after = Memory::of(std::process::id())?;
     let bytes = after.uss.saturating_sub(before.uss) * 1024;

@@ -30,6 +30,11 @@ pub(in crate::cli) fn turns(turns: &[TurnSummary], width: Option<usize>, now: u6
         })
         .shortest(8)
         .goes(1),
+        Column::new("CLASS", turns, |t| {
+            t.class.clone().unwrap_or_else(|| "-".to_owned())
+        })
+        .shortest(6)
+        .goes(0),
         Column::new("TOTAL", turns, |t| words(t.total_us)).right(),
         Column::new("QUEUED", turns, |t| spent(t.queued_us))
             .right()

@@ -93,6 +93,7 @@ mod tests {
             delivery: "0194f2a0-0000-7000-8000-000000000001".into(),
             agent: agent.into(),
             session: format!("agent:{agent}:x"),
+            class: None,
             model: None,
             outcome: "replied".into(),
             ended_ms: 0,

@@ -20,6 +20,7 @@ fn turn() -> TurnDetail {
             delivery: "0194f2a0000070008000000000000002".into(),
             agent: "hexa".into(),
             session: format!("agent:hexa:tg:direct:42\u{1b}[31m{}", "x".repeat(100)),
+            class: Some("batch".into()),
             model: Some("local/smollm2".into()),
             outcome: "replied".into(),
             ended_ms: 1_700_000_000_000,

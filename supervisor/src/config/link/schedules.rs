@@ -30,7 +30,7 @@ impl Linker<'_> {
                         .hint("rename one of them"),
                 );
             }
-            self.check_class_of(draft, agents, classes);
+            self.check_class_of(draft, classes);
             if let Some(schedule) = self.schedule(draft, agents) {
                 schedules.insert(id.clone(), schedule);
             }
@@ -81,38 +81,13 @@ impl Linker<'_> {
         })
     }
 
-    /// A turn has the class of its agent, so a schedule may only name that one.
-    fn check_class_of(
-        &self,
-        draft: &ScheduleDraft,
-        agents: &BTreeMap<AgentId, AgentConfig>,
-        classes: &BTreeMap<String, Class>,
-    ) {
-        let Some(class) = &draft.class else {
-            return;
-        };
-        if !classes.contains_key(&class.value) {
+    /// A class must be there; it need not be that of the agent.
+    fn check_class_of(&self, draft: &ScheduleDraft, classes: &BTreeMap<String, Class>) {
+        if let Some(class) = &draft.class
+            && !classes.contains_key(&class.value)
+        {
             let names = classes.keys().map(String::as_str);
             self.unknown("class", &class.value, &class.at, names);
-            return;
-        }
-        let agent = draft.agent.as_ref();
-        let Some(agent) = agent.and_then(|agent| agents.get(agent.value.as_str())) else {
-            return;
-        };
-        if class.value != agent.class {
-            let title = format!(
-                "schedule \"{}\" names another class than its agent",
-                draft.id.value
-            );
-            self.context.report(
-                Diagnostic::warning(title)
-                    .at(
-                        class.at.clone(),
-                        format!("its turns are in class \"{}\"", quoted(&agent.class)),
-                    )
-                    .hint("a turn has the class of its agent: name that one, or leave it out"),
-            );
         }
     }
 

@@ -602,7 +602,7 @@ pub struct ScheduleTable {
     pub prompt: String,
     /// The conversation that runs are part of, of the same agent. Default: one of its own, `agent:<agent>:cron:<name>`.
     pub session: Option<String>,
-    /// The class of its turns. Default: the agent's.
+    /// The class of its turns: `interactive`, `batch`, or one of `classes`, also where that is not the agent's. Default: the agent's.
     pub class: Option<Name>,
     /// What becomes of due times at which it could not be run. Default: skip.
     pub catch_up: Option<CatchUpWord>,

@@ -29,9 +29,9 @@ pub struct FairnessWindow {
     /// The longest wait of what began, or is its agent's next; absent when nothing waited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_wait: Option<LongestWait>,
-    /// The classes that have agents.
+    /// The classes that have agents, or runs of schedules.
     pub classes: Vec<ClassShare>,
-    /// The agents.
+    /// The agents: one for its own class, and one for each other in which it wanted or had slots.
     pub agents: Vec<AgentShare>,
 }
 
@@ -68,7 +68,7 @@ pub struct ClassShare {
 pub struct AgentShare {
     /// Its id.
     pub agent: String,
-    /// Its class.
+    /// In which class.
     pub class: String,
     /// Its weight in the class.
     pub weight: u32,
@@ -78,7 +78,7 @@ pub struct AgentShare {
     pub slots_entitled: f64,
     /// Slots that it could have used.
     pub slots_wanted: f64,
-    /// CPUs that it had, on average.
+    /// CPUs that it had, on average: all of them are said with its own class.
     pub cpu_used: f64,
     /// CPUs that it was entitled to, where it is known who waited.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -36,6 +36,8 @@ pub struct TurnSummary {
     pub agent: String,
     /// In which conversation.
     pub session: String,
+    /// The class in which it had its slot; absent from turns that an earlier version has kept.
+    pub class: Option<String>,
     /// Which model was asked, as `provider/model`.
     pub model: Option<String>,
     /// How it ended: `replied`, `cancelled`, or why it failed.

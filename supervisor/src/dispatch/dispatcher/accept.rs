@@ -207,6 +207,7 @@ impl Dispatcher {
         } = accepting;
         let NewDelivery {
             delivery,
+            origin,
             session,
             sender,
             text,
@@ -240,6 +241,7 @@ impl Dispatcher {
             self.refusal(agent)
         };
         let mut job = Job::new(ticket.clone(), Some(Text { sender, text }), sink);
+        job.schedule = origin.schedule().cloned();
         job.of_chat = queueing.is_some();
         job.steers = queueing.is_some_and(|queueing| queueing.mode == Mode::Steer);
         if let Some(end) = end {
@@ -302,12 +304,20 @@ impl Dispatcher {
             delivery,
             session: first.session,
         };
-        let NewDelivery { sender, text, .. } = *new;
+        let NewDelivery {
+            origin,
+            sender,
+            text,
+            ..
+        } = *new;
         let mut job = Job::new(ticket, Some(Text { sender, text }), sink);
+        // A run is known again by its due time: it is one of the same schedule.
+        job.schedule = origin.schedule().cloned();
         (job.lease, job.attempts) = (first.lease, first.attempts);
         job.text = None;
         job.on_disk = on_disk;
-        if on_disk || self.lanes.admit_in_place(&job.ticket) {
+        let class = self.classes.of(job.schedule.as_ref());
+        if on_disk || self.lanes.admit_in_place(&job.ticket, class) {
             self.jobs.insert(delivery, job);
         }
     }
@@ -333,7 +343,8 @@ impl Dispatcher {
 
     fn keep(&mut self, mut job: Job) {
         // One whose agent is gone stays on the disk.
-        if !self.lanes.admit(&job.ticket) {
+        let class = self.classes.of(job.schedule.as_ref());
+        if !self.lanes.admit(&job.ticket, class) {
             return;
         }
         let bytes = job.text.as_ref().map_or(0, |text| text.text.len());

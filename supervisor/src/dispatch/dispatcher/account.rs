@@ -65,6 +65,7 @@ impl Dispatcher {
     pub(super) fn clock_out(&mut self, started: &Started) {
         if let Some(job) = self.jobs.get_mut(&started.ticket.delivery) {
             job.clock.handed(written(&started.waits), Instant::now());
+            job.class = Some(Arc::clone(&started.class));
         }
     }
 
@@ -104,6 +105,7 @@ impl Dispatcher {
             session: job.ticket.session.clone(),
             generation: job.lease.map(|lease| lease.generation).unwrap_or_default(),
             outcome: Outcome::from(end),
+            class: job.class.as_deref().map(str::to_owned),
             model,
             ended_ms: now_ms(),
             waits: job.clock.waits,

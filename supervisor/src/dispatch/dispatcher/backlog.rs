@@ -209,6 +209,7 @@ impl Dispatcher {
             delivery,
             session,
             attempts,
+            schedule,
             ..
         } = entry;
         let known = self.jobs.get_mut(&delivery);
@@ -228,9 +229,11 @@ impl Dispatcher {
         } else {
             let mut job = Job::found(ticket.clone());
             job.attempts = attempts;
+            job.schedule.clone_from(&schedule);
             self.jobs.insert(delivery, job);
         }
-        if self.lanes.admit(&ticket) {
+        let class = self.classes.of(schedule.as_ref());
+        if self.lanes.admit(&ticket, class) {
             self.limit_waiting(delivery);
         }
         let stopped = self.stopped.get(&ticket.session);

@@ -1,5 +1,7 @@
 //! One delivery that is not done with: who waits for it, how often it was tried, who has it.
 
+use std::sync::Arc;
+
 use kennel_shared::{
     envelope::Sender,
     ids::{DeliveryId, TurnId},
@@ -15,6 +17,7 @@ use crate::{
         turn::{EndKind, ReplySink, TurnEnd},
     },
     journal::entry::{End, Ended, Lease, NewSend, Standing, State, Tokens},
+    schedule::ScheduleId,
 };
 
 /// What is needed to hand a delivery out.
@@ -41,6 +44,10 @@ pub(super) struct Job {
     /// Its text is being read, and then it is handed out.
     pub(super) loading: bool,
     pub(super) attempts: u32,
+    /// The schedule that it is a run of.
+    pub(super) schedule: Option<ScheduleId>,
+    /// The class in which its turn was started.
+    pub(super) class: Option<Arc<str>>,
     /// A chat is told its end, and only that.
     pub(super) of_chat: bool,
     /// It may be taken into the turn that runs in its session.
@@ -83,6 +90,8 @@ impl Job {
             lease: None,
             loading: false,
             attempts: 0,
+            schedule: None,
+            class: None,
             of_chat: false,
             steers: false,
             offered: None,

@@ -90,11 +90,14 @@ impl Dispatcher {
                     session,
                     state,
                     seq,
+                    schedule,
                 }),
             ) => {
                 // Asked for twice, it is here already.
                 if state.is_open() && !self.jobs.contains_key(&delivery) {
-                    self.hold(Job::found(Ticket { delivery, session }), seq);
+                    let mut job = Job::found(Ticket { delivery, session });
+                    job.schedule = schedule;
+                    self.hold(job, seq);
                 }
                 if state.is_open() {
                     Ok(delivery)
@@ -102,16 +105,19 @@ impl Dispatcher {
                     Err(OperationError::TriedAgain(delivery, state))
                 }
             }
-            (Operation::Requeue, Ok(_)) => {
+            (Operation::Requeue, Ok(Answer::Revived { schedule })) => {
                 let delivery = ticket.delivery;
-                if !self.jobs.contains_key(&delivery) && self.lanes.admit_in_place(&ticket) {
-                    self.jobs.insert(delivery, Job::found(ticket));
+                let class = self.classes.of(schedule.as_ref());
+                if !self.jobs.contains_key(&delivery) && self.lanes.admit_in_place(&ticket, class) {
+                    let mut job = Job::found(ticket);
+                    job.schedule = schedule;
+                    self.jobs.insert(delivery, job);
                 }
                 Ok(delivery)
             }
-            (Operation::Retry, Ok(other)) => Err(OperationError::Journal(JournalError::Internal(
-                format!("an odd answer: {other:?}"),
-            ))),
+            (Operation::Retry | Operation::Requeue, Ok(other)) => Err(OperationError::Journal(
+                JournalError::Internal(format!("an odd answer: {other:?}")),
+            )),
         };
         // An operator who has gone can look.
         let _ = reply.send(done);

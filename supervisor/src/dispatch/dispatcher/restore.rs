@@ -69,6 +69,7 @@ impl Dispatcher {
             let mut job = Job::found(ticket.clone());
             job.clock.waited_before(account::age(entry.delivery));
             job.attempts = entry.attempts;
+            job.schedule = entry.schedule;
             if entry.state == State::Leased {
                 restored.leased += 1;
                 job.lease = entry.lease;
@@ -94,7 +95,8 @@ impl Dispatcher {
                 self.ledger
                     .tell(requeue, Then::Nothing(job.ticket.delivery));
             }
-            self.lanes.admit_first(&job.ticket);
+            let class = self.classes.of(job.schedule.as_ref());
+            self.lanes.admit_first(&job.ticket, class);
             self.jobs.insert(job.ticket.delivery, job);
         }
         restored

@@ -9,7 +9,7 @@ use kennel_shared::ids::AgentId;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::{Dispatcher, EndKind, Limits, TurnEnd, restore::Found};
+use super::{Dispatcher, EndKind, Limits, ScheduleClasses, TurnEnd, restore::Found};
 use crate::{
     dispatch::lanes::{Shares, Ticket},
     supervision::driver::Command,
@@ -52,6 +52,8 @@ pub enum Change {
     Prices(Prices),
     /// Other shares of the fleet for classes.
     Classes(BTreeMap<String, Shares>),
+    /// Other classes for runs of schedules, also for those that wait.
+    Schedules(ScheduleClasses),
     /// An agent takes no more: what waits for it is ended, and what runs goes on.
     Retire(AgentId),
     /// A retired agent has nothing that runs any more.
@@ -96,6 +98,7 @@ impl Dispatcher {
             Change::Budget { agent, budget } => self.budget(&agent, budget.map(|both| *both)),
             Change::Prices(prices) => self.prices = prices,
             Change::Classes(classes) => self.lanes.set_classes(&classes),
+            Change::Schedules(classes) => self.set_schedules(classes),
             Change::Retire(agent) => {
                 self.tally(&agent).going = Going::Retired;
                 self.lanes.close(&agent);

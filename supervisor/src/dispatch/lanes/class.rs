@@ -1,6 +1,6 @@
 //! One class: how many slots it may have, who competes in it, and who is next.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     lane::Lane,
@@ -87,7 +87,7 @@ pub(super) enum Filed {
 
 #[derive(Debug)]
 pub(super) struct Class {
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     pub(super) shares: Shares,
     pub(super) min_slots: usize,
     pub(super) max_slots: usize,
@@ -95,7 +95,7 @@ pub(super) struct Class {
     pub(super) capped: bool,
     pub(super) account: Account,
     pub(super) clock: Clock,
-    /// Agents in it.
+    /// Agents that are of it, or have messages that are.
     pub(super) members: usize,
     /// When it was served last.
     pub(super) served: u64,
@@ -174,10 +174,11 @@ impl Class {
         !(self.still.is_empty() && self.moving.is_empty())
     }
 
-    /// Who is next in it, with the tag.
-    pub(super) fn next(&self, lanes: &Slab<Lane>, now: u64) -> Option<Rank> {
+    /// Who is next in it, with the tag. `number` is its own.
+    pub(super) fn next(&self, number: u32, lanes: &Slab<Lane>, now: u64) -> Option<Rank> {
         // Those that move have turns that run, so there are no more of them than slots.
-        let moving = self.moving.iter().map(|agent| lanes.get(*agent).rank(now));
+        let rank = |agent: &u32| lanes.get(*agent).rank(number, now);
+        let moving = self.moving.iter().map(rank);
         moving.chain(self.still.first().copied()).min()
     }
 

@@ -6,7 +6,7 @@
 //! the agent's clocks are noted, and when it is no longer, what they have gone on by is its wait.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -14,69 +14,20 @@ use std::{
 use kennel_shared::{ids::DeliveryId, session_key::SessionKey};
 
 use super::{
+    clocks::{Clocks, Mark},
+    place::{FIRST, Place, Ready},
     slab::Slab,
     ticket::{Ticket, Waits, WaitsFor},
 };
-
-/// The order of an agent's messages: deliveries are numbered as they come, so most have the place that follows from their
-/// number. What goes ahead of all has a negative rank; what came out of turn counts on from the one before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
-    rank: i32,
-    delivery: DeliveryId,
-    after: u32,
-}
-
-/// Before all that there are.
-const FIRST: Place = Place {
-    rank: i32::MIN,
-    delivery: DeliveryId::LOWEST,
-    after: 0,
-};
-
-impl Place {
-    fn natural(delivery: DeliveryId) -> Self {
-        Self {
-            rank: 0,
-            delivery,
-            after: 0,
-        }
-    }
-}
-
-/// For how long an agent was closed, or had all its turns, or its class had.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Clocks {
-    pub(super) now: u64,
-    pub(super) held: u64,
-    pub(super) agent: u64,
-    pub(super) class: u64,
-}
-
-impl Clocks {
-    /// What a head has waited for since `mark`; whatever is none of the others was the fleet.
-    fn since(&self, mark: &Self) -> Waits {
-        let (held, agent, class) = (
-            self.held - mark.held,
-            self.agent - mark.agent,
-            self.class - mark.class,
-        );
-        Waits {
-            session: Duration::ZERO,
-            agent: Duration::from_nanos(agent),
-            class: Duration::from_nanos(class),
-            fleet: Duration::from_nanos(self.now - mark.now - held - agent - class),
-            held: Duration::from_nanos(held),
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Head {
     place: Place,
     held: bool,
-    /// Since when it is the head.
-    mark: Clocks,
+    /// Its class, where that does not follow from its agent.
+    own: Option<u32>,
+    /// Where the clocks stood when it became the head.
+    mark: Mark,
 }
 
 impl Head {
@@ -88,7 +39,7 @@ impl Head {
                 ..Waits::default()
             }
         } else {
-            now.since(&self.mark)
+            self.mark.until(&now.mark(self.own))
         };
         waits.session = Duration::from_nanos(self.mark.now - since);
         waits
@@ -100,6 +51,13 @@ struct Session {
     key: Arc<SessionKey>,
     runs: bool,
     head: Option<Head>,
+}
+
+/// What one that waited was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Was {
+    /// Its class, where it had one of its own.
+    pub(super) own: Option<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -116,8 +74,10 @@ pub(super) struct Queue {
     held: HashSet<DeliveryId>,
     /// What those have waited for before that were head before.
     before: HashMap<DeliveryId, Waits>,
+    /// Of those that have one of their own.
+    classes: HashMap<DeliveryId, u32>,
     /// Heads that may start.
-    ready: BTreeSet<(Place, u32)>,
+    ready: Ready,
     /// The rank of the last that went ahead of all.
     front: i32,
 }
@@ -127,19 +87,19 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// How many could start, if their agent had room.
-    pub(super) fn ready(&self) -> usize {
-        self.ready.len()
+    /// How many of a class could start, if their agent had room. `follows` says that it is the class of their agent.
+    pub(super) fn ready_in(&self, class: u32, follows: bool) -> usize {
+        self.ready.count(class, follows)
     }
 
-    /// For how long the one that is next has waited, but for what it had waited before it was put back.
-    pub(super) fn next_age(&self, now: u64) -> u64 {
-        let next = self.ready.first();
-        next.map_or(0, |(place, number)| now - self.waiting[&(*number, *place)])
+    /// For how long the one that is next in a class has waited, but for what it had waited before it was put back.
+    pub(super) fn next_age(&self, class: u32, follows: bool, now: u64) -> u64 {
+        let next = self.ready.next(class, follows);
+        next.map_or(0, |(place, number)| now - self.waiting[&(number, place)])
     }
 
     /// Takes one in at the end of its session.
-    pub(super) fn push_back(&mut self, ticket: &Ticket, clocks: &Clocks) {
+    pub(super) fn push_back(&mut self, ticket: &Ticket, own: Option<u32>, clocks: &Clocks) {
         let number = self.session(&ticket.session);
         let natural = Place::natural(ticket.delivery);
         let place = match self.last_of(number) {
@@ -153,11 +113,17 @@ impl Queue {
             self.odd.insert(ticket.delivery, place);
             self.named_after.insert((number, place), ticket.delivery);
         }
-        self.put(number, place, clocks);
+        self.put(number, place, ticket.delivery, own, clocks);
     }
 
     /// Takes one in ahead of all, which may have run and have waited before.
-    pub(super) fn push_front(&mut self, ticket: &Ticket, before: Waits, clocks: &Clocks) {
+    pub(super) fn push_front(
+        &mut self,
+        ticket: &Ticket,
+        own: Option<u32>,
+        before: Waits,
+        clocks: &Clocks,
+    ) {
         let number = self.session(&ticket.session);
         self.front -= 1;
         let place = Place {
@@ -168,11 +134,11 @@ impl Queue {
         if before != Waits::default() {
             self.before.insert(ticket.delivery, before);
         }
-        self.put(number, place, clocks);
+        self.put(number, place, ticket.delivery, own, clocks);
     }
 
     /// Takes one in ahead of all of its session that came later.
-    pub(super) fn push_in_place(&mut self, ticket: &Ticket, clocks: &Clocks) {
+    pub(super) fn push_in_place(&mut self, ticket: &Ticket, own: Option<u32>, clocks: &Clocks) {
         let number = self.session(&ticket.session);
         let natural = Place::natural(ticket.delivery);
         // Those that went ahead of all are few.
@@ -186,17 +152,32 @@ impl Queue {
         if place != natural {
             self.odd.insert(ticket.delivery, place);
         }
-        self.put(number, place, clocks);
+        self.put(number, place, ticket.delivery, own, clocks);
     }
 
-    fn put(&mut self, number: u32, place: Place, clocks: &Clocks) {
+    fn put(
+        &mut self,
+        number: u32,
+        place: Place,
+        delivery: DeliveryId,
+        own: Option<u32>,
+        clocks: &Clocks,
+    ) {
+        if let Some(class) = own {
+            self.classes.insert(delivery, class);
+        }
         self.waiting.insert((number, place), clocks.now);
         self.look(number, clocks);
     }
 
-    /// Takes out the one that is next, which runs from now on, and what it has waited for.
-    pub(super) fn start(&mut self, clocks: &Clocks) -> Option<(Ticket, Waits)> {
-        let (place, number) = self.ready.first().copied()?;
+    /// Takes out the one that is next in a class, which runs from now on: with the class that it has of its own, and what it has waited for.
+    pub(super) fn start(
+        &mut self,
+        class: u32,
+        follows: bool,
+        clocks: &Clocks,
+    ) -> Option<(Ticket, Option<u32>, Waits)> {
+        let (place, number) = self.ready.next(class, follows)?;
         let since = self.waiting.remove(&(number, place)).expect("a head waits");
         let session = self.sessions.get_mut(number);
         session.runs = true;
@@ -208,14 +189,20 @@ impl Queue {
         let mut waits = head.waits(since, clocks);
         waits += self.forget(number, place, ticket.delivery);
         self.look(number, clocks);
-        Some((ticket, waits))
+        Some((ticket, head.own, waits))
     }
 
     /// The running message of a session goes back, ahead of all.
-    pub(super) fn returned(&mut self, ticket: &Ticket, before: Waits, clocks: &Clocks) {
+    pub(super) fn returned(
+        &mut self,
+        ticket: &Ticket,
+        own: Option<u32>,
+        before: Waits,
+        clocks: &Clocks,
+    ) {
         let number = self.session(&ticket.session);
         self.sessions.get_mut(number).runs = false;
-        self.push_front(ticket, before, clocks);
+        self.push_front(ticket, own, before, clocks);
     }
 
     /// The running message of a session is done with.
@@ -226,15 +213,30 @@ impl Queue {
         }
     }
 
-    /// Takes one out; false when it did not wait.
-    pub(super) fn withdraw(&mut self, ticket: &Ticket, clocks: &Clocks) -> bool {
-        let Some((number, place)) = self.find(ticket) else {
-            return false;
-        };
+    /// Takes one out: the class that it had of its own. `None` when it did not wait.
+    pub(super) fn withdraw(&mut self, ticket: &Ticket, clocks: &Clocks) -> Option<Was> {
+        let (number, place) = self.find(ticket)?;
+        let own = self.own_of(ticket.delivery);
         self.waiting.remove(&(number, place));
         self.forget(number, place, ticket.delivery);
         self.look(number, clocks);
-        true
+        Some(Was { own })
+    }
+
+    /// Gives one another class of its own, or none: which it had. `None` when it does not wait.
+    pub(super) fn change_class(
+        &mut self,
+        ticket: &Ticket,
+        own: Option<u32>,
+        clocks: &Clocks,
+    ) -> Option<Was> {
+        let (number, _) = self.find(ticket)?;
+        let own = match own {
+            Some(class) => self.classes.insert(ticket.delivery, class),
+            None => self.classes.remove(&ticket.delivery),
+        };
+        self.look(number, clocks);
+        Some(Was { own })
     }
 
     /// Holds one back; false when it does not wait, or is held already.
@@ -283,12 +285,13 @@ impl Queue {
         all.map(|((_, place), _)| ticket(*place)).collect()
     }
 
-    /// What one that waits has waited for by now. `None` in the first place where that is not its session, nor itself.
+    /// What one that waits has waited for by now, and its class where it has one of its own. `None` in the first place where that
+    /// is not its session, nor itself.
     pub(super) fn looked_at(
         &self,
         ticket: &Ticket,
         clocks: &Clocks,
-    ) -> Option<(Option<WaitsFor>, Waits)> {
+    ) -> Option<(Option<WaitsFor>, Waits, Option<u32>)> {
         let (number, place) = self.find(ticket)?;
         let since = self.waiting[&(number, place)];
         let before = self.before.get(&ticket.delivery).copied();
@@ -307,7 +310,11 @@ impl Queue {
             Some(head) if head.held => Some(WaitsFor::Held),
             Some(_) => None,
         };
-        Some((waits_for, waits))
+        Some((waits_for, waits, self.own_of(ticket.delivery)))
+    }
+
+    fn own_of(&self, delivery: DeliveryId) -> Option<u32> {
+        self.classes.get(&delivery).copied()
     }
 
     fn session(&mut self, key: &SessionKey) -> u32 {
@@ -358,6 +365,7 @@ impl Queue {
             self.named_after.remove(&(number, place));
         }
         self.held.remove(&delivery);
+        self.classes.remove(&delivery);
         self.before.remove(&delivery).unwrap_or_default()
     }
 
@@ -367,21 +375,22 @@ impl Queue {
         let (runs, old) = (session.runs, session.head);
         let place = self.first_of(number).filter(|_| !runs);
         let new = place.map(|place| {
-            let held = self.held.contains(&self.delivery(number, place));
-            (place, held)
+            let delivery = self.delivery(number, place);
+            (place, self.held.contains(&delivery), self.own_of(delivery))
         });
-        if old.map(|head| (head.place, head.held)) != new {
+        if old.map(|head| (head.place, head.held, head.own)) != new {
             if let Some(head) = old {
-                self.ready.remove(&(head.place, number));
+                self.ready.remove(head.own, head.place, number);
                 self.bank(number, head, clocks);
             }
-            let head = new.map(|(place, held)| Head {
+            let head = new.map(|(place, held, own)| Head {
                 place,
                 held,
-                mark: *clocks,
+                own,
+                mark: clocks.mark(own),
             });
             if let Some(head) = head.filter(|head| !head.held) {
-                self.ready.insert((head.place, number));
+                self.ready.insert(head.own, head.place, number);
             }
             self.sessions.get_mut(number).head = head;
         }

@@ -12,6 +12,7 @@ use super::*;
 
 mod bound;
 mod order;
+mod own;
 mod reference;
 mod waits;
 
@@ -48,7 +49,7 @@ impl Bench {
 
     fn admit(&mut self, agent: &str, session: &str) -> Ticket {
         let ticket = ticket(agent, session);
-        assert!(self.lanes.admit(&ticket));
+        assert!(self.lanes.admit(&ticket, None));
         ticket
     }
 
@@ -386,7 +387,7 @@ fn an_agent_that_is_removed_leaves_its_places_to_others() {
     assert!(bench.lanes.remove(&agent).is_empty());
     assert_eq!(bench.fill(), [b1]);
     assert!(!bench.lanes.finish(&a1), "it is nobody's any more");
-    assert!(!bench.lanes.admit(&ticket("a", "x")));
+    assert!(!bench.lanes.admit(&ticket("a", "x"), None));
 }
 
 #[test]
@@ -397,7 +398,7 @@ fn a_full_queue_and_an_unknown_agent_refuse() {
     }
     assert_eq!(bench.lanes.room("a", 0), Err(Refused::QueueFull(10)));
     assert_eq!(bench.lanes.room("z", 0), Err(Refused::UnknownAgent));
-    assert!(!bench.lanes.admit(&ticket("z", "x")));
+    assert!(!bench.lanes.admit(&ticket("z", "x"), None));
     let first = bench.next().unwrap();
     assert_eq!(bench.lanes.room("a", 0), Ok(()));
     assert_eq!(bench.lanes.room("a", 1), Err(Refused::QueueFull(10)));
@@ -428,7 +429,7 @@ fn a_long_queue_costs_no_time() {
             .collect();
         let began = cpu_time();
         for ticket in &tickets {
-            assert!(bench.lanes.admit(ticket));
+            assert!(bench.lanes.admit(ticket, None));
         }
         for _ in 0..10_000 {
             let ticket = bench.next().unwrap();

@@ -1,6 +1,6 @@
 //! What goes into lanes and what comes out of them.
 
-use std::{ops::AddAssign, time::Duration};
+use std::{ops::AddAssign, sync::Arc, time::Duration};
 
 use kennel_shared::{ids::DeliveryId, session_key::SessionKey};
 
@@ -29,6 +29,8 @@ pub struct Started {
     pub ticket: Ticket,
     /// What it has waited for since it was admitted; the time for which it ran in vain is not in it.
     pub waits: Waits,
+    /// The class in which it has a slot.
+    pub class: Arc<str>,
 }
 
 /// What stands in the way of a delivery: the first of these that does.

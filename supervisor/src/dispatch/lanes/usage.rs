@@ -1,23 +1,26 @@
 //! What everybody has used so far, for whoever holds it against what they should have.
 
-use std::time::Duration;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use kennel_shared::ids::AgentId;
 
 use super::Lanes;
 
-/// Of an agent.
+/// Of an agent in one class: in its own, and in each in which it has, or had, a delivery. No slot counts in two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentUsage {
     /// Whose.
     pub agent: AgentId,
-    /// Its class.
-    pub class: Box<str>,
+    /// In which class.
+    pub class: Arc<str>,
+    /// Whether that is the agent's own.
+    pub is_own: bool,
     /// Its weight in it.
     pub weight: u32,
     /// For how long it has had slots, in all.
     pub slot_time: Duration,
-    /// For how long it could have used slots, had nobody else been there.
+    /// For how long it could have used slots, had nobody else been there. What it could have used in either of two classes counts in
+    /// its own.
     pub wanted_time: Duration,
     /// The longest wait of what was started since this was asked last, or is its next.
     pub longest_wait: Duration,
@@ -27,7 +30,7 @@ pub struct AgentUsage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassUsage {
     /// Whose.
-    pub class: Box<str>,
+    pub class: Arc<str>,
     /// Its weight among the others.
     pub weight: u32,
     /// The slots below which it is served first.
@@ -45,9 +48,9 @@ pub struct Usage {
     pub at: Duration,
     /// The slots that there are.
     pub slots: usize,
-    /// The agents, in no order.
+    /// The agents, in no order; one that has used several classes has as many places.
     pub agents: Vec<AgentUsage>,
-    /// The classes that have agents.
+    /// The classes that have agents, or had something of one.
     pub classes: Vec<ClassUsage>,
 }
 
@@ -58,20 +61,26 @@ impl Lanes {
         let mut agents = Vec::with_capacity(numbers.len());
         for number in numbers {
             let now = self.now;
-            let lane = self.advanced(number);
-            let next = Duration::from_nanos(lane.queue.next_age(now));
-            agents.push(AgentUsage {
-                agent: lane.agent.clone(),
-                class: lane.terms.class.clone(),
-                weight: lane.terms.weight,
-                slot_time: Duration::from_nanos(lane.account.slot_time),
-                wanted_time: Duration::from_nanos(lane.wanted_time),
-                longest_wait: std::mem::take(&mut lane.longest).max(next),
-            });
+            self.advanced(number);
+            let lane = self.agents.get_mut(number);
+            for (index, seat) in lane.seats.iter_mut().enumerate() {
+                let next = lane.queue.next_age(seat.class, index == 0, now);
+                agents.push(AgentUsage {
+                    agent: lane.agent.clone(),
+                    class: Arc::clone(&self.classes[seat.class as usize].name),
+                    is_own: index == 0,
+                    weight: lane.terms.weight,
+                    slot_time: Duration::from_nanos(seat.account.slot_time),
+                    wanted_time: Duration::from_nanos(seat.wanted_time),
+                    longest_wait: std::mem::take(&mut seat.longest).max(Duration::from_nanos(next)),
+                });
+            }
         }
-        let classes = self.classes.iter().filter(|class| class.members > 0);
+        let used: HashSet<Arc<str>> = agents.iter().map(|one| Arc::clone(&one.class)).collect();
+        let classes = self.classes.iter();
+        let classes = classes.filter(|class| used.contains(&class.name));
         let classes = classes.map(|class| ClassUsage {
-            class: class.name.clone(),
+            class: Arc::clone(&class.name),
             weight: class.shares.weight,
             min_slots: class.min_slots,
             max_slots: class.max_slots,

@@ -209,6 +209,11 @@ impl Rows for Memory {
         Ok(self.push(new, key))
     }
 
+    fn schedule_of(&self, delivery: DeliveryId) -> Done<Option<ScheduleId>> {
+        let seq = self.seqs.get(&delivery);
+        Ok(seq.and_then(|seq| self.rows[seq].new.origin.schedule().cloned()))
+    }
+
     fn send(&self, send: SendId) -> Done<Option<SendStanding>> {
         Ok(self.sends.get(&send.0).map(|(send, ..)| send.clone()))
     }

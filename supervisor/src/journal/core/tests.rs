@@ -483,10 +483,10 @@ impl Rules {
                     self.state.insert(*number, State::Queued);
                     self.attempts.insert(*number, 0);
                     self.lease.remove(number);
-                    "noted"
+                    "revived"
                 }
                 Some(State::Queued) if self.attempts.get(number).copied().unwrap_or(0) == 0 => {
-                    "noted"
+                    "revived"
                 }
                 _ => "refused",
             },
@@ -551,6 +551,7 @@ fn word(answer: &Answer) -> &'static str {
         Answer::Settled { before: None, .. } => "settled",
         Answer::Settled { .. } => "settled before",
         Answer::Retried { .. } => "retried",
+        Answer::Revived { .. } => "revived",
         Answer::Enqueued(_) => "enqueued",
         Answer::Claimed { .. } => "claimed",
         Answer::Schedule(_) => "schedule",

@@ -314,6 +314,11 @@ impl Fleet {
             let change = Change::Classes(plan::classes(&self.config));
             self.stage.dispatcher.change(change).await;
         }
+        let schedules = plan::schedule_classes(&self.config);
+        if plan::schedule_classes(before) != schedules {
+            let change = Change::Schedules(schedules);
+            self.stage.dispatcher.change(change).await;
+        }
         if home::is_shared(&self.config)
             && !home::is_shared(before)
             && let Err(error) = links::open_to_all(&new.link_socket())

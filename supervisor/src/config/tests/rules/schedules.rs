@@ -137,9 +137,12 @@ fn schedules() {
         ),
         "names an agent that is disabled",
     );
-    warns(
-        &format!("{BASE}{once}class = \"batch\"\n"),
-        "names another class than its agent",
+    refuses(&format!("{BASE}{once}class = \"bach\"\n"), "class", "batch");
+    let other = parse(&format!("{BASE}{once}class = \"batch\"\n")).unwrap();
+    assert_eq!(
+        other.warnings.iter().count(),
+        0,
+        "it need not be that of its agent"
     );
 }
 

@@ -44,32 +44,37 @@ pub(super) fn write(page: &mut Page, report: Option<&Report>) {
         minute,
         "kennel_agent_slots_used",
         "Turns at once that the agent had in the last minute, on average.",
-        |share| share.slots_used,
+        |all| all.iter().map(|share| share.slots_used).sum(),
     );
     agents(
         page,
         minute,
         "kennel_agent_slots_entitled",
         "Turns at once that it was entitled to.",
-        |share| share.slots_entitled,
+        |all| all.iter().map(|share| share.slots_entitled).sum(),
     );
     agents(
         page,
         minute,
         "kennel_agent_longest_wait_seconds",
         "The longest wait of a message that began in the last minute, or is next.",
-        |share| share.longest_wait.as_secs_f64(),
+        |all| {
+            let waits = all.iter().map(|share| share.longest_wait);
+            waits.max().unwrap_or_default().as_secs_f64()
+        },
     );
 }
 
+/// An agent that has used several classes is one, of which all that it has there counts.
 fn agents(
     page: &mut Page,
     minute: Option<&Fairness>,
     name: &'static str,
     help: &'static str,
-    of: fn(&AgentShare) -> f64,
+    of: fn(&[AgentShare]) -> f64,
 ) {
-    let agents = minute.into_iter().flat_map(|minute| &minute.agents);
-    let samples = agents.map(|share| (vec![("agent", share.agent.as_str())], of(share)));
+    let agents = minute.map_or(&[][..], |minute| &minute.agents);
+    let agents = agents.chunk_by(|a, b| a.agent == b.agent);
+    let samples = agents.map(|all| (vec![("agent", all[0].agent.as_str())], of(all)));
     page.family(Gauge, name, help, samples);
 }

@@ -140,7 +140,7 @@ impl Bench {
         owed.entries.into_iter().map(|owed| owed.text).collect()
     }
 
-    fn read(&self) -> Reader {
+    pub(super) fn read(&self) -> Reader {
         Reader::open(&self.home.path().join("journal.db")).unwrap()
     }
 

@@ -35,8 +35,8 @@ fn what_is_held_keeps_its_place_and_its_session_waits_for_it() {
         delivery: x1.delivery,
         ..x2.clone()
     };
-    assert!(bench.lanes.admit(&x2));
-    assert!(bench.lanes.admit_in_place(&x0));
+    assert!(bench.lanes.admit(&x2, None));
+    assert!(bench.lanes.admit_in_place(&x0, None));
     assert_eq!(bench.next(), Some(x0));
 }
 
@@ -47,7 +47,7 @@ fn what_is_put_back_in_place_goes_before_a_later_one_that_was_requeued() {
     let (late, last) = (bench.admit("a", "x"), bench.admit("a", "x"));
     assert_eq!(bench.next(), Some(late.clone()));
     bench.lanes.requeue(&late);
-    assert!(bench.lanes.admit_in_place(&early));
+    assert!(bench.lanes.admit_in_place(&early, None));
     assert_eq!(bench.lanes.waiting(&id("a")), [early, late, last]);
 }
 
@@ -58,7 +58,7 @@ fn a_session_keeps_the_order_of_admission_whatever_the_numbers_say() {
     tickets.swap(0, 4);
     tickets.swap(1, 3);
     for ticket in &tickets {
-        assert!(bench.lanes.admit(ticket));
+        assert!(bench.lanes.admit(ticket, None));
     }
     assert_eq!(bench.lanes.waiting(&id("a")), tickets);
     assert!(bench.lanes.withdraw(&tickets[0]));
@@ -83,6 +83,6 @@ fn between_sessions_the_one_that_came_first_is_first() {
     }
     // What goes ahead of all does so whichever session it is of.
     let (_, w) = (bench.admit("a", "x"), ticket("a", "w"));
-    assert!(bench.lanes.admit_first(&w));
+    assert!(bench.lanes.admit_first(&w, None));
     assert_eq!(bench.next(), Some(w));
 }

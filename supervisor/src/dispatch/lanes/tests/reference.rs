@@ -17,7 +17,11 @@ struct Waiting {
     key: (i64, DeliveryId),
     waits: Waits,
     held: bool,
+    own: Own,
 }
+
+/// The class that a message has of its own.
+type Own = Option<&'static str>;
 
 #[derive(Debug)]
 struct Turn {
@@ -25,6 +29,29 @@ struct Turn {
     waits: Waits,
     took: Duration,
     ahead: u128,
+    own: Own,
+}
+
+/// An agent in one class.
+#[derive(Debug)]
+struct Seat {
+    used: u128,
+    typical: u128,
+    served: u64,
+    competes: bool,
+    slot_time: Duration,
+}
+
+impl Default for Seat {
+    fn default() -> Self {
+        Self {
+            used: 0,
+            typical: Duration::from_secs(1).as_nanos(),
+            served: 0,
+            competes: false,
+            slot_time: Duration::ZERO,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -33,22 +60,41 @@ struct Agent {
     waiting: Vec<Waiting>,
     running: Vec<Turn>,
     open: bool,
-    used: u128,
-    typical: u128,
-    served: u64,
-    competes: bool,
+    seats: BTreeMap<Box<str>, Seat>,
+    wanted_time: Duration,
     front: i64,
     number: usize,
 }
 
 impl Agent {
-    fn ahead(&self) -> u128 {
-        let ahead: u128 = self.running.iter().map(|turn| turn.ahead).sum();
+    fn class(&self, own: Own) -> &str {
+        own.unwrap_or(&self.terms.class)
+    }
+
+    fn seat(&mut self, class: &str) -> &mut Seat {
+        self.seats.entry(class.into()).or_default()
+    }
+
+    fn turns(&self, class: &str) -> impl Iterator<Item = &Turn> {
+        let turns = self.running.iter();
+        turns.filter(move |turn| self.class(turn.own) == class)
+    }
+
+    fn ahead(&self, class: &str) -> u128 {
+        let ahead: u128 = self.turns(class).map(|turn| turn.ahead).sum();
         ahead * rate(self.terms.weight)
     }
 
-    fn tag(&self) -> u128 {
-        self.used + self.ahead()
+    fn tag(&self, class: &str) -> u128 {
+        let used = self.seats.get(class).map_or(0, |seat| seat.used);
+        used + self.ahead(class)
+    }
+
+    /// Whether the class has agents because of this one.
+    fn is_member(&self, class: &str) -> bool {
+        let waiting = self.waiting.iter().map(|waiting| waiting.own);
+        let mut own = waiting.chain(self.running.iter().map(|turn| turn.own));
+        *self.terms.class == *class || own.any(|own| own == Some(class))
     }
 
     /// The first of each session that is free, but for those that are held.
@@ -70,11 +116,22 @@ impl Agent {
         found
     }
 
-    fn could_start(&self) -> bool {
-        self.open && self.running.len() < self.terms.max_concurrent && !self.startable().is_empty()
+    fn startable_in(&self, class: &str) -> Vec<usize> {
+        let mut startable = self.startable();
+        startable.retain(|index| self.class(self.waiting[*index].own) == class);
+        startable
     }
 
-    fn waits_for(&self, index: usize, class_is_full: bool) -> WaitsFor {
+    fn room(&self) -> usize {
+        let room = self.terms.max_concurrent.saturating_sub(self.running.len());
+        if self.open { room } else { 0 }
+    }
+
+    fn could_start(&self, class: &str) -> bool {
+        self.room() > 0 && !self.startable_in(class).is_empty()
+    }
+
+    fn waits_for(&self, index: usize, is_full: impl Fn(&str) -> bool) -> WaitsFor {
         let session = &self.waiting[index].ticket.session;
         let mut before = self.waiting[..index].iter();
         if before.any(|other| other.ticket.session == *session)
@@ -88,7 +145,7 @@ impl Agent {
             WaitsFor::Held
         } else if self.running.len() >= self.terms.max_concurrent {
             WaitsFor::Agent
-        } else if class_is_full {
+        } else if is_full(self.class(self.waiting[index].own)) {
             WaitsFor::Class
         } else {
             WaitsFor::Fleet
@@ -96,28 +153,29 @@ impl Agent {
     }
 
     /// At the end of its session.
-    fn push(&mut self, ticket: Ticket) {
+    fn push(&mut self, ticket: Ticket, own: Own) {
         let mut of_session = self.waiting.iter().rev();
         let last = of_session.find(|other| other.ticket.session == ticket.session);
-        let own = (0, ticket.delivery);
-        let key = last.map_or(own, |last| last.key.max(own));
-        self.waiting.push(waiting(ticket, key, Waits::default()));
+        let natural = (0, ticket.delivery);
+        let key = last.map_or(natural, |last| last.key.max(natural));
+        self.waiting
+            .push(waiting(ticket, own, key, Waits::default()));
     }
 
-    fn push_front(&mut self, ticket: Ticket, waits: Waits) {
+    fn push_front(&mut self, ticket: Ticket, own: Own, waits: Waits) {
         if self.waiting.is_empty() {
             self.front = 0;
         }
         self.front -= 1;
         let key = (self.front, ticket.delivery);
-        self.waiting.insert(0, waiting(ticket, key, waits));
+        self.waiting.insert(0, waiting(ticket, own, key, waits));
     }
 
     /// Before the first of its session that came later. One that was admitted out of turn came when the one before it did.
-    fn push_in_place(&mut self, ticket: Ticket) {
-        let own = (0, ticket.delivery);
+    fn push_in_place(&mut self, ticket: Ticket, own: Own) {
+        let natural = (0, ticket.delivery);
         let is_later = |other: &Waiting| match other.key {
-            (0, _) => other.key >= own,
+            (0, _) => other.key >= natural,
             _ => other.ticket.delivery > ticket.delivery,
         };
         let later = self
@@ -128,16 +186,17 @@ impl Agent {
         let key = (key, ticket.delivery);
         let place = later.unwrap_or(self.waiting.len());
         self.waiting
-            .insert(place, waiting(ticket, key, Waits::default()));
+            .insert(place, waiting(ticket, own, key, Waits::default()));
     }
 }
 
-fn waiting(ticket: Ticket, key: (i64, DeliveryId), waits: Waits) -> Waiting {
+fn waiting(ticket: Ticket, own: Own, key: (i64, DeliveryId), waits: Waits) -> Waiting {
     Waiting {
         ticket,
         key,
         waits,
         held: false,
+        own,
     }
 }
 
@@ -174,15 +233,28 @@ impl Reference {
         self.classes.len() - 1
     }
 
-    fn members(&self, class: usize) -> impl Iterator<Item = &Agent> {
-        let name = &*self.classes[class].0;
-        self.agents
-            .values()
-            .filter(move |agent| *agent.terms.class == *name)
+    fn name(&self, class: usize) -> &str {
+        &self.classes[class].0
+    }
+
+    fn has_members(&self, class: usize) -> bool {
+        let mut agents = self.agents.values();
+        agents.any(|agent| agent.is_member(self.name(class)))
+    }
+
+    fn turns(&self, class: usize) -> impl Iterator<Item = &Turn> {
+        let agents = self.agents.values();
+        agents.flat_map(move |agent| agent.turns(self.name(class)))
     }
 
     fn running(&self, class: usize) -> usize {
-        self.members(class).map(|agent| agent.running.len()).sum()
+        self.turns(class).count()
+    }
+
+    fn is_full_by_name(&self, name: &str) -> bool {
+        let mut names = self.classes.iter();
+        let class = names.position(|(known, _)| **known == *name);
+        self.is_full(class.expect("it is known"))
     }
 
     fn all_running(&self) -> usize {
@@ -195,8 +267,7 @@ impl Reference {
     }
 
     fn ahead(&self, class: usize) -> u128 {
-        let turns = self.members(class).flat_map(|agent| &agent.running);
-        let ahead: u128 = turns.map(|turn| turn.ahead).sum();
+        let ahead: u128 = self.turns(class).map(|turn| turn.ahead).sum();
         ahead * rate(self.classes[class].1.shares.weight)
     }
 
@@ -209,7 +280,7 @@ impl Reference {
         let shares = |class: usize| self.classes[class].1.shares;
         let mut slots: Vec<usize> = classes.map(|c| shares(c).min_slots(self.fleet)).collect();
         let with_agents: Vec<usize> = (0..slots.len())
-            .filter(|class| self.members(*class).next().is_some())
+            .filter(|class| self.has_members(*class))
             .collect();
         while with_agents.iter().any(|class| slots[*class] == 0) {
             let all: usize = with_agents.iter().map(|class| slots[*class]).sum();
@@ -227,26 +298,36 @@ impl Reference {
     }
 
     fn pass(&mut self, time: Duration) {
-        let full: Vec<bool> = (0..self.classes.len()).map(|c| self.is_full(c)).collect();
+        let names = self.classes.iter().map(|(name, _)| name.clone());
+        let full: BTreeMap<Box<str>, bool> = names
+            .map(|name| (name.clone(), self.is_full_by_name(&name)))
+            .collect();
         for agent in self.agents.values_mut() {
-            let class = self
-                .classes
-                .iter()
-                .position(|(name, _)| *name == agent.terms.class);
-            let class = class.expect("it has one");
             let reasons: Vec<WaitsFor> = (0..agent.waiting.len())
-                .map(|index| agent.waits_for(index, full[class]))
+                .map(|index| agent.waits_for(index, |class| full[class]))
                 .collect();
+            let wanted = agent.running.len() + agent.room().min(agent.startable().len());
+            agent.wanted_time += time * u32::try_from(wanted).unwrap();
             for (waiting, reason) in agent.waiting.iter_mut().zip(reasons) {
                 *waiting.waits.part(reason) += time;
             }
-            for turn in &mut agent.running {
-                turn.took += time;
-                agent.used += time.as_nanos() * rate(agent.terms.weight);
-                let class = &mut self.classes[class].1;
+            for index in 0..agent.running.len() {
+                agent.running[index].took += time;
+                let class = agent.class(agent.running[index].own).to_owned();
+                let rate_of_agent = rate(agent.terms.weight);
+                let seat = agent.seat(&class);
+                seat.used += time.as_nanos() * rate_of_agent;
+                seat.slot_time += time;
+                let mut classes = self.classes.iter_mut();
+                let (_, class) = classes.find(|(name, _)| **name == *class).unwrap();
                 class.used += time.as_nanos() * rate(class.shares.weight);
             }
         }
+    }
+
+    fn competing(&self, class: &str) -> impl Iterator<Item = &Agent> {
+        let agents = self.agents.values();
+        agents.filter(move |agent| agent.seats.get(class).is_some_and(|seat| seat.competes))
     }
 
     /// What follows from a step for those that compete.
@@ -254,19 +335,17 @@ impl Reference {
         for class in 0..self.classes.len() {
             let name = self.classes[class].0.clone();
             let clock = self.classes[class].1.clock;
-            for agent in self
-                .agents
-                .values_mut()
-                .filter(|agent| agent.terms.class == name)
-            {
-                let competes = agent.could_start();
-                if competes && !agent.competes {
-                    let floor = clock.saturating_sub(agent.ahead());
-                    agent.used += floor.saturating_sub(agent.tag());
+            for agent in self.agents.values_mut() {
+                let competes = agent.could_start(&name);
+                let floor = clock.saturating_sub(agent.ahead(&name));
+                let behind = floor.saturating_sub(agent.tag(&name));
+                let seat = agent.seat(&name);
+                if competes && !seat.competes {
+                    seat.used += behind;
                 }
-                agent.competes = competes;
+                seat.competes = competes;
             }
-            let wants = self.members(class).any(|agent| agent.competes);
+            let wants = self.competing(&name).next().is_some();
             let competes = wants && !self.is_full(class);
             let floor = self.clock.saturating_sub(self.ahead(class));
             let (behind, running) = (floor.saturating_sub(self.tag(class)), self.running(class));
@@ -279,7 +358,9 @@ impl Reference {
                 class.clock = class.clock.max(class.horizon);
             }
         }
-        if self.all_running() == 0 && !self.agents.values().any(|agent| agent.competes) {
+        let mut names = self.classes.iter();
+        let wants = names.any(|(name, _)| self.competing(name).next().is_some());
+        if self.all_running() == 0 && !wants {
             self.clock = self.clock.max(self.horizon);
         }
     }
@@ -297,17 +378,18 @@ impl Reference {
         if class == furthest.2 {
             self.clock = self.clock.max(tag);
         }
-        let members = self.members(class).filter(|agent| agent.competes);
-        let agent = members.min_by_key(|agent| (agent.tag(), agent.served, agent.number))?;
-        let tag = agent.tag();
+        let name = self.classes[class].0.clone();
+        let rank = |agent: &&Agent| (agent.tag(&name), agent.seats[&name].served, agent.number);
+        let agent = self.competing(&name).min_by_key(rank)?;
+        let tag = agent.tag(&name);
         let key = AGENTS[agent.number];
         self.turns += 1;
         let class = &mut self.classes[class].1;
         class.clock = class.clock.max(tag);
         class.served = self.turns;
         let agent = self.agents.get_mut(key).unwrap();
-        agent.served = self.turns;
-        let first = agent.startable();
+        agent.seat(&name).served = self.turns;
+        let first = agent.startable_in(&name);
         let first = first
             .into_iter()
             .min_by_key(|index| agent.waiting[*index].key);
@@ -316,11 +398,13 @@ impl Reference {
             ticket: waiting.ticket.clone(),
             waits: waiting.waits,
             took: Duration::ZERO,
-            ahead: agent.typical,
+            ahead: agent.seats[&name].typical,
+            own: waiting.own,
         });
         Some(Started {
             ticket: waiting.ticket,
             waits: waiting.waits,
+            class: (*name).into(),
         })
     }
 
@@ -328,12 +412,14 @@ impl Reference {
         let agent = self.agents.get_mut(ticket.session.agent_str()).unwrap();
         let index = agent.running.iter().position(|turn| turn.ticket == *ticket);
         let turn = agent.running.remove(index.unwrap());
+        let class = agent.class(turn.own).to_owned();
         if requeued {
-            agent.push_front(turn.ticket, turn.waits);
+            agent.push_front(turn.ticket, turn.own, turn.waits);
         } else {
-            agent.typical = agent.typical - agent.typical / 8 + turn.took.as_nanos() / 8;
+            let seat = agent.seat(&class);
+            seat.typical = seat.typical - seat.typical / 8 + turn.took.as_nanos() / 8;
         }
-        let (tag, class) = (agent.tag(), agent.terms.class.clone());
+        let tag = agent.tag(&class);
         let class = self.class_of(&class);
         let class_tag = self.tag(class);
         let class = &mut self.classes[class].1;

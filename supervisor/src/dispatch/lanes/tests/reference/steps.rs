@@ -6,12 +6,14 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Admit(usize, u8),
+    Admit(usize, u8, Own),
     /// One whose number was given out earlier than those of others.
-    AdmitLate(Index),
+    AdmitLate(Index, Own),
     Early(usize, u8),
-    AdmitFirst(usize, u8),
-    InPlace(Index),
+    AdmitFirst(usize, u8, Own),
+    InPlace(Index, Own),
+    /// One that waits or runs has another class from now on.
+    Class(Index, Own),
     Next,
     Fill,
     Finish(Index),
@@ -26,15 +28,26 @@ enum Step {
     Pass(u64),
 }
 
+/// Most messages have the class of their agent; some name just that.
+fn own() -> impl Strategy<Value = Own> {
+    prop_oneof![
+        3 => Just(None),
+        2 => (0..CLASSES.len()).prop_map(|class| Some(CLASSES[class])),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let agent = || 0..AGENTS.len();
     let index = any::<Index>;
     prop_oneof![
-        8 => (agent(), 0u8..3).prop_map(|(agent, session)| Step::Admit(agent, session)),
-        1 => index().prop_map(Step::AdmitLate),
+        8 => (agent(), 0u8..3, own())
+            .prop_map(|(agent, session, own)| Step::Admit(agent, session, own)),
+        1 => (index(), own()).prop_map(|(index, own)| Step::AdmitLate(index, own)),
         1 => (agent(), 0u8..3).prop_map(|(agent, session)| Step::Early(agent, session)),
-        1 => (agent(), 0u8..3).prop_map(|(agent, session)| Step::AdmitFirst(agent, session)),
-        1 => index().prop_map(Step::InPlace),
+        1 => (agent(), 0u8..3, own())
+            .prop_map(|(agent, session, own)| Step::AdmitFirst(agent, session, own)),
+        1 => (index(), own()).prop_map(|(index, own)| Step::InPlace(index, own)),
+        2 => (index(), own()).prop_map(|(index, own)| Step::Class(index, own)),
         6 => Just(Step::Next),
         2 => Just(Step::Fill),
         6 => index().prop_map(Step::Finish),
@@ -88,10 +101,8 @@ impl Pair {
                 waiting: Vec::new(),
                 running: Vec::new(),
                 open: true,
-                used: 0,
-                typical: Duration::from_secs(1).as_nanos(),
-                served: 0,
-                competes: false,
+                seats: BTreeMap::new(),
+                wanted_time: Duration::ZERO,
                 front: 0,
                 number,
             };
@@ -119,11 +130,9 @@ impl Pair {
 
     fn next(&mut self) -> Result<bool, TestCaseError> {
         let could = self.reference.agents.values().any(|agent| {
-            let class = self.reference.classes.iter();
-            let class = class
-                .clone()
-                .position(|(name, _)| *name == agent.terms.class);
-            agent.could_start() && !self.reference.is_full(class.unwrap())
+            let mut classes = self.reference.classes.iter();
+            classes
+                .any(|(name, _)| agent.could_start(name) && !self.reference.is_full_by_name(name))
         });
         let could = could && self.reference.all_running() < self.reference.fleet;
         let wanted = self.reference.start_next();
@@ -131,6 +140,13 @@ impl Pair {
         prop_assert_eq!(&started, &wanted);
         // No slot stays free that somebody could use.
         prop_assert_eq!(started.is_some(), could);
+        // No class has more than it may, whoever uses it.
+        if let Some(started) = started {
+            let class = self.reference.class_of(&started.class);
+            let shares = self.reference.classes[class].1.shares;
+            let running = self.reference.running(class);
+            prop_assert!(running <= shares.max_slots(self.reference.fleet));
+        }
         Ok(could)
     }
 
@@ -142,33 +158,51 @@ impl Pair {
             some.then(|| tickets[index.index(tickets.len())].clone())
         };
         match step {
-            Step::Admit(agent, session) | Step::Early(agent, session) => {
+            Step::Early(agent, session) => {
                 let ticket = ticket(AGENTS[*agent], &session.to_string());
-                if let Step::Early(..) = step {
-                    self.early.push(ticket);
-                } else {
-                    prop_assert!(self.bench.lanes.admit(&ticket));
-                    self.agent(&ticket).push(ticket.clone());
-                }
+                self.early.push(ticket);
             }
-            Step::AdmitLate(index) => {
+            Step::Admit(agent, session, own) => {
+                let ticket = ticket(AGENTS[*agent], &session.to_string());
+                self.names(*own);
+                prop_assert!(self.bench.lanes.admit(&ticket, *own));
+                self.agent(&ticket).push(ticket.clone(), *own);
+            }
+            Step::AdmitLate(index, own) => {
                 if let Some(ticket) = one_of(index, &self.early) {
                     self.early.retain(|early| *early != ticket);
-                    prop_assert!(self.bench.lanes.admit(&ticket));
-                    self.agent(&ticket).push(ticket.clone());
+                    self.names(*own);
+                    prop_assert!(self.bench.lanes.admit(&ticket, *own));
+                    self.agent(&ticket).push(ticket.clone(), *own);
                 }
             }
-            Step::AdmitFirst(agent, session) => {
+            Step::AdmitFirst(agent, session, own) => {
                 let ticket = ticket(AGENTS[*agent], &session.to_string());
-                prop_assert!(self.bench.lanes.admit_first(&ticket));
+                self.names(*own);
+                prop_assert!(self.bench.lanes.admit_first(&ticket, *own));
                 self.agent(&ticket)
-                    .push_front(ticket.clone(), Waits::default());
+                    .push_front(ticket.clone(), *own, Waits::default());
             }
-            Step::InPlace(index) => {
+            Step::InPlace(index, own) => {
                 if let Some(ticket) = one_of(index, &self.withdrawn) {
                     self.withdrawn.retain(|withdrawn| *withdrawn != ticket);
-                    prop_assert!(self.bench.lanes.admit_in_place(&ticket));
-                    self.agent(&ticket).push_in_place(ticket.clone());
+                    self.names(*own);
+                    prop_assert!(self.bench.lanes.admit_in_place(&ticket, *own));
+                    self.agent(&ticket).push_in_place(ticket.clone(), *own);
+                }
+            }
+            Step::Class(index, own) => {
+                let all = [&running[..], &waiting[..]].concat();
+                if let Some(ticket) = one_of(index, &all) {
+                    self.names(*own);
+                    prop_assert!(self.bench.lanes.set_class(&ticket, *own));
+                    let agent = self.agent(&ticket);
+                    let waiting = agent.waiting.iter_mut();
+                    let waiting = waiting.map(|one| (&one.ticket, &mut one.own));
+                    let running = agent.running.iter_mut();
+                    let running = running.map(|one| (&one.ticket, &mut one.own));
+                    let mut all = waiting.chain(running);
+                    *all.find(|(other, _)| **other == ticket).unwrap().1 = *own;
                 }
             }
             Step::Next => {
@@ -199,6 +233,8 @@ impl Pair {
                     self.agent(&ticket)
                         .waiting
                         .retain(|other| other.ticket != ticket);
+                    prop_assert!(!self.bench.lanes.set_class(&ticket, Some(BATCH)));
+                    self.names(Some(BATCH));
                     self.withdrawn.push(ticket);
                 }
             }
@@ -225,7 +261,9 @@ impl Pair {
                 prop_assert!(self.bench.lanes.limit(&id(AGENTS[*agent]), terms.clone()));
                 let agent = self.reference.agents.get_mut(AGENTS[*agent]).unwrap();
                 agent.terms = terms;
-                agent.competes = false;
+                for seat in agent.seats.values_mut() {
+                    seat.competes = false;
+                }
             }
             Step::Fleet(fleet) => {
                 self.bench.lanes.limit_fleet(*fleet);
@@ -261,7 +299,42 @@ impl Pair {
         Ok(())
     }
 
-    fn same(&self) -> Result<(), TestCaseError> {
+    /// A class begins to be when it is named.
+    fn names(&mut self, own: Own) {
+        if let Some(class) = own {
+            self.reference.class_of(class);
+        }
+    }
+
+    /// What each has used is told, in the class in which it was used, and once.
+    fn same_usage(&mut self) -> Result<(), TestCaseError> {
+        let usage = self.bench.lanes.take_usage();
+        for (name, agent) in &self.reference.agents {
+            let rows = usage.agents.iter();
+            let rows: Vec<&AgentUsage> = rows.filter(|row| row.agent.as_str() == *name).collect();
+            let own = rows.iter().filter(|row| row.is_own);
+            let own: Vec<&str> = own.map(|row| &*row.class).collect();
+            prop_assert_eq!(own, [&*agent.terms.class]);
+            for (class, seat) in &agent.seats {
+                let mut told = rows.iter().filter(|row| *row.class == **class);
+                let slot_time = told.next().map_or(Duration::ZERO, |row| row.slot_time);
+                prop_assert_eq!(slot_time, seat.slot_time);
+                prop_assert!(told.next().is_none(), "twice");
+            }
+            let wanted: Duration = rows.iter().map(|row| row.wanted_time).sum();
+            prop_assert_eq!(wanted, agent.wanted_time);
+            prop_assert!(rows.iter().all(|row| row.wanted_time >= row.slot_time));
+        }
+        for row in &usage.classes {
+            let class = self.reference.class_of(&row.class);
+            prop_assert_eq!(row.running, self.reference.running(class));
+            prop_assert_eq!(row.min_slots, self.reference.min_slots()[class]);
+        }
+        Ok(())
+    }
+
+    fn same(&mut self) -> Result<(), TestCaseError> {
+        self.same_usage()?;
         for (name, agent) in &self.reference.agents {
             let lanes = &self.bench.lanes;
             let counts = (agent.waiting.len(), agent.running.len());
@@ -277,13 +350,9 @@ impl Pair {
                 let turns = turns.filter(|turn| turn.ticket.session.rest() == session);
                 prop_assert!(turns.count() <= 1, "two turns in a session");
             }
-            let class = self.reference.classes.iter();
-            let class = class
-                .clone()
-                .position(|(name, _)| *name == agent.terms.class);
-            let class_is_full = self.reference.is_full(class.unwrap());
             for (index, waiting) in agent.waiting.iter().enumerate() {
-                let wanted = (agent.waits_for(index, class_is_full), waiting.waits);
+                let is_full = |class: &str| self.reference.is_full_by_name(class);
+                let wanted = (agent.waits_for(index, is_full), waiting.waits);
                 prop_assert_eq!(lanes.waits_for(&waiting.ticket), Some(wanted));
             }
         }
