@@ -500,8 +500,14 @@ pub(super) struct Turns {
     pub(super) agent: Option<String>,
 
     /// How many of the last, from 1 to 1000
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(super) limit: u32,
+    ///
+    /// [default: 20; 1000 with --sum]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) limit: Option<u32>,
+
+    /// Add them up by agent: where the time went, and what held up most of it
+    #[arg(long)]
+    pub(super) sum: bool,
 
     /// Only those before this one, as the list before named it
     #[arg(long, value_name = "NUMBER")]

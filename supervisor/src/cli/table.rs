@@ -4,9 +4,12 @@
 //! where they do not belong. A table that is too wide for the screen gets narrower in steps: smaller
 //! gaps, then shorter names, then fewer columns.
 
+mod column;
+mod turns;
+
 use std::fmt::Write as _;
 
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets::NOTHING};
+use comfy_table::Color;
 
 use super::{
     ends,
@@ -17,70 +20,11 @@ use super::{
 use crate::control::wire::{
     AgentBudget, AgentShare, AgentState, AgentStatus, BudgetState, BudgetWindow, ChannelList,
     ChannelState, ClassShare, Delivery, DeliveryState, DeliveryWaitsFor, Schedule, Status,
-    TurnSummary,
 };
-use crate::turns::{price::money, verdict::words};
+use crate::turns::price::money;
 
-/// A column and how it gives way.
-struct Column {
-    header: &'static str,
-    right: bool,
-    /// May be cut to so many characters.
-    shortest: Option<usize>,
-    /// May go; the lowest goes first.
-    goes: Option<u8>,
-    cells: Vec<(String, Option<Color>)>,
-}
-
-impl Column {
-    fn new<T>(header: &'static str, rows: &[T], cell: impl Fn(&T) -> String) -> Self {
-        Self {
-            header,
-            right: false,
-            shortest: None,
-            goes: None,
-            cells: rows
-                .iter()
-                .map(|row| (printable(&cell(row)).replace(['\n', '\t'], " "), None))
-                .collect(),
-        }
-    }
-
-    fn right(mut self) -> Self {
-        self.right = true;
-        self
-    }
-
-    fn shortest(mut self, width: usize) -> Self {
-        self.shortest = Some(width);
-        self
-    }
-
-    fn goes(mut self, rank: u8) -> Self {
-        self.goes = Some(rank);
-        self
-    }
-
-    fn colored<T>(mut self, rows: &[T], color: impl Fn(&T) -> Option<Color>) -> Self {
-        for (cell, row) in self.cells.iter_mut().zip(rows) {
-            cell.1 = color(row);
-        }
-        self
-    }
-
-    fn width(&self) -> usize {
-        let cells = self.cells.iter().map(|(text, _)| text.chars().count());
-        cells.max().unwrap_or(0).max(self.header.len())
-    }
-
-    fn cut(&mut self, width: usize) {
-        for (text, _) in &mut self.cells {
-            if text.chars().count() > width {
-                *text = text.chars().take(width - 1).chain(['…']).collect();
-            }
-        }
-    }
-}
+use self::column::{Column, draw};
+pub(super) use self::turns::{turn_sums, turns};
 
 /// The supervisor, its agents, and what there is to say about them. `now` is in milliseconds since 1970.
 pub(super) fn status(status: &Status, width: Option<usize>, now: u64) -> String {
@@ -366,66 +310,6 @@ pub(super) fn schedules(schedules: &[Schedule], width: Option<usize>, now: u64) 
     draw(columns, width)
 }
 
-/// Turns that have ended. `now` is in milliseconds since 1970.
-pub(super) fn turns(turns: &[TurnSummary], width: Option<usize>, now: u64) -> String {
-    let id = id_length(turns);
-    let spent = |us: u64| if us == 0 { "-".to_owned() } else { words(us) };
-    let known = move |us: Option<u64>| us.map_or_else(|| "?".to_owned(), spent);
-    let columns = vec![
-        Column::new("ID", turns, |t| t.id.chars().take(id).collect()),
-        Column::new("AGO", turns, |t| duration(now.saturating_sub(t.ended_ms))).right(),
-        Column::new("AGENT", turns, |t| t.agent.clone()).shortest(8),
-        Column::new("SESSION", turns, |t| {
-            let own = format!("agent:{}:", t.agent);
-            t.session
-                .strip_prefix(&own)
-                .unwrap_or(&t.session)
-                .to_owned()
-        })
-        .shortest(8)
-        .goes(1),
-        Column::new("TOTAL", turns, |t| words(t.total_us)).right(),
-        Column::new("QUEUED", turns, |t| spent(t.queued_us))
-            .right()
-            .goes(6),
-        Column::new("MODEL", turns, |t| spent(t.provider_us))
-            .right()
-            .goes(5),
-        Column::new("TOOLS", turns, |t| spent(t.tools_us))
-            .right()
-            .goes(4),
-        Column::new("CPU", turns, |t| {
-            let mark = if t.cpu_shared { "*" } else { "" };
-            format!("{}{mark}", known(t.cpu_us))
-        })
-        .right()
-        .goes(7),
-        Column::new("CPU WAIT", turns, |t| known(t.runnable_us))
-            .right()
-            .goes(2),
-        Column::new("TOKENS", turns, |t| {
-            format!("{}/{}", t.input_tokens, t.output_tokens)
-        })
-        .right()
-        .goes(8),
-        Column::new("COST", turns, |t| {
-            t.cost_micros.map_or_else(|| "-".to_owned(), money)
-        })
-        .right()
-        .goes(3),
-        Column::new("HELD UP BY", turns, |t| match t.outcome.as_str() {
-            "replied" => t.bound.clone(),
-            other => format!("{} ({other})", t.bound),
-        })
-        .colored(turns, |t| match t.outcome.as_str() {
-            "replied" => None,
-            "cancelled" => Some(Color::Yellow),
-            _ => Some(Color::Red),
-        }),
-    ];
-    draw(columns, width)
-}
-
 /// What agents may spend, by window. `now` is in milliseconds since 1970.
 pub(super) fn budgets(budgets: &[AgentBudget], width: Option<usize>, now: u64) -> String {
     let rows: Vec<(&AgentBudget, &BudgetWindow)> = budgets
@@ -466,16 +350,6 @@ pub(super) fn budgets(budgets: &[AgentBudget], width: Option<usize>, now: u64) -
     draw(columns, width)
 }
 
-/// How much of their ids names each of these alone: the time in it at least.
-fn id_length(turns: &[TurnSummary]) -> usize {
-    let unique = |length: usize| {
-        let beginnings: std::collections::HashSet<&str> =
-            turns.iter().filter_map(|t| t.id.get(..length)).collect();
-        beginnings.len() == turns.len()
-    };
-    (12..32).find(|length| unique(*length)).unwrap_or(32)
-}
-
 /// Caps before and after, or as they are.
 pub(super) struct CapRow {
     pub(super) cap: &'static str,
@@ -496,67 +370,6 @@ pub(super) fn caps(rows: &[CapRow], width: Option<usize>) -> String {
         columns.push(Column::new("NOTE", rows, |row| row.note.clone()).shortest(12));
     }
     draw(columns, width)
-}
-
-fn draw(mut columns: Vec<Column>, width: Option<usize>) -> String {
-    let gap = fit(&mut columns, width.unwrap_or(usize::MAX));
-    // The library asks NO_COLOR by itself; here it is `output` that knows what the reader wants.
-    crossterm::style::force_color_output(true);
-    let mut table = Table::new();
-    table
-        .load_style(NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .enforce_styling();
-    let header = columns.iter().map(|c| c.header);
-    table.set_header(header);
-    for row in 0..columns[0].cells.len() {
-        table.add_row(columns.iter().map(|column| {
-            let (text, color) = &column.cells[row];
-            match color {
-                Some(color) => Cell::new(text).fg(*color),
-                None => Cell::new(text),
-            }
-        }));
-    }
-    let last = columns.len() - 1;
-    for (index, (column, drawn)) in columns.iter().zip(table.column_iter_mut()).enumerate() {
-        drawn.set_padding((0, if index == last { 0 } else { gap }));
-        if column.right {
-            drawn.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
-    lines.collect::<Vec<_>>().concat()
-}
-
-/// Makes the columns fit, and tells how far apart they are.
-fn fit(columns: &mut Vec<Column>, width: usize) -> u16 {
-    let needs = |columns: &[Column], gap: usize| {
-        columns.iter().map(Column::width).sum::<usize>() + gap * (columns.len() - 1)
-    };
-    if needs(columns, 2) <= width {
-        return 2;
-    }
-    loop {
-        // From the right: what is most important stands left.
-        for index in (0..columns.len()).rev() {
-            let excess = needs(columns, 1).saturating_sub(width);
-            let column = &mut columns[index];
-            if let Some(shortest) = column.shortest
-                && excess > 0
-            {
-                let cut = column.width().saturating_sub(excess).max(shortest);
-                column.cut(cut);
-            }
-        }
-        let first_to_go = (0..columns.len())
-            .filter(|index| columns[*index].goes.is_some())
-            .min_by_key(|index| columns[*index].goes);
-        match first_to_go {
-            Some(index) if needs(columns, 1) > width => columns.remove(index),
-            _ => return 1,
-        };
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! `turns` and `why`: what turns took, and what held one up.
 
+mod sum;
+
+pub(super) use self::sum::Sum;
 use super::{
     args,
     exit::{Exit, Outcome},
@@ -13,17 +16,36 @@ use crate::{
     control::wire::{DeliveryDetail, DeliveryState, ErrorCode, TurnsQuery},
 };
 
+/// Turns that are listed, unless it is said how many.
+const LIST: u32 = 20;
+
+/// And those that are added up: as many as the API gives at once.
+const LIST_MAX: u32 = 1000;
+
 pub(super) async fn run(client: &Client, args: &args::Turns, out: &Output) -> Outcome {
     if let Some(agent) = &args.agent {
         // A name that nobody has is no agent without turns.
         client.agent(agent).await?;
     }
+    let usual = if args.sum { LIST_MAX } else { LIST };
     let query = TurnsQuery {
         agent: args.agent.clone(),
-        limit: args.limit,
+        limit: args.limit.unwrap_or(usual),
         before: args.before,
     };
     let turns = client.turns(&query).await?;
+    if args.sum {
+        let sums = sum::sums(&turns.value.turns);
+        if args.json {
+            let json = serde_json::to_string_pretty(&sums).expect("names and numbers are JSON");
+            out.line(&json)?;
+        } else if sums.is_empty() {
+            out.note("no turn has ended, as far as is kept");
+        } else {
+            out.text(table::turn_sums(&sums, Output::width()))?;
+        }
+        return Ok(Exit::Ok);
+    }
     if args.json {
         out.line(turns.json.trim_end())?;
         return Ok(Exit::Ok);
