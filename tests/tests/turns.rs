@@ -108,7 +108,10 @@ async fn a_slow_model_is_named_and_tokens_have_a_price() {
     assert_eq!(kennel.run(&["turns", "nobody"]).await.0, Some(4));
     let (code, text, _) = kennel.run(&["turns", "--sum"]).await;
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("one") && text.contains("provider ("), "{text}");
+    assert!(
+        text.contains("one") && text.contains("provider ("),
+        "{text}"
+    );
     let (_, text, _) = kennel.run(&["turns", "--sum", "--json"]).await;
     let sums: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(sums[0]["total_us"], found["total_us"], "{text}");
