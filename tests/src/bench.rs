@@ -13,9 +13,11 @@ mod fleet;
 mod history;
 mod http;
 mod journal;
+mod lanes;
 mod lanes_sim;
 mod link;
 mod memory;
+mod noisy;
 mod options;
 mod process;
 mod report;
@@ -36,7 +38,7 @@ use self::{
 };
 
 /// Everything that can be measured, in the order in which it is.
-const BENCHMARKS: [&str; 12] = [
+const BENCHMARKS: [&str; 14] = [
     "link",
     "spawn",
     "start",
@@ -48,6 +50,8 @@ const BENCHMARKS: [&str; 12] = [
     "restart",
     "usage",
     "lanes-sim",
+    "lanes",
+    "noisy",
     "blast",
 ];
 
@@ -80,6 +84,7 @@ pub fn run(words: impl Iterator<Item = String>) -> anyhow::Result<()> {
 fn child(role: &str, directory: &std::path::Path) -> anyhow::Result<()> {
     match role {
         spawn::FIRST_BYTE => spawn::first_byte(),
+        lanes_sim::TICKETS => lanes_sim::tickets(directory),
         _ => runtime()?.block_on(link::child(role, directory)),
     }
 }
@@ -112,6 +117,8 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
             "restart" => restart::measure(scale, &mut report).await,
             "usage" => usage::measure(scale, &mut report).await,
             "lanes-sim" => lanes_sim::measure(scale, &mut report),
+            "lanes" => lanes::measure(scale, &mut report).await,
+            "noisy" => noisy::measure(scale, &mut report).await,
             _ => blast::measure(scale, &mut report).await,
         };
         measured.with_context(|| format!("the benchmark `{name}` failed"))?;

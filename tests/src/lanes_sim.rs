@@ -24,7 +24,8 @@ pub const RESEARCH: &str = "research";
 /// How many agents are of which class.
 pub const AGENTS: [(&str, usize); 3] = [(INTERACTIVE, 100), (BATCH, 60), (RESEARCH, 40)];
 
-const WEIGHTS: [u32; 4] = [50, 100, 200, 400];
+/// Agents of a class differ by weight.
+pub const WEIGHTS: [u32; 4] = [50, 100, 200, 400];
 
 /// The shortest turns, in seconds; agents differ by that.
 const SHORTEST: [f64; 3] = [0.1, 0.4, 1.6];
@@ -33,7 +34,7 @@ const SHORTEST: [f64; 3] = [0.1, 0.4, 1.6];
 const TAIL: f64 = 1.5;
 
 /// How much of the time an agent of `interactive` is at work.
-const BUSY: f64 = 0.1;
+pub const BUSY: f64 = 0.1;
 
 /// Sessions of an agent.
 const SESSIONS: usize = 8;
@@ -95,6 +96,19 @@ pub fn jain(shares: &[f64]) -> f64 {
     }
 }
 
+/// How long a turn takes, by a bounded Pareto distribution; the shortest in seconds.
+pub fn heavy_tailed(chance: &mut fastrand::Rng, shortest: f64, longest: Duration) -> Duration {
+    let reach = (shortest / longest.as_secs_f64()).powf(TAIL);
+    let chance = 1.0 - chance.f64() * (1.0 - reach);
+    Duration::from_secs_f64(shortest * chance.powf(-1.0 / TAIL))
+}
+
+/// Between two questions, on average as it takes to have an agent of such turns busy for its part of the time.
+pub fn pause(chance: &mut fastrand::Rng, shortest: f64) -> Duration {
+    let mean = shortest * TAIL / (TAIL - 1.0) / BUSY;
+    Duration::from_secs_f64(-mean * (1.0 - chance.f64()).ln())
+}
+
 struct Agent {
     class: &'static str,
     weight: u32,
@@ -106,17 +120,12 @@ struct Agent {
 }
 
 impl Agent {
-    /// A bounded Pareto distribution.
     fn turn(&mut self, longest: Duration) -> Duration {
-        let reach = (self.shortest / longest.as_secs_f64()).powf(TAIL);
-        let chance = 1.0 - self.chance.f64() * (1.0 - reach);
-        Duration::from_secs_f64(self.shortest * chance.powf(-1.0 / TAIL))
+        heavy_tailed(&mut self.chance, self.shortest, longest)
     }
 
-    /// Between two questions, on average as it takes to have it busy for its part of the time.
     fn pause(&mut self) -> Duration {
-        let mean = self.shortest * TAIL / (TAIL - 1.0) / BUSY;
-        Duration::from_secs_f64(-mean * (1.0 - self.chance.f64()).ln())
+        pause(&mut self.chance, self.shortest)
     }
 
     fn ticket(&mut self) -> Ticket {

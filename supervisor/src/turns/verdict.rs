@@ -117,6 +117,9 @@ fn processor(turn: &TurnRecord) -> Option<Verdict> {
         ..
     } = turn.machine;
     let run = turn.run_us;
+    if shared && waited_for_its_model(turn) {
+        return None;
+    }
     let (cpu, waited, throttled) = (
         cpu_us.unwrap_or(0),
         runnable_us.unwrap_or(0),
@@ -149,6 +152,13 @@ fn processor(turn: &TurnRecord) -> Option<Verdict> {
         bound: Bound::Cpu,
         text: format!("CPU-bound: {text}"),
     })
+}
+
+/// For most of its run, and in a loop that was free to take the answer. Where several turns have one account of the processor, what
+/// it says is then said of the others.
+fn waited_for_its_model(turn: &TurnRecord) -> bool {
+    let late = turn.took.lag_us.max(turn.machine.lag_us);
+    percent(turn.took.provider_us, turn.run_us) >= MOST && percent(late, turn.run_us) < WAITING
 }
 
 /// Whom it shares the processors with.

@@ -117,6 +117,18 @@ impl Api {
         self.post(&path, &json!({ "text": text })).await
     }
 
+    /// The same in a session of this name.
+    pub(super) async fn tell_in(
+        &mut self,
+        agent: &str,
+        session: &str,
+        text: &str,
+    ) -> anyhow::Result<Value> {
+        let path = format!("/api/v1/agents/{agent}/turns");
+        self.post(&path, &json!({ "text": text, "session": session }))
+            .await
+    }
+
     /// Has an agent answer a chat completion, and checks the answer.
     pub(super) async fn chat(
         &mut self,

@@ -12,7 +12,7 @@ mod load;
 mod neighbour;
 mod news;
 
-use std::{fmt::Write as _, fs, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use self::{
     load::Load,
@@ -27,7 +27,6 @@ use super::{
     report::{Report, Unit},
     stats::{Samples, median},
 };
-use crate::harness::groups_of;
 
 /// The quiet agents.
 const QUIET: [&str; 4] = ["quiet-1", "quiet-2", "quiet-3", "quiet-4"];
@@ -66,7 +65,6 @@ pub(super) async fn measure(scale: Scale, report: &mut Report) -> anyhow::Result
         &configuration()?,
     )?;
     let fleet = home.up().await?;
-    let ahead = ahead_of_others(fleet.pid());
     let before = Memory::of(fleet.pid())?;
     let mut bench = Bench {
         home: &home,
@@ -91,7 +89,7 @@ pub(super) async fn measure(scale: Scale, report: &mut Report) -> anyhow::Result
         }
     }
     drop(bench);
-    if !ahead {
+    if !fleet.ahead {
         report.note("other programs of this machine", "compete with the fleet")?;
     }
     let after = Memory::of(fleet.pid())?;
@@ -104,21 +102,6 @@ pub(super) async fn measure(scale: Scale, report: &mut Report) -> anyhow::Result
     let [before, after] = [before, after].map(|memory| memory.pss as f64 / 1024.0);
     report.add("supervisor PSS before all of it", before, Unit::MiB, None)?;
     report.add("supervisor PSS after all of it", after, Unit::MiB, None)
-}
-
-/// Puts all of the fleet, as one, ahead of the other programs of a machine that is not ours alone: what its members do
-/// to each other stays as it is. (A real-time class would not do: caps on the CPU do not hold there.) Says
-/// whether that was possible.
-fn ahead_of_others(supervisor: u32) -> bool {
-    let groups = i32::try_from(supervisor).map(groups_of).unwrap_or_default();
-    let mut raised = false;
-    for top in groups.iter().filter_map(|group| group.parent()) {
-        for (file, most) in [("cpu.shares", "262144"), ("cpu.weight", "10000")] {
-            let file = top.join(file);
-            raised |= file.exists() && fs::write(file, most).is_ok();
-        }
-    }
-    raised
 }
 
 fn configuration() -> anyhow::Result<String> {

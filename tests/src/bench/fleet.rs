@@ -17,6 +17,7 @@ use super::{
     api::Api,
     process::{Owned, binary},
 };
+use crate::harness::groups_of;
 
 /// How long a whole fleet may take to be ready.
 const READY_PATIENCE: Duration = Duration::from_mins(1);
@@ -44,6 +45,17 @@ impl Home {
         host: &'static str,
         more: &str,
     ) -> anyhow::Result<Self> {
+        let agents = agents.into_iter().map(|agent| (agent, String::new()));
+        Self::tuned(agents.collect(), host, "", more)
+    }
+
+    /// The same with lines for each agent, and for the supervisor.
+    pub(super) fn tuned(
+        agents: Vec<(String, String)>,
+        host: &'static str,
+        supervisor: &str,
+        more: &str,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("kennel-bench-").tempdir()?;
         let port = free_port()?;
         let at = directory.path().display();
@@ -52,19 +64,20 @@ impl Home {
              state_dir = \"{at}/state\"\n\
              runtime_dir = \"{at}/run\"\n\
              orphan_grace = \"1s\"\n\
+             {supervisor}\n\
              [supervisor.http]\n\
              listen = \"127.0.0.1:{port}\"\n\
              [providers.echo]\n\
              kind = \"echo\"\n"
         );
-        for agent in &agents {
-            writeln!(config, "[agents.{agent}]\nmodel = \"echo/echo\"")?;
+        for (agent, lines) in &agents {
+            writeln!(config, "[agents.{agent}]\nmodel = \"echo/echo\"\n{lines}")?;
         }
         config.push_str(more);
         fs::write(directory.path().join("kennel.toml"), config)?;
         Ok(Self {
             directory,
-            agents,
+            agents: agents.into_iter().map(|(agent, _)| agent).collect(),
             port,
             host,
         })
@@ -93,6 +106,19 @@ impl Home {
         self.directory.path().join("run/control.sock")
     }
 
+    /// What a command of the command line prints.
+    pub(super) fn kennel(&self, words: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(binary("kennel")?)
+            .arg("--config")
+            .arg(self.directory.path().join("kennel.toml"))
+            .args(words)
+            .stdin(Stdio::null())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "kennel {words:?}: {said}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     fn log(&self) -> PathBuf {
         self.directory.path().join("up.log")
     }
@@ -116,9 +142,11 @@ impl Home {
             home: self,
             process,
             took: Duration::ZERO,
+            ahead: false,
         };
         let ready = tokio::time::timeout(READY_PATIENCE, fleet.all_ready()).await;
         fleet.took = began.elapsed();
+        fleet.ahead = ahead_of_others(fleet.pid());
         match ready {
             Ok(Ok(())) => Ok(fleet),
             Ok(Err(error)) => Err(error.context(self.last_words())),
@@ -139,11 +167,18 @@ pub(super) struct Fleet<'a> {
     process: Owned,
     /// From the start of the process until all agents were ready.
     pub(super) took: Duration,
+    /// Whether it goes before the other programs of this machine.
+    pub(super) ahead: bool,
 }
 
 impl Fleet<'_> {
     pub(super) fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The socket of its control API.
+    pub(super) fn control(&self) -> PathBuf {
+        self.home.control()
     }
 
     pub(super) async fn unix(&self) -> anyhow::Result<Api> {
@@ -198,6 +233,21 @@ impl Fleet<'_> {
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// Puts all of the fleet, as one, ahead of the other programs of a machine that is not ours alone: what its members do
+/// to each other stays as it is. (A real-time class would not do: caps on the CPU do not hold there.) Says
+/// whether that was possible.
+fn ahead_of_others(supervisor: u32) -> bool {
+    let groups = i32::try_from(supervisor).map(groups_of).unwrap_or_default();
+    let mut raised = false;
+    for top in groups.iter().filter_map(|group| group.parent()) {
+        for (file, most) in [("cpu.shares", "262144"), ("cpu.weight", "10000")] {
+            let file = top.join(file);
+            raised |= file.exists() && fs::write(file, most).is_ok();
+        }
+    }
+    raised
 }
 
 async fn pids(api: &mut Api) -> anyhow::Result<BTreeMap<String, u32>> {

@@ -1,7 +1,14 @@
 //! The lanes alone, on a virtual clock: how evenly slot time is shared, what people wait beside work that fills the fleet, and
 //! what a turn costs the dispatcher in time and a waiting message in memory.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
 
 use kennel::dispatch::lanes::{INTERACTIVE, Lanes, Terms, Ticket, USUAL_WEIGHT};
 use kennel_shared::ids::{AgentId, DeliveryId};
@@ -24,6 +31,9 @@ const QUESTIONS: (usize, usize) = (155_000, 3_000);
 
 const QUEUED: usize = 100_000;
 
+/// The role of a child that measures memory: one that has done nothing else has nothing free to put messages into.
+pub(super) const TICKETS: &str = "tickets";
+
 #[expect(
     clippy::cast_precision_loss,
     reason = "figures are shown with few digits"
@@ -45,7 +55,7 @@ pub(super) fn measure(scale: Scale, report: &mut Report) -> anyhow::Result<()> {
         for class in ["batch", RESEARCH] {
             let figure = format!("seed {seed}: {class}: 1000 × (1 − Jain's index)");
             let missing = (1.0 - beside.jain(class)) * 1000.0;
-            report.add(figure, missing, Unit::Ratio, Some(UNFAIR * 1000.0))?;
+            report.add(figure, missing, Unit::Number, Some(UNFAIR * 1000.0))?;
         }
         report.millis(format!("seed {seed}: wait alone, p99"), alone.p99(), None)?;
         report.millis(format!("seed {seed}: wait beside, p99"), beside.p99(), None)?;
@@ -54,15 +64,28 @@ pub(super) fn measure(scale: Scale, report: &mut Report) -> anyhow::Result<()> {
         let each = Duration::from_secs_f64(took.as_secs_f64() / turns);
         report.micros(format!("seed {seed}: a turn, in at one end and out"), each)?;
     }
-    // All are kept, so that none lies where another was.
-    let mut kept = Vec::new();
     for sessions in [1, 1000, QUEUED] {
-        let (bytes, lanes) = bytes_of_a_ticket(sessions)?;
-        kept.push(lanes);
         let figure = format!("{QUEUED} messages in {sessions} sessions: bytes each");
-        report.add(figure, bytes, Unit::Count, None)?;
+        report.add(figure, asked_of_a_child(sessions)?, Unit::Count, None)?;
     }
     Ok(())
+}
+
+fn asked_of_a_child(sessions: usize) -> anyhow::Result<f64> {
+    let child = Command::new(std::env::current_exe()?)
+        .args(["--child", TICKETS, &sessions.to_string()])
+        .output()?;
+    let said = String::from_utf8_lossy(&child.stdout);
+    said.trim()
+        .parse()
+        .with_context(|| String::from_utf8_lossy(&child.stderr).into_owned())
+}
+
+/// What that child does; its directory is a number of sessions.
+pub(super) fn tickets(sessions: &Path) -> anyhow::Result<()> {
+    let sessions = sessions.to_str().context("a number")?.parse()?;
+    let bytes = bytes_of_a_ticket(sessions)?;
+    Ok(write!(std::io::stdout(), "{bytes}")?)
 }
 
 /// What this process has more in memory with many of them in a queue.
@@ -70,7 +93,7 @@ pub(super) fn measure(scale: Scale, report: &mut Report) -> anyhow::Result<()> {
     clippy::cast_precision_loss,
     reason = "figures are shown with few digits"
 )]
-fn bytes_of_a_ticket(sessions: usize) -> anyhow::Result<(f64, Lanes)> {
+fn bytes_of_a_ticket(sessions: usize) -> anyhow::Result<f64> {
     let agent: AgentId = "a".parse()?;
     let mut lanes = Lanes::new(1, Instant::now());
     let terms = Terms {
@@ -88,5 +111,6 @@ fn bytes_of_a_ticket(sessions: usize) -> anyhow::Result<(f64, Lanes)> {
     }
     let after = Memory::of(std::process::id())?;
     let bytes = after.uss.saturating_sub(before.uss) * 1024;
-    Ok((bytes as f64 / QUEUED as f64, lanes))
+    drop(lanes);
+    Ok(bytes as f64 / QUEUED as f64)
 }

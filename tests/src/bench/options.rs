@@ -23,6 +23,8 @@ Benchmarks (all of them, unless some are named):
   restart   a restart of one agent while the others answer
   usage     what it costs to know what 10 and 100 agents use
   lanes-sim the lanes alone: a million messages on a virtual clock
+  lanes     people beside agents that always have more to do: waits, shares of slots
+  noisy     questions of one line beside a review that computes: one process, one pool, classes
   blast     quiet agents beside one that takes all it can get, of everything in turn
 
 Options:

@@ -15,6 +15,8 @@ pub(super) enum Unit {
     Percent,
     PerSecond,
     Count,
+    /// Something that is counted in parts.
+    Number,
 }
 
 impl Unit {
@@ -26,7 +28,7 @@ impl Unit {
             Self::Ratio => "×",
             Self::Percent => "%",
             Self::PerSecond => "/s",
-            Self::Count => "",
+            Self::Count | Self::Number => "",
         }
     }
 
@@ -151,12 +153,28 @@ impl Report {
     /// Something about a figure that is no number.
     pub(super) fn note(&mut self, figure: &str, text: &str) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "  {figure:<58} {text}")?;
+        self.keep(figure, text);
+        Ok(())
+    }
+
+    /// The same of several lines.
+    pub(super) fn text(&mut self, figure: &str, text: &str) -> anyhow::Result<()> {
+        let out = &mut std::io::stdout();
+        writeln!(out, "\n  {figure}:\n")?;
+        for line in text.lines() {
+            writeln!(out, "    {line}")?;
+        }
+        writeln!(out)?;
+        self.keep(figure, text);
+        Ok(())
+    }
+
+    fn keep(&mut self, figure: &str, text: &str) {
         self.notes.push(json!({
             "benchmark": self.benchmark,
             "figure": figure,
             "text": text,
         }));
-        Ok(())
     }
 
     /// Says how many goals were met.
