@@ -18,6 +18,7 @@ pub struct Builder {
     supervisor: Table,
     http: Table,
     echo: Table,
+    providers: BTreeMap<String, Table>,
     defaults: Table,
     agents: BTreeMap<String, Table>,
     channels: BTreeMap<String, Table>,
@@ -48,6 +49,7 @@ impl Default for Builder {
             ]),
             http: Table::new(),
             echo: Table::new(),
+            providers: BTreeMap::new(),
             defaults: table(&[
                 ("model", "'echo/echo'"),
                 (
@@ -122,6 +124,13 @@ impl Builder {
         self
     }
 
+    /// Adds a provider.
+    #[must_use]
+    pub fn provider(mut self, id: &str, keys: &[(&str, &str)]) -> Self {
+        self.providers.insert(id.to_owned(), table(keys));
+        self
+    }
+
     /// Serves the control API on a free port of loopback too; `token` is asked for there.
     #[must_use]
     pub fn http(mut self, token: &str) -> Self {
@@ -155,6 +164,30 @@ impl Builder {
         self.channels.insert(id.to_owned(), keys);
         self.bindings.push((id.to_owned(), agent.to_owned()));
         self.environment.push((variable, token.to_owned()));
+        self
+    }
+
+    /// Adds a nick on an IRC server of one's own, on which an agent answers everybody.
+    #[must_use]
+    pub fn irc(mut self, id: &str, port: u16, nick: &str, agent: &str) -> Self {
+        let keys = table(&[
+            ("kind", "'irc'"),
+            ("server", "'127.0.0.1'"),
+            ("port", &port.to_string()),
+            ("tls", "false"),
+            ("nick", &format!("'{nick}'")),
+            ("allow_from", "['*']"),
+        ]);
+        self.channels.insert(id.to_owned(), keys);
+        self.bindings.push((id.to_owned(), agent.to_owned()));
+        self
+    }
+
+    /// Sets keys of a channel that was added.
+    #[must_use]
+    pub fn channel(mut self, id: &str, keys: &[(&str, &str)]) -> Self {
+        let channel = self.channels.get_mut(id);
+        channel.expect("the channel was added").extend(table(keys));
         self
     }
 
@@ -192,6 +225,9 @@ impl Builder {
         let mut echo = self.echo.clone();
         echo.insert("kind".into(), "'echo'".into());
         section("providers.echo", &echo);
+        for (id, keys) in &self.providers {
+            section(&format!("providers.{id}"), keys);
+        }
         section("defaults", &self.defaults);
         for (id, keys) in &self.agents {
             section(&format!("agents.{id}"), keys);

@@ -5,19 +5,15 @@
     reason = "a test starts its own children; the supervisor's spawner is for agents"
 )]
 
-mod client;
-mod server;
-
 use std::time::Duration;
 
-use client::Person;
 use kennel::channel::irc::{Flood, Irc, Sasl, Settings, Tls};
 use kennel::channel::{
     Accepted, AccountHandle, AccountOptions, AllowFrom, BackoffSettings, ChannelStatus, Inbound,
     Outbound, OutboundKind, Settlement, spawn_account,
 };
 use kennel_shared::envelope::{Envelope, Peer, PeerKind};
-use server::{Server, Terms};
+use kennel_tests::irc::{Person, Server, Terms};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

@@ -14,23 +14,26 @@ use tokio::time::{interval, timeout};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server. Dropping it kills it.
-pub(crate) struct Server {
+pub struct Server {
     program: PathBuf,
     directory: TempDir,
     child: Child,
-    pub(crate) port: u16,
+    /// Where it listens on loopback.
+    pub port: u16,
 }
 
 /// What the server asks of its users.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Terms {
-    pub(crate) tls: bool,
-    pub(crate) password: Option<&'static str>,
+pub struct Terms {
+    /// Only encrypted.
+    pub tls: bool,
+    /// Who does not know it is turned away.
+    pub password: Option<&'static str>,
 }
 
 impl Server {
     /// Starts one. A test without ngircd fails: it cannot show anything.
-    pub(crate) async fn start(terms: Terms) -> Self {
+    pub async fn start(terms: Terms) -> Self {
         let program = std::env::var_os("KENNEL_TEST_NGIRCD")
             .map_or_else(|| PathBuf::from("/usr/sbin/ngircd"), PathBuf::from);
         assert!(
@@ -69,18 +72,18 @@ impl Server {
     }
 
     /// The authority that vouches for the server.
-    pub(crate) fn ca(&self) -> PathBuf {
+    pub fn ca(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
 
     /// Kills it, as a crash would.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it is our child");
     }
 
     /// Starts it again on the same port.
-    pub(crate) async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         self.child = launch(&self.program, self.directory.path());
         let ready = ready(&mut self.child, self.port).await;
         assert!(

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A connected person. Dropping it ends the client.
-pub(crate) struct Person {
+pub struct Person {
     child: Child,
     orders: ChildStdin,
     events_rx: mpsc::Receiver<Value>,
@@ -21,7 +21,7 @@ pub(crate) struct Person {
 
 impl Person {
     /// Connects, and waits for the server's welcome.
-    pub(crate) async fn connect(port: u16, ca: Option<&Path>, nick: &str) -> Self {
+    pub async fn connect(port: u16, ca: Option<&Path>, nick: &str) -> Self {
         let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
         let venv = std::env::var_os("KENNEL_TEST_VENV")
             .map_or_else(|| crate_dir.join("../.cache/venv"), PathBuf::from);
@@ -69,36 +69,39 @@ impl Person {
         writeln!(self.orders, "{order}").expect("the client reads");
     }
 
-    pub(crate) async fn join(&mut self, room: &str) {
+    /// Comes into a room.
+    pub async fn join(&mut self, room: &str) {
         self.order(&json!({"join": room}));
         self.event("join", |event| event["target"] == room).await;
     }
 
-    pub(crate) fn say(&mut self, target: &str, text: &str) {
+    /// Says something to somebody, or in a room.
+    pub fn say(&mut self, target: &str, text: &str) {
         self.order(&json!({"say": [target, text]}));
     }
 
-    pub(crate) fn act(&mut self, target: &str, text: &str) {
+    /// Does something there, as `/me` tells it.
+    pub fn act(&mut self, target: &str, text: &str) {
         self.order(&json!({"action": [target, text]}));
     }
 
     /// Asks the target's client for its version.
-    pub(crate) fn ask_version(&mut self, target: &str) {
+    pub fn ask_version(&mut self, target: &str) {
         self.order(&json!({"ctcp": [target, ""]}));
     }
 
     /// Writes these bytes to the connection as they are.
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
+    pub fn write(&mut self, bytes: &[u8]) {
         self.order(&json!({"bytes": bytes}));
     }
 
     /// Waits for a message, of `privmsg` in private or `pubmsg` in a room.
-    pub(crate) async fn hear(&mut self, kind: &str, text: &str) -> Value {
+    pub async fn hear(&mut self, kind: &str, text: &str) -> Value {
         self.event(kind, |event| event["text"] == text).await
     }
 
     /// Waits until a nick comes into a room where this person is.
-    pub(crate) async fn see_join(&mut self, nick: &str) {
+    pub async fn see_join(&mut self, nick: &str) {
         let from = format!("{nick}!");
         let joins = |event: &Value| {
             event["who"]
@@ -109,7 +112,7 @@ impl Person {
     }
 
     /// Waits for the next event of that name that `wanted` accepts.
-    pub(crate) async fn event(&mut self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub async fn event(&mut self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let find = async {
             while let Some(event) = self.events_rx.recv().await {
                 self.seen.push(event.clone());
@@ -130,7 +133,7 @@ impl Person {
     }
 
     /// What was seen so far.
-    pub(crate) fn seen(&self) -> &[Value] {
+    pub fn seen(&self) -> &[Value] {
         &self.seen
     }
 }
