@@ -3,7 +3,7 @@
 //! builds it and runs it.
 //!
 //! ```text
-//! load: two Telegram bots, callers with Idempotency-Key ──► kennel ──► three agents (echo, with a tool)
+//! load: three Telegram bots, each with another queue mode, callers with Idempotency-Key ──► kennel ──► three agents (echo, with a tool)
 //! fate: per round one of {supervisor, agent, both} × {KILL, STOP, restart, upgrade, death at a point of the journal}
 //! judge: platforms' side × agents' stores × journal, when all has come to rest
 //! ```
@@ -14,6 +14,7 @@
 mod fate;
 mod judge;
 mod load;
+mod mode;
 
 use std::{
     sync::Arc,
@@ -26,6 +27,7 @@ use self::{
     fate::Fate,
     judge::Verdict,
     load::{BOTS, Load},
+    mode::Mode,
 };
 use crate::{
     fake_telegram::FakeTelegram,
@@ -78,8 +80,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     for bot in &BOTS {
         bot.join(&telegram);
     }
-    let mut kennel = fleet(&telegram).start().await;
-    let load = Load::start(&telegram, &kennel.client(), seed);
+    let modes = Mode::deal(seed, BOTS.len());
+    println!("queues: {modes:?}");
+    let mut kennel = fleet(&telegram, &modes).start().await;
+    let load = Load::start(&telegram, &kennel.client(), seed, &modes);
     let mut fate = Fate::new(seed);
     for round in 1..=rounds {
         fate.round(&mut kennel, &load).await?;
@@ -115,7 +119,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     );
 }
 
-fn fleet(telegram: &FakeTelegram) -> Builder {
+fn fleet(telegram: &FakeTelegram, modes: &[Mode]) -> Builder {
     let mut builder = Kennel::builder()
         .supervisor(&[("orphan_grace", "'20s'"), ("stop_grace", "'20s'")])
         .defaults(&[
@@ -130,12 +134,12 @@ fn fleet(telegram: &FakeTelegram) -> Builder {
                 "{ initial = '10ms', max = '20ms', factor = 1.5, jitter = 0.0 }",
             ),
             ("tools", "['exec']"),
-            // What is counted are turns, one for each message.
-            ("queue", "{ mode = 'followup', cap = 1000 }"),
         ])
         .agents(&AGENTS);
-    for (bot, agent) in BOTS.iter().zip(AGENTS) {
-        builder = builder.telegram(bot.channel, &telegram.url(), bot.token, agent);
+    for ((bot, agent), mode) in BOTS.iter().zip(AGENTS).zip(modes) {
+        builder = builder
+            .telegram(bot.channel, &telegram.url(), bot.token, agent)
+            .channel(bot.channel, &[("queue", mode.queue())]);
     }
     builder
 }

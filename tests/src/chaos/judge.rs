@@ -1,10 +1,10 @@
-//! What became of every message.
+//! What became of every message: what is promised is in [`promise`]. Beside that, in all modes:
 //!
-//! - A message that was acknowledged has exactly one turn in its session, and its answer was delivered.
-//! - A session has its turns in the order in which they were asked.
 //! - A command ran at most once.
 //! - An answer that came twice is marked as doubtful in the journal, and nothing else came twice.
 //! - Nothing is left to be done.
+
+mod promise;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,28 +15,20 @@ use std::{
 use anyhow::Context as _;
 use kennel::journal::{
     Reader,
+    entry::State,
     reader::{Behind, View},
 };
 use rusqlite::{Connection, OpenFlags};
 
-use super::{
-    AGENTS,
-    load::{BOTS, Said},
-};
+use self::promise::{Findings, Talk};
+use super::{AGENTS, load::Said};
 use crate::fake_telegram::FakeTelegram;
 
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     said: usize,
-    /// No turn, or no answer.
-    lost: Vec<String>,
-    /// More than one turn, or a command that ran again.
-    doubled: Vec<String>,
-    /// Out of order.
-    disordered: Vec<String>,
-    /// Answers that came more than once: their words.
-    repeated: Vec<String>,
+    found: Findings,
     /// The texts that the journal marks as doubtful.
     marked: Vec<String>,
     /// Left to be done.
@@ -58,91 +50,60 @@ impl Verdict {
                 *ran.entry(word).or_default() += 1;
             }
         }
-        verdict.sessions(said, &turns);
         for (word, times) in ran {
             if times > 1 {
-                verdict
-                    .doubled
-                    .push(format!("the command of {word} ran {times} times"));
+                let again = format!("the command of {word} ran {times} times");
+                verdict.found.doubled.push(again);
             }
         }
-        verdict.journal(root)?;
-        verdict.answers(telegram, said);
+        let states = verdict.journal(root, said)?;
+        verdict.talks(telegram, said, &turns, &states);
         Ok(verdict)
     }
 
-    /// Each question once, in order.
-    fn sessions(&mut self, said: &[Said], turns: &BTreeMap<String, Vec<String>>) {
-        let mut expected: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    /// Holds each talk to its promises.
+    fn talks(
+        &mut self,
+        telegram: &FakeTelegram,
+        said: &[Said],
+        turns: &BTreeMap<String, Vec<String>>,
+        states: &HashMap<String, State>,
+    ) {
+        let mut talks: BTreeMap<&str, Vec<&Said>> = BTreeMap::new();
         for said in said {
-            expected.entry(&said.session).or_default().push(&said.word);
+            talks.entry(&said.session).or_default().push(said);
         }
-        let none = Vec::new();
-        for (session, words) in expected {
-            let asked = turns.get(session).unwrap_or(&none);
-            // By the word that each has: the text around it says what to do.
-            let mut found = Vec::new();
-            for text in asked {
-                let is = |word: &&&str| names(text, word);
-                found.extend(words.iter().find(is).copied());
-            }
-            for word in &words {
-                match found.iter().filter(|found| *found == word).count() {
-                    0 => self.lost.push(format!("{word} has no turn in {session}")),
-                    1 => {}
-                    n => self
-                        .doubled
-                        .push(format!("{word} has {n} turns in {session}")),
+        for (session, said) in talks {
+            let heard: Vec<String> = match said[0].chat {
+                Some((bot, person)) => {
+                    let sent = telegram.sent(bot).into_iter();
+                    let sent = sent.filter(|sent| sent.chat_id == person);
+                    sent.map(|sent| sent.text).collect()
                 }
-            }
-            let place = |word: &&str| words.iter().position(|known| known == word);
-            if !found.iter().map(place).is_sorted() {
-                self.disordered.push(format!("{session}: {found:?}"));
-            }
-        }
-    }
-
-    fn answers(&mut self, telegram: &FakeTelegram, said: &[Said]) {
-        let sent: HashMap<&str, _> = BOTS
-            .iter()
-            .map(|bot| (bot.token, telegram.sent(bot.token)))
-            .collect();
-        for said in said {
-            let Some(bot) = said.bot else {
-                match &said.answered {
-                    Some(reply) if names(reply, &said.word) => {}
-                    other => self
-                        .lost
-                        .push(format!("{} was answered {other:?}", said.word)),
-                }
-                continue;
+                None => said
+                    .iter()
+                    .filter_map(|said| said.answered.clone())
+                    .collect(),
             };
-            let answers = sent[bot].iter();
-            let count = answers.filter(|sent| names(&sent.text, &said.word)).count();
-            match count {
-                0 => self
-                    .lost
-                    .push(format!("{} has no answer in its chat", said.word)),
-                1 => {}
-                _ => self.repeated.push(said.word.clone()),
-            }
-        }
-        // Of each chat: the answers came in the order in which was asked.
-        let mut chats: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for said in said {
-            let Some(bot) = said.bot else { continue };
-            let mut answers = sent[bot].iter();
-            let first = answers.position(|sent| names(&sent.text, &said.word));
-            chats.entry(&said.session).or_default().extend(first);
-        }
-        for (session, places) in chats {
-            if !places.is_sorted() {
-                self.disordered.push(format!("answers of {session}"));
-            }
+            let talk = Talk {
+                session,
+                mode: said[0].mode,
+                words: said.iter().map(|said| said.word.as_str()).collect(),
+                turns: turns.get(session).map_or(&[], Vec::as_slice),
+                answers: heard.iter().map(String::as_str).collect(),
+                states,
+            };
+            promise::judge(&talk, &mut self.found);
         }
     }
 
-    fn journal(&mut self, root: &Path) -> anyhow::Result<()> {
+    /// What is left to be done and what is marked; and how each message ended.
+    fn journal(&mut self, root: &Path, said: &[Said]) -> anyhow::Result<HashMap<String, State>> {
+        let mut states = HashMap::new();
+        let words: HashMap<&str, &str> = said
+            .iter()
+            .map(|said| (said.text.as_str(), said.word.as_str()))
+            .collect();
         let reader = Reader::open(&root.join("state").join(kennel::journal::FILE))?;
         let open = reader.list(View::Open, None, None, 1000)?;
         self.open = open.entries.len();
@@ -154,13 +115,17 @@ impl Verdict {
             let window = reader.list(View::All, None, behind.as_ref(), 1000)?;
             for listed in window.entries {
                 let shown = reader.show(listed.delivery)?;
+                let text = shown.as_ref().and_then(|shown| shown.text.as_deref());
+                if let Some(word) = text.and_then(|text| words.get(text)) {
+                    states.insert((*word).to_owned(), listed.state);
+                }
                 let sends = shown.map(|shown| shown.sends).unwrap_or_default();
                 let doubtful = sends.into_iter().filter(|send| send.doubtful);
                 self.marked.extend(doubtful.map(|send| send.text));
             }
             match window.next {
                 Some(next) => behind = Some(next),
-                None => return Ok(()),
+                None => return Ok(states),
             }
         }
     }
@@ -179,11 +144,17 @@ impl Verdict {
                 broken.push(format!("{what}: {}\n  {first}", found.len()));
             }
         };
-        list("lost", &self.lost);
-        list("doubled", &self.doubled);
-        list("out of order", &self.disordered);
+        list("lost", &self.found.lost);
+        list("doubled", &self.found.doubled);
+        list("out of order", &self.found.disordered);
         let unmarked = |word: &&String| !self.marked.iter().any(|text| names(text, word));
-        let unmarked: Vec<String> = self.repeated.iter().filter(unmarked).cloned().collect();
+        let unmarked: Vec<String> = self
+            .found
+            .repeated
+            .iter()
+            .filter(unmarked)
+            .cloned()
+            .collect();
         list("came again and is not marked", &unmarked);
         if self.open > 0 {
             broken.push(format!("{} things are left to be done", self.open));
@@ -197,15 +168,20 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = &self.found;
         write!(
             f,
-            "{} messages: {} lost, {} doubled, {} sessions out of order, {} left open; {} answers sent again, {} marked as doubtful",
+            "{} messages: {} lost, {} doubled, {} sessions out of order, {} left open; {} answered with another, \
+             {} named as dropped, {} ended by a later one; {} answers sent again, {} marked as doubtful",
             self.said,
-            self.lost.len(),
-            self.doubled.len(),
-            self.disordered.len(),
+            found.lost.len(),
+            found.doubled.len(),
+            found.disordered.len(),
             self.open,
-            self.repeated.len(),
+            found.gathered,
+            found.dropped,
+            found.superseded,
+            found.repeated.len(),
             self.marked.len()
         )
     }
@@ -254,28 +230,5 @@ mod tests {
         assert!(names("!sleep 3 tg-a-11-1", "tg-a-11-1"));
         assert!(!names("!sleep 3 tg-a-11-12", "tg-a-11-1"));
         assert!(names("echo tg-a-11-1 | tee", "tg-a-11-1"));
-    }
-
-    #[test]
-    fn what_is_missing_doubled_or_misplaced_is_found() {
-        let said = |word: &str| Said {
-            session: "s".into(),
-            word: word.into(),
-            bot: None,
-            tool: false,
-            answered: Some(word.into()),
-        };
-        let said = [said("w-1"), said("w-2"), said("w-3"), said("w-4")];
-        let mut verdict = Verdict::default();
-        let asked = ["w-1", "w-3", "w-2", "w-3"].map(str::to_owned).to_vec();
-        verdict.sessions(&said, &BTreeMap::from([("s".to_owned(), asked)]));
-        assert_eq!(
-            (
-                verdict.lost.len(),
-                verdict.doubled.len(),
-                verdict.disordered.len()
-            ),
-            (1, 1, 1)
-        );
     }
 }

@@ -11,11 +11,8 @@ use std::{
 use serde_json::json;
 use tokio::{task::JoinHandle, time::sleep};
 
-use super::{AGENTS, judge::names};
+use super::{AGENTS, judge::names, mode::Mode};
 use crate::{fake_telegram::FakeTelegram, harness::Client};
-
-/// Messages of one person that may wait for their answers.
-const AHEAD: usize = 3;
 
 /// Between two looks of a person who waits.
 const PAUSE: Duration = Duration::from_millis(15);
@@ -30,7 +27,7 @@ pub(super) struct BotAccount {
     pub(super) people: [i64; 2],
 }
 
-pub(super) const BOTS: [BotAccount; 2] = [
+pub(super) const BOTS: [BotAccount; 3] = [
     BotAccount {
         channel: "tg-a",
         token: "111:a",
@@ -40,6 +37,11 @@ pub(super) const BOTS: [BotAccount; 2] = [
         channel: "tg-b",
         token: "222:b",
         people: [21, 22],
+    },
+    BotAccount {
+        channel: "tg-c",
+        token: "333:c",
+        people: [31, 32],
     },
 ];
 
@@ -60,28 +62,28 @@ pub(super) struct Said {
     pub(super) session: String,
     /// Unlike that of all others.
     pub(super) word: String,
-    /// The bot that was spoken to.
-    pub(super) bot: Option<&'static str>,
-    /// A command is run for it, which writes the word down.
-    pub(super) tool: bool,
+    /// What was said, word and all.
+    pub(super) text: String,
+    /// The bot that was spoken to, and the chat.
+    pub(super) chat: Option<(&'static str, i64)>,
+    /// How messages wait there.
+    pub(super) mode: Mode,
     /// A caller of the API has its answer.
     pub(super) answered: Option<String>,
 }
 
-impl Said {
-    /// The text: a turn that takes its time, or one that runs a command.
-    fn text(&self, pause: u64) -> String {
-        if self.tool {
-            let command = format!("echo {} | tee -a ran", self.word);
-            let exec = json!({ "name": "exec", "arguments": { "command": command } });
-            // There is no such tool, and the answer says so: by that it is known, also when the
-            // command was interrupted.
-            let named = json!({ "name": self.word, "arguments": {} });
-            let calls = json!([[exec, named]]);
-            format!("!tools {calls}")
-        } else {
-            format!("!sleep {pause} {}", self.word)
-        }
+/// A turn that takes its time, or one that runs a command, which writes the word down.
+fn text(word: &str, rng: &mut fastrand::Rng) -> String {
+    if rng.u8(..4) == 0 {
+        let command = format!("echo {word} | tee -a ran");
+        let exec = json!({ "name": "exec", "arguments": { "command": command } });
+        // There is no such tool, and the answer says so: by that it is known, also when the
+        // command was interrupted.
+        let named = json!({ "name": word, "arguments": {} });
+        let calls = json!([[exec, named]]);
+        format!("!tools {calls}")
+    } else {
+        format!("!sleep {} {word}", rng.u64(..60))
     }
 }
 
@@ -114,19 +116,24 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn start(telegram: &Arc<FakeTelegram>, client: &Client, seed: u64) -> Self {
+    pub(super) fn start(
+        telegram: &Arc<FakeTelegram>,
+        client: &Client,
+        seed: u64,
+        modes: &[Mode],
+    ) -> Self {
         let shared = Arc::new(Shared::default());
         let mut talkers = Vec::new();
-        for (bot, agent) in BOTS.iter().zip(AGENTS) {
+        for ((bot, agent), mode) in BOTS.iter().zip(AGENTS).zip(modes) {
             for person in bot.people {
-                let talk = person_talks(
-                    Arc::clone(telegram),
+                let who = Person {
                     bot,
-                    person,
+                    id: person,
                     agent,
-                    Arc::clone(&shared),
-                    fastrand::Rng::with_seed(seed ^ person.unsigned_abs()),
-                );
+                    mode: *mode,
+                };
+                let rng = fastrand::Rng::with_seed(seed ^ person.unsigned_abs());
+                let talk = person_talks(Arc::clone(telegram), who, Arc::clone(&shared), rng);
                 talkers.push(tokio::spawn(talk));
             }
         }
@@ -166,19 +173,31 @@ impl Load {
     }
 }
 
-/// Says something new while fewer than [`AHEAD`] wait, until it is over and all are answered.
+/// Somebody in a chat with a bot.
+struct Person {
+    bot: &'static BotAccount,
+    id: i64,
+    agent: &'static str,
+    mode: Mode,
+}
+
+/// Says something new while not too many wait, until it is over and all are answered.
 async fn person_talks(
     telegram: Arc<FakeTelegram>,
-    bot: &'static BotAccount,
-    person: i64,
-    agent: &'static str,
+    who: Person,
     shared: Arc<Shared>,
     mut rng: fastrand::Rng,
 ) {
+    let Person {
+        bot,
+        id: person,
+        agent,
+        mode,
+    } = who;
     let mut waiting: Vec<String> = Vec::new();
     let mut answers = 0;
     for n in 0.. {
-        while waiting.len() >= AHEAD || shared.over.load(Ordering::Relaxed) {
+        while waiting.len() >= mode.ahead() || shared.over.load(Ordering::Relaxed) {
             if waiting.is_empty() {
                 return;
             }
@@ -188,20 +207,25 @@ async fn person_talks(
                 answers = sent.len();
                 shared.hear();
             }
-            waiting.retain(|word| !sent.iter().any(|sent| names(&sent.text, word)));
+            let answered = |word: &String| sent.iter().any(|sent| names(&sent.text, word));
+            if !mode.answers_what_was_before() {
+                waiting.retain(|word| !answered(word));
+            } else if let Some(last) = waiting.iter().rposition(answered) {
+                waiting.drain(..=last);
+            }
         }
-        let mut said = Said {
-            session: format!("agent:{agent}:{}:direct:{person}", bot.channel),
-            word: format!("{}-{person}-{n}", bot.channel),
-            bot: None,
-            tool: rng.u8(..4) == 0,
-            answered: None,
-        };
-        let text = said.text(rng.u64(..60));
+        let word = format!("{}-{person}-{n}", bot.channel);
+        let text = text(&word, &mut rng);
         telegram.say(bot.token, person, &text);
-        said.bot = Some(bot.token);
-        waiting.push(said.word.clone());
-        shared.say(said);
+        waiting.push(word.clone());
+        shared.say(Said {
+            session: format!("agent:{agent}:{}:direct:{person}", bot.channel),
+            word,
+            text,
+            chat: Some((bot.token, person)),
+            mode,
+            answered: None,
+        });
         sleep(PAUSE).await;
     }
 }
@@ -219,16 +243,19 @@ async fn caller_talks(
         if shared.over.load(Ordering::Relaxed) {
             return;
         }
-        let said = Said {
+        let word = format!("{name}-{n}");
+        let text = text(&word, &mut rng);
+        let body = json!({ "text": text, "session": name });
+        let keyed = client.clone().header("idempotency-key", &word);
+        let index = shared.say(Said {
             session: format!("agent:{agent}:api:{name}"),
-            word: format!("{name}-{n}"),
-            bot: None,
-            tool: rng.u8(..4) == 0,
+            word,
+            text,
+            chat: None,
+            // Callers have a turn each.
+            mode: Mode::Followup,
             answered: None,
-        };
-        let body = json!({ "text": said.text(rng.u64(..60)), "session": name });
-        let keyed = client.clone().header("idempotency-key", &said.word);
-        let index = shared.say(said);
+        });
         let path = format!("/api/v1/agents/{agent}/turns");
         let reply = loop {
             match keyed.post(&path, &body).await {
