@@ -182,6 +182,7 @@ AICHAT_VERSION=0.30.0
 
 ensure_tools() { python_env tools tools; }
 ensure_clients() { python_env clients venv; }
+ensure_collector() { python_env collector collector; }
 # Without their dependencies: the model's package would build a whole llama.cpp that the server brings along.
 ensure_model() { python_env model model --no-deps; }
 ensure_aichat() { cargo_program aichat "$AICHAT_VERSION"; }

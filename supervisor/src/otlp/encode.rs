@@ -121,7 +121,10 @@ fn step(turn: &TurnRecord, span: &Span, begun_us: u64) -> Draft {
             output_tokens,
             retries,
         } => {
-            let mut attributes = vec![text("gen_ai.operation.name", "chat")];
+            let mut attributes = vec![
+                text("gen_ai.operation.name", "chat"),
+                text("gen_ai.conversation.id", turn.session.as_str()),
+            ];
             let (provider, model) = names(turn);
             attributes.extend(provider.map(|provider| text("gen_ai.provider.name", provider)));
             attributes.extend(model.map(|model| text("gen_ai.request.model", model)));
