@@ -459,8 +459,9 @@ impl Kennel {
     /// What it has started lives on. A life of which nothing is written down yet would be ended by the next.
     pub async fn crash(&mut self) {
         let journal = self.root().join("state").join(kennel::journal::FILE);
-        let agents = self.agents().await;
         eventually("every agent's process is in the journal", || async {
+            // Each time anew: an agent may just be on its way into its next life.
+            let agents = self.agents().await;
             let written = kennel::journal::Reader::open(&journal).and_then(|read| read.children());
             let written = written.ok()?;
             let is_written = |pid: &i32| written.iter().any(|child| child.pid == *pid);
