@@ -207,7 +207,7 @@ async fn turns_outlive_the_supervisor_and_count_what_was_lost() {
         .await;
     let before = kennel.send("one", "!tokens 10 20 before").await;
     let before = turn(&kennel.client(), &before.0.body["turn_id"]).await;
-    // An attempt that is lost with its process is no turn of its own.
+    // An attempt that is lost with its process has an account of its own, and is no answer.
     let client = kennel.client();
     let mut lost = client.stream("one", "!sleep 700 again", Some("s")).await;
     let id = lost.until("started").await["turn_id"].clone();
@@ -231,7 +231,16 @@ async fn turns_outlive_the_supervisor_and_count_what_was_lost() {
         .iter()
         .map(|turn| &turn["id"])
         .collect();
-    assert_eq!(ids, [&found["id"], &before["id"]]);
+    let [answer, lost, first] = ids[..] else {
+        panic!("{turns}");
+    };
+    assert_eq!((answer, first), (&found["id"], &before["id"]));
+    let lost = turn(&client, lost).await;
+    assert_eq!((&lost["outcome"], &lost["delivery"]), (&json!("lost"), &id));
+    assert_eq!(lost["bound"], "lost attempts");
+    assert!(number(&lost["run_us"]) >= 150_000, "{lost}");
+    let named = turn(&client, &id).await;
+    assert_eq!(named["id"], found["id"], "the message's is its answer's");
     // By pages of one.
     let first = client
         .get("/api/v1/turns?limit=1")
@@ -241,7 +250,7 @@ async fn turns_outlive_the_supervisor_and_count_what_was_lost() {
     assert_eq!(first["turns"][0]["id"], found["id"]);
     let rest = format!("/api/v1/turns?limit=1&before={}", first["next"]);
     let rest = client.get(&rest).await.expect("an answer").body;
-    assert_eq!(rest["turns"][0]["id"], before["id"]);
+    assert_eq!(rest["turns"][0]["id"], lost["id"]);
     let wrong = client
         .get("/api/v1/turns?agent=No%20One")
         .await

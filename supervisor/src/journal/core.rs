@@ -166,6 +166,10 @@ pub(super) fn apply<R: Rows>(rows: &mut R, op: &Op, now: UnixMs) -> Applied<R> {
         Op::ChildEnded { agent, generation } => with_child(rows, agent, *generation, |child| {
             child.ended.get_or_insert(now);
         }),
+        Op::Account(turn) => {
+            rows.insert_turn(turn)?;
+            Ok(Answer::Noted)
+        }
         Op::SetChat(chat) => {
             rows.set_chat(chat)?;
             Ok(Answer::Noted)

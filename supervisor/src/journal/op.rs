@@ -64,6 +64,8 @@ pub enum Op {
         /// What its turn took, if it had one.
         turn: Option<Box<TurnRecord>>,
     },
+    /// What an attempt took that came to nothing: its delivery goes on, or is set aside.
+    Account(Box<TurnRecord>),
     /// An agent has taken a delivery into the turn of another: it has no end of its own.
     Steered {
         /// Which.

@@ -14,7 +14,10 @@ use kennel_shared::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use thiserror::Error;
 
-use crate::{dispatch::gather, turns::TurnRecord};
+use crate::{
+    dispatch::gather,
+    turns::{Outcome, TurnRecord},
+};
 
 use super::{
     entry::{
@@ -549,6 +552,8 @@ impl Reader {
             found = find(
                 "turn IN (SELECT turn FROM inbox WHERE delivery >= ?1 AND delivery < ?2 LIMIT 3)",
             )?;
+            // It was handed out again since, and has not ended yet.
+            found.retain(|(turn, _)| turn.outcome != Outcome::Lost);
         }
         Ok(found.into_iter().map(|(turn, _)| turn).collect())
     }

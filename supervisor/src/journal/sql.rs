@@ -13,7 +13,7 @@ use rusqlite::{
     types::{FromSqlError, Type},
 };
 
-use crate::turns::TurnRecord;
+use crate::turns::{Outcome, TurnRecord};
 
 use super::{
     core::{Closed, Open, Rows},
@@ -592,7 +592,8 @@ impl Rows for SqlRows<'_> {
                 record,
             ],
         )?;
-        if added == 0 {
+        // What nobody knows of a lost attempt is not added up.
+        if added == 0 || turn.outcome == Outcome::Lost {
             return Ok(());
         }
         self.write(

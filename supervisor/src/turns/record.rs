@@ -85,6 +85,8 @@ pub enum Outcome {
     Store,
     /// The agent kept dying of it.
     Agent,
+    /// Its agent's process ended with it, and the message was handed out again: an attempt, and no end.
+    Lost,
     /// The agent was stopped.
     Stopped,
     /// In a way that this version does not know.
@@ -103,6 +105,7 @@ impl Outcome {
             Self::Timeout => "timeout",
             Self::Store => "store",
             Self::Agent => "agent",
+            Self::Lost => "lost",
             Self::Stopped => "stopped",
             Self::Unknown => "unknown",
         }

@@ -1,10 +1,10 @@
 //! Why a turn took as long as it did, in one line. Pure.
 //!
-//! Half of the whole time in lanes is a turn that queued. Of the rest, what the CPU had of it comes first, since it lies
+//! A turn that its agent did not live to end is that first of all. Half of the whole time in lanes is a turn that queued. Of the rest, what the CPU had of it comes first, since it lies
 //! within all other times: a tool that spins and a model that is waited for by a loop that spins both look like what they
 //! are not. Then whatever has half of the time; else it is a bit of everything.
 
-use super::record::{Machine, Share, Step, TurnRecord};
+use super::record::{Machine, Outcome, Share, Step, TurnRecord};
 
 /// What held a turn up most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,8 @@ const MOST: u64 = 50;
 
 /// Of this turn.
 pub fn verdict(turn: &TurnRecord) -> Verdict {
-    queued(turn)
+    died(turn)
+        .or_else(|| queued(turn))
         .or_else(|| processor(turn))
         .or_else(|| steps(turn))
         .unwrap_or_else(|| mixed(turn))
@@ -82,6 +83,23 @@ pub fn verdict(turn: &TurnRecord) -> Verdict {
 fn percent(part: u64, whole: u64) -> u64 {
     let share = u128::from(part) * 100 / u128::from(whole.max(1));
     u64::try_from(share).unwrap_or(u64::MAX).min(100)
+}
+
+/// Its agent did not live to its end.
+fn died(turn: &TurnRecord) -> Option<Verdict> {
+    let run = words(turn.run_us);
+    let text = match turn.outcome {
+        Outcome::Lost => format!("lost with the agent's process after {run}, and begun anew"),
+        Outcome::Agent => format!(
+            "set aside: the agent stopped working {} times while it answered this, the last time after {run}",
+            turn.attempts
+        ),
+        _ => return None,
+    };
+    Some(Verdict {
+        bound: Bound::Lost,
+        text,
+    })
 }
 
 fn queued(turn: &TurnRecord) -> Option<Verdict> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::control::wire::TurnSummary;
+use crate::{control::wire::TurnSummary, turns::Outcome};
 
 /// What the turns of one agent took together. Times in microseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -31,10 +31,11 @@ pub(in crate::cli) struct Sum {
     pub(in crate::cli) bound_us: u64,
 }
 
-/// Adds turns up, by agent.
+/// Adds turns up, by agent. An attempt that was lost is in the waits of the turn that answered in the end.
 pub(in crate::cli) fn sums(turns: &[TurnSummary]) -> Vec<Sum> {
     let mut agents: BTreeMap<&str, Vec<&TurnSummary>> = BTreeMap::new();
-    for turn in turns {
+    let lost = Outcome::Lost.as_str();
+    for turn in turns.iter().filter(|turn| turn.outcome != lost) {
         agents.entry(&turn.agent).or_default().push(turn);
     }
     agents.into_values().map(|turns| sum(&turns)).collect()
@@ -119,6 +120,10 @@ mod tests {
             .collect();
         turns.push(turn("one", 5_000, 0, "session lane"));
         turns.push(turn("one", 100, 100, "held"));
+        turns.push(TurnSummary {
+            outcome: "lost".into(),
+            ..turn("one", 9_000, 0, "lost attempts")
+        });
         let sums = sums(&turns);
         assert_eq!(sums.len(), 2);
         let [one, two] = &sums[..] else {

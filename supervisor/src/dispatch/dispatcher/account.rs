@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kennel_shared::{
-    ids::{AgentId, DeliveryId},
+    ids::{AgentId, DeliveryId, TurnId},
     protocol::{Spent, Trace},
 };
 use tokio::time::Instant;
@@ -90,7 +90,34 @@ impl Dispatcher {
     pub(super) fn account(&mut self, job: &mut Job, end: &TurnEnd) -> Option<Box<TurnRecord>> {
         job.clock.handed_at?;
         let turn = job.turn?;
-        let Said { spent, told } = job.said.take().map(|said| *said).unwrap_or_default();
+        let said = job.said.take().map(|said| *said).unwrap_or_default();
+        let record = self.record(job, turn, Outcome::from(end), said);
+        let tally = self.tally(&job.ticket.session.agent());
+        tally.histograms.get_or_insert_default().count(&record);
+        job.note = self.spend(&record);
+        self.show(&record);
+        Some(Box::new(record))
+    }
+
+    /// The account of an attempt that ended with its agent's process, for the journal: nobody knows what its model took, and
+    /// what it waited for and how long it ran counts with the attempt that follows.
+    pub(super) fn account_of_lost(&self, delivery: DeliveryId) -> Option<Box<TurnRecord>> {
+        let job = self.jobs.get(&delivery)?;
+        job.clock.handed_at?;
+        let record = self.record(job, job.turn?, Outcome::Lost, Said::default());
+        self.show(&record);
+        Some(Box::new(record))
+    }
+
+    /// Has a collector told of it, if there is one.
+    fn show(&self, record: &TurnRecord) {
+        if let Some(spans) = &self.outside.spans {
+            spans.offer(record);
+        }
+    }
+
+    fn record(&self, job: &Job, turn: TurnId, outcome: Outcome, said: Said) -> TurnRecord {
+        let Said { spent, told } = said;
         let Told { trace, machine } = told;
         let (dispatch_us, run_us) = job.clock.run(spent.context_us, Instant::now());
         let model = (!trace.model.is_empty()).then(|| trace.model.clone());
@@ -99,12 +126,12 @@ impl Dispatcher {
                 .cost(model, spent.input_tokens, spent.output_tokens)
         });
         let (spans, spans_left_out) = record::spans(trace);
-        let record = TurnRecord {
+        TurnRecord {
             turn,
             delivery: job.ticket.delivery,
             session: job.ticket.session.clone(),
             generation: job.lease.map(|lease| lease.generation).unwrap_or_default(),
-            outcome: Outcome::from(end),
+            outcome,
             class: job.class.as_deref().map(str::to_owned),
             model,
             ended_ms: now_ms(),
@@ -118,15 +145,7 @@ impl Dispatcher {
             machine,
             cost,
             attempts: job.attempts,
-        };
-        let tally = self.tally(&job.ticket.session.agent());
-        tally.histograms.get_or_insert_default().count(&record);
-        job.note = self.spend(&record);
-        let record = Box::new(record);
-        if let Some(spans) = &self.outside.spans {
-            spans.offer(&record);
         }
-        Some(record)
     }
 
     /// How long the turns of each agent took.

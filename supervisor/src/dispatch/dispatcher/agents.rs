@@ -194,34 +194,40 @@ impl Dispatcher {
         let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
             return;
         };
-        if let Some(turn) = job.turn.take() {
-            self.turns.remove(&turn);
-        }
         job.loading = false;
-        job.clock.returned(Instant::now());
-        let leased = job
-            .lease
-            .is_some_and(|lease| lease.generation == generation);
         if job.cancelled || job.because.is_some() {
+            // The end of the turn that it had, if it had one: it kept to it, or was made to.
             let end = job.cancelled_end();
             self.end(ticket.delivery, end);
             return;
         }
+        let leased = job
+            .lease
+            .is_some_and(|lease| lease.generation == generation);
+        let attempts = job.attempts + u32::from(leased && !asked);
+        job.attempts = attempts;
+        // One that is not known was handed out by an earlier supervisor: it gets one more life.
+        if leased && !asked && attempts >= poison_after && job.known {
+            self.poison(ticket, agent, generation);
+            return;
+        }
+        let lost = self.account_of_lost(ticket.delivery);
         self.expect_no_more(ticket.delivery, |late| late != Late::Queue);
         let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
             return;
         };
+        if let Some(turn) = job.turn.take() {
+            self.turns.remove(&turn);
+        }
+        job.clock.returned(Instant::now());
         if !leased {
             // It was being read, and not handed out yet.
             return;
         }
         job.lease = None;
-        let attempts = job.attempts + u32::from(!asked);
-        job.attempts = attempts;
-        // One that is not known was handed out by an earlier supervisor: it gets one more life.
-        if !asked && attempts >= poison_after && job.known {
-            self.poison(ticket, agent, generation);
-            return;
+        if let Some(lost) = lost {
+            self.ledger
+                .tell(Op::Account(lost), Then::Nothing(ticket.delivery));
         }
         info!(agent.id = %agent, generation = generation.0, delivery.id = %ticket.delivery, attempts, "a delivery was requeued");
         let requeue = Op::Requeue {
@@ -238,7 +244,7 @@ impl Dispatcher {
 
     /// Sets a delivery aside that its agent dies of, and tells everybody.
     fn poison(&mut self, ticket: &Ticket, agent: &AgentId, generation: Generation) {
-        let Some(job) = self.take_out(ticket.delivery) else {
+        let Some(mut job) = self.take_out(ticket.delivery) else {
             return;
         };
         let attempts = job.attempts;
@@ -249,6 +255,10 @@ impl Dispatcher {
                 "agent `{agent}` stopped working {attempts} times while it answered this; the message was set aside"
             ),
         };
+        if let Some(turn) = self.account(&mut job, &end) {
+            self.ledger
+                .tell(Op::Account(turn), Then::Nothing(ticket.delivery));
+        }
         let notice = job.sends(&end).into_iter().next();
         let channels = notice.iter().map(|send| send.channel.clone()).collect();
         let requeue = Op::Requeue {

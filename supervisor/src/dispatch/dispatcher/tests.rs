@@ -14,8 +14,10 @@ use crate::{
     journal::{Options, Reader, entry::CallerKey},
 };
 
+mod accounts;
 mod backlog;
 mod beside;
+mod budgets;
 mod classes;
 mod durable;
 mod steer;
