@@ -15,12 +15,11 @@ use std::{
 use anyhow::Context as _;
 use kennel::journal::{
     Reader,
-    entry::State,
     reader::{Behind, View},
 };
 use rusqlite::{Connection, OpenFlags};
 
-use self::promise::{Findings, Talk};
+use self::promise::{Fate, Findings, Talk};
 use super::{AGENTS, load::Said};
 use crate::fake_telegram::FakeTelegram;
 
@@ -56,8 +55,8 @@ impl Verdict {
                 verdict.found.doubled.push(again);
             }
         }
-        let states = verdict.journal(root, said)?;
-        verdict.talks(telegram, said, &turns, &states);
+        let fates = verdict.journal(root, said)?;
+        verdict.talks(telegram, said, &turns, &fates);
         Ok(verdict)
     }
 
@@ -67,7 +66,7 @@ impl Verdict {
         telegram: &FakeTelegram,
         said: &[Said],
         turns: &BTreeMap<String, Vec<String>>,
-        states: &HashMap<String, State>,
+        fates: &HashMap<String, Fate>,
     ) {
         let mut talks: BTreeMap<&str, Vec<&Said>> = BTreeMap::new();
         for said in said {
@@ -91,15 +90,15 @@ impl Verdict {
                 words: said.iter().map(|said| said.word.as_str()).collect(),
                 turns: turns.get(session).map_or(&[], Vec::as_slice),
                 answers: heard.iter().map(String::as_str).collect(),
-                states,
+                fates,
             };
             promise::judge(&talk, &mut self.found);
         }
     }
 
     /// What is left to be done and what is marked; and how each message ended.
-    fn journal(&mut self, root: &Path, said: &[Said]) -> anyhow::Result<HashMap<String, State>> {
-        let mut states = HashMap::new();
+    fn journal(&mut self, root: &Path, said: &[Said]) -> anyhow::Result<HashMap<String, Fate>> {
+        let mut fates = HashMap::new();
         let words: HashMap<&str, &str> = said
             .iter()
             .map(|said| (said.text.as_str(), said.word.as_str()))
@@ -117,7 +116,13 @@ impl Verdict {
                 let shown = reader.show(listed.delivery)?;
                 let text = shown.as_ref().and_then(|shown| shown.text.as_deref());
                 if let Some(word) = text.and_then(|text| words.get(text)) {
-                    states.insert((*word).to_owned(), listed.state);
+                    let end = shown.as_ref().and_then(|shown| shown.end.as_ref());
+                    let fate = Fate {
+                        state: listed.state,
+                        received: listed.received,
+                        ended: end.map(|end| end.at),
+                    };
+                    fates.insert((*word).to_owned(), fate);
                 }
                 let sends = shown.map(|shown| shown.sends).unwrap_or_default();
                 let doubtful = sends.into_iter().filter(|send| send.doubtful);
@@ -125,7 +130,7 @@ impl Verdict {
             }
             match window.next {
                 Some(next) => behind = Some(next),
-                None => return Ok(states),
+                None => return Ok(fates),
             }
         }
     }

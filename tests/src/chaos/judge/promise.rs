@@ -3,7 +3,7 @@
 //!
 //! | promise | collect | followup, callers | interrupt |
 //! | --- | --- | --- | --- |
-//! | turns that name a message | one | one, its own | one, its own; or none, if a later one ended it |
+//! | turns that name a message | one | one, its own | one, its own; or none, if a later one was there to end it |
 //! | answers that name it | one | one | one; or none, if a later one ended it |
 //! | what was dropped | is named as dropped, and the chat was told | nothing | nothing |
 //! | order | that of asking, turns and answers | the same | the same, of those that are there |
@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kennel::journal::entry::State;
+use kennel::journal::entry::{State, UnixMs};
 
 use crate::chaos::mode::Mode;
 
@@ -34,7 +34,17 @@ pub(super) struct Talk<'a> {
     /// What came back, in order.
     pub(super) answers: Vec<&'a str>,
     /// How each ended, as the journal says.
-    pub(super) states: &'a HashMap<String, State>,
+    pub(super) fates: &'a HashMap<String, Fate>,
+}
+
+/// What the journal says of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fate {
+    pub(super) state: State,
+    /// When it was accepted.
+    pub(super) received: UnixMs,
+    /// When it ended.
+    pub(super) ended: Option<UnixMs>,
 }
 
 /// What was found.
@@ -73,15 +83,15 @@ pub(super) fn judge(talk: &Talk<'_>, findings: &mut Findings) {
     let count = |of: &BTreeMap<&str, usize>, word: &str| of.get(word).copied().unwrap_or(0);
     let session = talk.session;
     for (place, word) in talk.words.iter().enumerate() {
-        let last = place + 1 == talk.words.len();
         let (turns, answers) = (count(&turns, word), count(&answers, word));
         if turns > 1 {
             let doubled = format!("{word} has {turns} turns in {session}");
             findings.doubled.push(doubled);
         }
         if talk.mode == Mode::Interrupt {
-            match talk.states.get(*word) {
-                Some(State::Cancelled) if !last => {
+            let fate = talk.fates.get(*word);
+            match fate.map(|fate| fate.state) {
+                Some(State::Cancelled) if had_come(fate, &talk.words[place + 1..], talk.fates) => {
                     findings.superseded += 1;
                     if answers > 0 {
                         let both = format!("{word} was ended by a later one, and answered");
@@ -125,6 +135,13 @@ pub(super) fn judge(talk: &Talk<'_>, findings: &mut Findings) {
         let disordered = format!("answers of {session}");
         findings.disordered.push(disordered);
     }
+}
+
+/// Whether one of those that came later was there when a message ended.
+fn had_come(fate: Option<&Fate>, later: &[&str], fates: &HashMap<String, Fate>) -> bool {
+    let ended = fate.and_then(|fate| fate.ended);
+    let mut later = later.iter().filter_map(|word| fates.get(*word));
+    later.any(|later| ended.is_some_and(|ended| later.received <= ended))
 }
 
 /// Who shared a turn, and who was only named in it as dropped.
@@ -190,15 +207,30 @@ mod tests {
         answers: &[&'static str],
         states: [State; 3],
     ) -> Findings {
+        // Each comes in the moment in which the one before it ends.
+        let fates = (0..).zip(states).map(|(at, state)| Fate {
+            state,
+            received: at,
+            ended: Some(at + 1),
+        });
+        judged_by(mode, turns, answers, fates)
+    }
+
+    fn judged_by(
+        mode: Mode,
+        turns: &[&str],
+        answers: &[&'static str],
+        fates: impl Iterator<Item = Fate>,
+    ) -> Findings {
         let turns: Vec<String> = turns.iter().map(|text| (*text).to_owned()).collect();
-        let states = WORDS.map(str::to_owned).into_iter().zip(states).collect();
+        let fates = WORDS.map(str::to_owned).into_iter().zip(fates).collect();
         let talk = Talk {
             session: "s",
             mode,
             words: WORDS.to_vec(),
             turns: &turns,
             answers: answers.to_vec(),
-            states: &states,
+            fates: &fates,
         };
         let mut findings = Findings::default();
         judge(&talk, &mut findings);
@@ -284,6 +316,19 @@ mod tests {
         // Nobody came after it.
         let silenced = interrupt(&["w-1"], &["w-1"], [Replied, Cancelled, Cancelled]);
         assert_eq!((bad(&silenced), silenced.superseded), ([1, 0, 0, 0], 1));
+        // One came after it, and too late to have ended it.
+        let fate = |state, received, ended| Fate {
+            state,
+            received,
+            ended: Some(ended),
+        };
+        let fates = [
+            fate(Cancelled, 0, 3),
+            fate(Cancelled, 5, 6),
+            fate(Replied, 7, 8),
+        ];
+        let early = judged_by(Mode::Interrupt, &last, &last, fates.into_iter());
+        assert_eq!((bad(&early), early.superseded), ([2, 0, 0, 0], 0));
         let failed = interrupt(&last, &last, [Failed, Cancelled, Replied]);
         assert_eq!(bad(&failed), [1, 0, 0, 0]);
     }
