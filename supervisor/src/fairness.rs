@@ -171,8 +171,9 @@ impl Accumulator {
                 |before| before.number,
             );
             // What it has of the CPU, it has in no class.
-            let cpu = cpu.get(&key.0).filter(|_| agent.is_own);
-            let cpu = cpu.copied().unwrap_or_default();
+            let cpu = cpu.get(&key.0);
+            let cpu_weight = cpu.map_or(0, |cpu| cpu.weight);
+            let cpu = cpu.filter(|_| agent.is_own).copied().unwrap_or_default();
             if passed.is_some() {
                 // One that is new has used what it has used since.
                 let zero = (Duration::ZERO, Duration::ZERO);
@@ -197,7 +198,7 @@ impl Accumulator {
                 number,
                 is_own: agent.is_own,
                 weight: agent.weight,
-                cpu_weight: cpu.weight,
+                cpu_weight,
                 slot_time: agent.slot_time,
                 wanted_time: agent.wanted_time,
             };

@@ -122,6 +122,12 @@ impl Lanes {
         Ok(())
     }
 
+    /// How many deliveries of an agent may wait.
+    pub fn max_waiting(&self, agent: &str) -> Option<usize> {
+        let number = self.numbers.get(agent)?;
+        Some(self.agents.get(*number).terms.max_waiting)
+    }
+
     /// Takes a delivery into its agent's queue, at its end. Its turn is of `class`, or else of that of its agent. The bound is
     /// [`Lanes::room`]'s: what is on the disk is not turned away. False when there is no such agent.
     pub fn admit(&mut self, ticket: &Ticket, class: Option<&str>) -> bool {

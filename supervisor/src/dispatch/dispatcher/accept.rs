@@ -57,10 +57,22 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Whether an agent's queue has room for another message.
-    fn room(&self, agent: &str) -> Result<(), Rejected> {
+    /// Whether an agent's queue has room for another message. Runs of a schedule that has a class of its own take half of it at
+    /// most, and half of what is kept in memory: while that class is full, the agent's others are not to stand behind them.
+    fn room(&self, agent: &str, origin: &Origin) -> Result<(), Rejected> {
         let tally = self.tallies.get(agent);
         let coming = tally.map_or(0, |tally| tally.accepting + tally.backlog.len);
+        if self.classes.of(origin.schedule()).is_some()
+            && let Some(max) = self.lanes.max_waiting(agent)
+        {
+            let most = (max.min(self.window) / 2).max(1);
+            let id: Option<AgentId> = agent.parse().ok();
+            let waiting = id.map_or(0, |id| self.lanes.counts(&id).0);
+            if waiting + coming >= most {
+                let agent = agent.to_owned();
+                return Err(Rejected::QueueFull { agent, max: most });
+            }
+        }
         self.lanes
             .room(agent, coming)
             .map_err(|refused| match refused {
@@ -105,7 +117,7 @@ impl Dispatcher {
         let (beside, held) = match beside {
             Some((beside, held)) => (Some(beside), held),
             // Only what waits for itself needs a place.
-            None => match self.room(new.session.agent_str()) {
+            None => match self.room(new.session.agent_str(), &new.origin) {
                 Ok(()) => (None, None),
                 // It makes room for itself.
                 Err(_) if interrupts(queueing) => (None, None),

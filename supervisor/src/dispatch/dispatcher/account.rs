@@ -77,7 +77,7 @@ impl Dispatcher {
             return self.has_backlog(&agent).then_some(Waiting::Queue);
         };
         let (lane, waits) = self.lanes.waits_for(ticket)?;
-        let mut so_far = job.clock.waits;
+        let mut so_far = job.clock.before;
         so_far += written(&waits);
         Some(if self.quiets.contains_key(&ticket.delivery) {
             Waiting::Quiet(so_far)

@@ -156,6 +156,8 @@ impl Dispatcher {
             self.end(delivery, end);
             return;
         }
+        // It was not begun, so it was not too slow.
+        job.because = None;
         self.expect_no_more(delivery, |late| late != Late::Queue);
         warn!(agent.id = %agent, delivery.id = %delivery, "an agent has no place for a delivery yet");
         if let Some(lease) = lease {
@@ -211,7 +213,8 @@ impl Dispatcher {
             self.poison(ticket, agent, generation);
             return;
         }
-        let lost = self.account_of_lost(ticket.delivery);
+        let lost = leased.then(|| self.account_of_lost(ticket.delivery));
+        let lost = lost.flatten();
         self.expect_no_more(ticket.delivery, |late| late != Late::Queue);
         let Some(job) = self.jobs.get_mut(&ticket.delivery) else {
             return;

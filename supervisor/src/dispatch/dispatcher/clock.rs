@@ -8,6 +8,8 @@ use crate::turns::{Waits, record::micros};
 #[derive(Debug)]
 pub(super) struct Clock {
     pub(super) waits: Waits,
+    /// The part of that from before it came into its lane.
+    pub(super) before: Waits,
     /// In attempts that came to nothing.
     pub(super) lost_us: u64,
     pub(super) handed_at: Option<Instant>,
@@ -18,6 +20,7 @@ impl Clock {
     pub(super) fn new() -> Self {
         Self {
             waits: Waits::default(),
+            before: Waits::default(),
             lost_us: 0,
             handed_at: None,
             started_after: None,
@@ -26,11 +29,12 @@ impl Clock {
 
     /// It was accepted so long ago, by a supervisor before this one.
     pub(super) fn waited_before(&mut self, time: Duration) {
-        self.waits.held_us = self.waits.held_us.saturating_add(micros(time));
+        self.before.held_us = self.before.held_us.saturating_add(micros(time));
     }
 
-    /// It leaves its lane, after it has waited for these.
+    /// It leaves its lane, after it has waited there for these: in all, also before it was put back.
     pub(super) fn handed(&mut self, waits: Waits, now: Instant) {
+        self.waits = self.before;
         self.waits += waits;
         self.handed_at = Some(now);
         self.started_after = None;
@@ -79,7 +83,7 @@ mod tests {
         clock.returned(at(4));
         assert_eq!(clock.lost_us, 3_000_000);
         clock.returned(at(5));
-        clock.handed(waited(2), at(6));
+        clock.handed(waited(3), at(6));
         assert_eq!(clock.run(0, at(7)), (0, 1_000_000), "it has not begun");
         clock.started(at(7));
         clock.started(at(8));

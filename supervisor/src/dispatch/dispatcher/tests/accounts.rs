@@ -100,3 +100,30 @@ async fn what_no_agent_had_has_none() {
     running.finish().await;
     assert_eq!(outcomes(&bench.accounts().await), [Outcome::Replied]);
 }
+
+#[tokio::test]
+async fn each_moment_of_a_wait_counts_once_however_often_it_is_handed_out() {
+    let mut bench = Bench::new(10).await;
+    bench.report("a", AgentEvent::Closed).await;
+    let began = Instant::now();
+    let turn = bench.ask("a", "hi").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..2 {
+        bench.report("a", AgentEvent::Up).await;
+        bench.delivery("a").await;
+        bench.report("a", AgentEvent::Down { asked: true }).await;
+    }
+    bench.report("a", AgentEvent::Up).await;
+    let last = bench.delivery("a").await;
+    bench.reply("a", last.delivery, "done").await;
+    turn.finish().await;
+    let passed = u64::try_from(began.elapsed().as_micros()).unwrap();
+    for account in bench.accounts().await {
+        let waited = account.waits.total_us();
+        assert!(waited >= 100_000, "{account:?}");
+        assert!(
+            waited + account.lost_us <= passed,
+            "{account:?} in {passed}"
+        );
+    }
+}

@@ -74,6 +74,10 @@ fn night() -> ScheduleId {
 
 /// A run of `night` in a session of `a`.
 async fn run(bench: &Bench, session: &str) -> DeliveryId {
+    try_run(bench, session).await.unwrap().delivery
+}
+
+async fn try_run(bench: &Bench, session: &str) -> Result<Accepted, Rejected> {
     let submission = Submission {
         delivery: DeliveryId::new(),
         origin: Origin::Schedule {
@@ -90,7 +94,7 @@ async fn run(bench: &Bench, session: &str) -> DeliveryId {
         queueing: None,
         sink: Box::new(Nobody),
     };
-    bench.handle.submit(submission).await.unwrap().delivery
+    bench.handle.submit(submission).await
 }
 
 /// Four turns, of which `batch` has one, which is the class of `night`; `a` may have all four.
@@ -166,12 +170,14 @@ async fn a_run_of_a_schedule_has_the_class_of_that_and_its_agent_s_without_it() 
 #[tokio::test]
 async fn a_run_keeps_its_class_over_deaths_of_its_agent_and_of_the_supervisor() {
     let mut bench = Bench::new(20).await;
-    one_of_four(&bench).await;
-    // More than are in memory.
+    bench.report("a", AgentEvent::Closed).await;
+    // More than are in memory, which no schedule with a class of its own may leave there: they had none when they came.
     let mut runs = Vec::new();
     for session in 0..2 * WINDOW {
         runs.push(run(&bench, &session.to_string()).await);
     }
+    one_of_four(&bench).await;
+    bench.up(1).await;
     assert_eq!(bench.delivery("a").await.delivery, runs[0]);
     bench.down(1, false).await;
     bench.up(2).await;
@@ -207,4 +213,26 @@ async fn a_run_keeps_its_class_over_deaths_of_its_agent_and_of_the_supervisor() 
     assert_eq!(counted(&bench).await, (1, 1));
     bench.reply("a", other, "done").await;
     assert_eq!(bench.delivery("a").await.delivery, again);
+}
+
+#[tokio::test]
+async fn runs_that_wait_for_their_class_leave_room_for_people() {
+    let mut bench = Bench::new(20).await;
+    one_of_four(&bench).await;
+    run(&bench, "runs").await;
+    bench.delivery("a").await;
+    // Half of what is kept in memory.
+    for n in 0..WINDOW / 2 {
+        run(&bench, &n.to_string()).await;
+    }
+    let refused = try_run(&bench, "more").await;
+    assert_eq!(
+        refused,
+        Err(Rejected::QueueFull {
+            agent: "a".into(),
+            max: WINDOW / 2
+        })
+    );
+    let _asked = ask_in(&bench, "a", "chat").await;
+    assert_eq!(bench.delivery("a").await.session.rest(), "chat");
 }
